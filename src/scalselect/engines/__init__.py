@@ -1,0 +1,1 @@
+"""Where shard work runs; knows tasks and callables, no domain words."""

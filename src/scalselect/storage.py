@@ -1,0 +1,94 @@
+"""Bytes in files: atomic publishing, exclusive creation, hashes. Knows nothing of what the bytes mean.
+
+A file under its final name is always whole: it is written under a temporary name in the same folder, flushed to
+the disk, and renamed. Whoever dies before the rename leaves only a temporary file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TEMPORARY_MARK = ".part-"
+
+
+@contextlib.contextmanager
+def publish_stream(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a binary file that appears as `path`, whole, when the block ends without an exception.
+
+    Raises
+    ------
+    OSError
+        As the file system raises it; `path` is then untouched.
+    """
+    temporary = _temporary_beside(path)
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
+def publish_bytes(path: Path, content: bytes) -> None:
+    """Write `content` as `path`, atomically, replacing what was there."""
+    with publish_stream(path) as stream:
+        stream.write(content)
+
+
+def create_exclusive(path: Path, content: bytes) -> bool:
+    """Write `content` as `path` unless it exists; return whether this call created it. Never shows a partial file."""
+    temporary = _temporary_beside(path)
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+    return True
+
+
+def sha256_of_bytes(content: bytes | memoryview) -> str:
+    """Return the hexadecimal SHA-256 of `content`."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file, reading it in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def remove_temporary_files(folder: Path) -> int:
+    """Delete what interrupted writers left below `folder`; return how many files that were."""
+    left_over = [path for path in folder.rglob(f".*{TEMPORARY_MARK}*") if path.is_file()]
+    for path in left_over:
+        path.unlink(missing_ok=True)
+    return len(left_over)
+
+
+def _temporary_beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}{TEMPORARY_MARK}{secrets.token_hex(6)}")
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
