@@ -1,3 +1,63 @@
-"""scalselect: choose, without training, the visual-instruction data worth fine-tuning on."""
+"""scalselect: choose, without training, the visual-instruction data worth fine-tuning on.
+
+>>> import scalselect
+>>> result = scalselect.run("pool.json", model="llava-hf/llava-1.5-7b-hf", budget="16%", output="run")  # doctest: +SKIP
+>>> result.rows, result.scores  # doctest: +SKIP
+
+Names are loaded when they are first used, so that the import itself is light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from scalselect.dataset.pool import Pool, open_pool
+    from scalselect.errors import MisuseError, ScalselectError, ScalselectWarning, WorkError
+    from scalselect.pipeline import Represented, RunResult, represent, run, score, select
+    from scalselect.records import Reason
+
+_HOMES = {
+    "MisuseError": "errors",
+    "Pool": "dataset.pool",
+    "Reason": "records",
+    "Represented": "pipeline",
+    "RunResult": "pipeline",
+    "ScalselectError": "errors",
+    "ScalselectWarning": "errors",
+    "WorkError": "errors",
+    "open_pool": "dataset.pool",
+    "represent": "pipeline",
+    "run": "pipeline",
+    "score": "pipeline",
+    "select": "pipeline",
+}
+
+__all__ = [
+    "MisuseError",
+    "Pool",
+    "Reason",
+    "Represented",
+    "RunResult",
+    "ScalselectError",
+    "ScalselectWarning",
+    "WorkError",
+    "open_pool",
+    "represent",
+    "run",
+    "score",
+    "select",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module `scalselect` has no attribute `{name}`")
+    return getattr(importlib.import_module(f"scalselect.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,9 +24,17 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 DEFAULT_MAX_SKIPPED = Decimal(5)
 
 
-def _option(default: Any, text: str, *, kind: type = str, choices: Any = None, aliases: tuple[str, ...] = ()) -> Any:
-    allowed = get_args(choices) if choices is not None else None
-    return field(default=default, metadata={"help": text, "kind": kind, "choices": allowed, "aliases": aliases})
+def _option(
+    default: Any,
+    text: str,
+    *,
+    kind: type = str,
+    choices: Any = None,
+    aliases: tuple[str, ...] = (),
+    metavar: str | None = None,
+) -> Any:
+    facts = {"help": text, "kind": kind, "choices": get_args(choices) or None, "aliases": aliases, "metavar": metavar}
+    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +47,10 @@ class RepresentConfig:
         "folder that image paths are relative to (default: the data file's)",
         aliases=("media-dir", "image-folder"),
     )
-    revision: str | None = _option(None, "revision of a model that comes from a hub")
-    chat_template: str | None = _option(None, "Jinja file that replaces the checkpoint's chat template, or `vicuna`")
+    revision: str | None = _option(None, "revision of a model that comes from a hub", metavar="R")
+    chat_template: str | None = _option(
+        None, "Jinja file that replaces the checkpoint's chat template, or `vicuna`", metavar="FILE|vicuna"
+    )
     instruction_tokens: str = _option("user", "which tokens are the instruction", choices=InstructionTokens)
     attention_mass: float = _option(0.9, "share of attention that the averaged vision tokens hold", kind=float)
     image_position: str = _option("record", "where in its turn an image is shown", choices=ImagePosition)
@@ -50,7 +60,7 @@ class RepresentConfig:
     max_length: int | None = _option(None, "longest conversation in tokens", kind=int, aliases=("cutoff-len",))
     batch_size: str | int = _option("auto", "rows a batch at most; auto: a budget of tokens alone", kind=int)
     dtype: str = _option("auto", "number type of the model; auto: float32 on CPU, else the checkpoint's", choices=Dtype)
-    device: str = _option("auto", "torch device, for example cpu or cuda:1")
+    device: str = _option("auto", "torch device, for example cpu or cuda:1", metavar="auto|cpu|cuda|...")
     threads: str | int = _option("auto", "CPU threads of the numerical libraries", kind=int)
     shard_size: int = _option(1000, "rows of the pool a shard", kind=int)
     limit: int | None = _option(None, "first rows of the pool only, as a trial with an estimate for all", kind=int)
@@ -91,7 +101,9 @@ class ScoreConfig:
 class SelectConfig:
     """Stage 3: how scores become chosen rows."""
 
-    budget: Budget = field(metadata={"help": "rows to choose: a count, or a percentage such as 16%"})
+    budget: Budget = field(
+        metadata={"help": "rows to choose: a count, or a percentage such as 16%", "metavar": "16%|N"}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import socket
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,15 +76,32 @@ def sha256_of_file(path: Path) -> str:
 
 
 def remove_temporary_files(folder: Path) -> int:
-    """Delete what interrupted writers left below `folder`; return how many files that were."""
-    left_over = [path for path in folder.rglob(f".*{TEMPORARY_MARK}*") if path.is_file()]
-    for path in left_over:
-        path.unlink(missing_ok=True)
-    return len(left_over)
+    """Delete what writers that are dead by now left below `folder`; return how many files that were.
+
+    Writers on other hosts cannot be asked whether they live, so their files are left alone.
+    """
+    removed = 0
+    for path in folder.rglob(f".*{TEMPORARY_MARK}*"):
+        host, process, _ = path.name.rpartition(TEMPORARY_MARK)[2].rsplit("-", 2)
+        if host == socket.gethostname() and process.isdecimal() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _temporary_beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}{TEMPORARY_MARK}{secrets.token_hex(6)}")
+    writer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}{TEMPORARY_MARK}{writer}")
 
 
 def _flush_folder(folder: Path) -> None:

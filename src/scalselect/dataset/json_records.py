@@ -1,0 +1,263 @@
+"""The records of a data file or Python list, each as the exact bytes it was written with, by row position.
+
+A data file is mapped into memory and only byte offsets are kept, so indexing costs the file's own size (which the
+system may take back at any time) and 16 bytes a record.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import mmap
+import os
+import re
+import stat
+from array import array
+from collections.abc import Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import numpy as np
+
+from scalselect.dataset.json_scanner import BrokenJsonError, array_bounds, check_value, end_of_value, skip_space
+from scalselect.errors import DatasetError, did_you_mean
+from scalselect.storage import sha256_of_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+Container = Literal["json", "jsonl"]
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SEPARATOR = re.compile(rb"[ \t\n\r]*+,?+[ \t\n\r]*+")
+_LINE_SPACE = b" \t\r"
+_LINES_LOOKED_AT = 100
+_WANTED = "wanted: a JSON array of records such as `[{...}, {...}]`, or JSON Lines with one record on each line"
+
+
+class RecordFile:
+    """A JSON array or JSON Lines file, indexed. Picklable: the path and offsets travel, the mapping does not.
+
+    Parameters
+    ----------
+    path
+        The data file; what it holds is recognised by looking, not by its name.
+
+    Raises
+    ------
+    DatasetError
+        The file is missing, unreadable, empty, broken, or neither of the two.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._size = _size_of(path)
+        self._mapping: mmap.mmap | None = None
+        data = self._data()
+        start = skip_space(data, len(_BYTE_ORDER_MARK) if data[:3] == _BYTE_ORDER_MARK else 0)
+        if start == self._size:
+            raise DatasetError(f"data file is empty: {path} ({_WANTED})")
+        self.container: Container = _recognise(data, start, path)
+        try:
+            bounds = _array_offsets(data, start) if self.container == "json" else _line_offsets(data, start)
+        except BrokenJsonError as error:
+            raise DatasetError(f"data file is broken: {path} ({_what_follows(data, error)})") from None
+        self._starts, self._stops = bounds  # [records], [records]
+        if not len(self):
+            raise DatasetError(f"data file holds no record: {path} ({_WANTED})")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_mapping": None}
+
+    def raw(self, row: int) -> bytes:
+        """Return the record's own bytes, without the white space around it. Raises DatasetError if the file changed."""
+        return self._data()[int(self._starts[row]) : int(self._stops[row])]
+
+    def fault(self, _row: int) -> str | None:
+        """Return why a record could not even be written as JSON: never the case in a file."""
+        return None
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """Return SHA-256 and size of the file, and the number of its records."""
+        return {"sha256": sha256_of_file(self.path), "bytes": self._size, "records": len(self)}
+
+    def _data(self) -> mmap.mmap:
+        if self._mapping is None:
+            try:
+                with self.path.open("rb") as stream:
+                    size = os.fstat(stream.fileno()).st_size
+                    if size != self._size:
+                        raise DatasetError(
+                            f"data file has changed since it was opened: {self.path} ({self._size} bytes, now {size})"
+                        )
+                    if size == 0:  # an empty file cannot be mapped
+                        raise DatasetError(f"data file is empty: {self.path} ({_WANTED})")
+                    self._mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            except OSError as error:
+                raise DatasetError(f"data file cannot be read: {self.path} ({error.strerror})") from error
+        return self._mapping
+
+
+class RecordList:
+    """Records given as a Python list: each is encoded once, and what cannot be is remembered as the row's fault.
+
+    Raises
+    ------
+    DatasetError
+        The list is empty.
+    """
+
+    container: Container = "json"
+    path = None
+
+    def __init__(self, records: Sequence[Mapping[str, object]]) -> None:
+        self._faults: dict[int, str] = {}
+        self._encoded = [self._encode(row, record) for row, record in enumerate(records)]
+        if not self._encoded:
+            raise DatasetError("list of records is empty: [] (wanted: at least one record)")
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    def raw(self, row: int) -> bytes:
+        """Return the record as JSON in UTF-8; `null` where it could not be written as JSON."""
+        return self._encoded[row]
+
+    def fault(self, row: int) -> str | None:
+        """Return why the record could not be written as JSON, None if it could."""
+        return self._faults.get(row)
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """Return SHA-256 over the encoded records with a line feed after each, their size and number."""
+        digest = hashlib.sha256()
+        for encoded in self._encoded:
+            digest.update(encoded + b"\n")
+        return {"sha256": digest.hexdigest(), "bytes": sum(map(len, self._encoded)), "records": len(self)}
+
+    def _encode(self, row: int, record: object) -> bytes:
+        plain = dict(record) if isinstance(record, Mapping) else record
+        try:
+            try:
+                return json.dumps(plain, ensure_ascii=False).encode()
+            except UnicodeEncodeError:  # half a surrogate pair can only be written escaped
+                return json.dumps(plain).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            self._faults[row] = f"cannot be written as JSON: {error}"
+            return b"null"
+
+
+def _size_of(path: Path) -> int:
+    try:
+        found = path.stat()
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+            raise DatasetError(f"data file cannot be read: {path} ({error.strerror})") from error
+        near = did_you_mean(path.name, _names_in(path.parent))
+        folder = "" if path.parent.is_dir() else f" (nor does its folder: {path.parent})"
+        raise DatasetError(f"data file does not exist: {path}{near}{folder}") from None
+    except ValueError:  # a NUL byte in the name
+        raise DatasetError(f"data file does not exist: {str(path)!r}") from None
+    if stat.S_ISDIR(found.st_mode):
+        inside = sorted(name for name in _names_in(path) if name.endswith((".json", ".jsonl")))
+        holds = f"; it holds {', '.join(inside[:3])}" if inside else ""
+        raise DatasetError(f"data file is a folder: {path} (wanted: one JSON or JSON Lines file{holds})")
+    if not stat.S_ISREG(found.st_mode):
+        raise DatasetError(f"data file is no regular file: {path} (wanted: a file on disk; pipes cannot be read twice)")
+    return found.st_size
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError:  # no folder, or one that may not be listed
+        return []
+
+
+def _recognise(data: mmap.mmap, start: int, path: Path) -> Container:
+    if data[start : start + 1] == b"[":
+        return "json"
+    lines = list(islice(_line_bounds(data, start), _LINES_LOOKED_AT))
+    if _is_object(data[slice(*lines[0])]):
+        return "jsonl"
+    spread = DatasetError(f"data file holds one JSON object spread over several lines: {path} ({_WANTED})")
+    if data[start : start + 1] == b"{":
+        try:
+            stop = end_of_value(data, start)
+        except BrokenJsonError:  # so this is a broken line, or a broken object
+            pass
+        else:
+            if stop > lines[0][1]:
+                raise spread
+    # A broken first line of JSON Lines is a bad row. The lines of a printed object are indented or end in a comma.
+    if any(data[first - 1 : first] == b"\n" and _is_object(data[first:last]) for first, last in lines[1:]):
+        return "jsonl"
+    if data[start : start + 1] == b"{" and len(lines) > 1:
+        raise spread
+    beginning = data[start : start + 24]
+    raise DatasetError(
+        f"data file is neither a JSON array nor JSON Lines: {path} begins with {beginning!r} ({_WANTED})"
+    )
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        check_value(line, 0)
+    except BrokenJsonError:
+        return False
+    return line.startswith(b"{")
+
+
+def _array_offsets(data: mmap.mmap, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    try:
+        return _as_arrays(_decoded_bounds(data, start))
+    except (msgspec.MsgspecError, RecursionError):  # NaN and the like, or really broken
+        return _as_arrays(array_bounds(data, start))
+
+
+def _decoded_bounds(data: mmap.mmap, start: int) -> Iterator[tuple[int, int]]:
+    records = msgspec.json.decode(memoryview(data)[start:], type=list[msgspec.Raw])
+    position = skip_space(data, start + 1)
+    for record in records:
+        stop = position + len(record)
+        yield position, stop
+        separator = _SEPARATOR.match(data, stop)
+        position = stop if separator is None else separator.end()
+
+
+def _line_offsets(data: mmap.mmap, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return _as_arrays(_line_bounds(data, start))
+
+
+def _line_bounds(data: mmap.mmap, start: int) -> Iterator[tuple[int, int]]:
+    """Yield start and stop of every line that is not blank, less the white space at its ends."""
+    while start < len(data):
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        line = data[start:end]
+        kept = line.strip(_LINE_SPACE)
+        if kept:
+            first = start + len(line) - len(line.lstrip(_LINE_SPACE))
+            yield first, first + len(kept)
+        start = end + 1
+
+
+def _as_arrays(bounds: Iterable[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    flat = array("q")
+    for pair in bounds:
+        flat.extend(pair)
+    pairs = np.frombuffer(flat, dtype=np.int64).reshape(-1, 2)  # [records, 2]
+    return pairs[:, 0].copy(), pairs[:, 1].copy()
+
+
+def _what_follows(data: mmap.mmap, error: BrokenJsonError) -> str:
+    following = data[error.position : error.position + 24]
+    what = f"there follows {following!r}" if following else "the file ends there"
+    return f"at byte {error.position}: {error.problem}; {what}"

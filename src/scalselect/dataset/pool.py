@@ -1,0 +1,202 @@
+"""The pool: all records of one data file or Python list, read as samples in pool order by range of rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from scalselect.config import ImagePosition
+from scalselect.dataset.conversations import hash_of_turns, read_conversation
+from scalselect.dataset.formats import RecordFormat, choose_format, image_reference, refuse_other_media
+from scalselect.dataset.json_records import RecordFile, RecordList
+from scalselect.dataset.record_fields import record_fields, row_identity
+from scalselect.errors import DatasetError, OptionError, SampleError, did_you_mean
+from scalselect.records import RowIdentity, Sample, UnusableRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scalselect.dataset.record_fields import Fields
+
+_CONTAINER_TITLES = {"json": "a JSON array", "jsonl": "JSON Lines"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """Records to choose from, by row position. Picklable; workers open the data file by themselves.
+
+    Attributes
+    ----------
+    source
+        Stem of the data file's name, or `records` for a Python list.
+    path
+        The data file, absolute; None for a Python list.
+    images
+        Folder that relative image paths are relative to, absolute.
+    image_position
+        `record` or `turn-start`; see `scalselect.dataset.conversations`.
+    limit
+        Number of rows looked at, from the first; None for all.
+    """
+
+    source: str
+    path: Path | None
+    images: Path
+    image_position: str
+    limit: int | None
+    _records: RecordFile | RecordList
+    _format: RecordFormat
+
+    def __len__(self) -> int:
+        return self.total_records if self.limit is None else min(self.limit, self.total_records)
+
+    @property
+    def total_records(self) -> int:
+        """Number of records, whatever the limit."""
+        return len(self._records)
+
+    @property
+    def format(self) -> str:
+        """Name of the record format: `llava` or `messages`."""
+        return self._format.name
+
+    @property
+    def container(self) -> str:
+        """`json` for an array or a Python list, `jsonl` for JSON Lines."""
+        return self._records.container
+
+    def read(self, start: int, stop: int) -> Iterator[Sample | UnusableRecord]:
+        """Return rows `start` to `stop` (excluded) in pool order, one item for each.
+
+        Raises
+        ------
+        ValueError
+            The range does not lie inside the pool.
+        DatasetError
+            While reading: the data file was changed or removed.
+        """
+        if not 0 <= start <= stop <= len(self):
+            raise ValueError(f"rows {start} to {stop} do not lie in a pool of {len(self)}")
+        return (self._sample(row) for row in range(start, stop))
+
+    def raw(self, row: int) -> bytes:
+        """Return the record of a row as the bytes it was written with. Raises IndexError outside the pool."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} does not lie in a pool of {len(self)}")
+        return self._records.raw(row)
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """Return `sha256` and `bytes` of the data file (or of the encoded list) and `records`, all of them.
+
+        Raises
+        ------
+        OSError
+            The data file cannot be read any more.
+        """
+        return self._records.fingerprint()
+
+    def describe(self) -> str:
+        """Return format, container and number of rows, in one line for people."""
+        keys = f"`{self._format.turns_key}`, `{self._format.image_keys[0]}`"
+        container = _CONTAINER_TITLES[self.container] if self.path else "a Python list"
+        rows = f"{len(self):,}" if len(self) == self.total_records else f"{len(self):,} of {self.total_records:,}"
+        return f"{self._format.title} ({keys}) in {container}: {rows} {'row' if self.total_records == 1 else 'rows'}"
+
+    def _sample(self, row: int) -> Sample | UnusableRecord:
+        try:
+            fields = record_fields(self._records.raw(row))
+        except SampleError as error:
+            detail = self._records.fault(row) or error.detail
+            return UnusableRecord(RowIdentity(row, self.source, None, "absent"), error.reason, detail)
+        return self._sample_of(row_identity(row, self.source, fields), fields)
+
+    def _sample_of(self, identity: RowIdentity, fields: Fields) -> Sample | UnusableRecord:
+        turns = images = 0
+        try:
+            recorded = self._format.turns(fields)
+            turns = len(recorded)
+            texts = self._format.image_texts(fields)
+            images = len(texts)
+            refuse_other_media(fields)
+            conversation = read_conversation(recorded, images, image_position=self.image_position)
+            references = tuple(image_reference(text, self.images) for text in texts)
+        except SampleError as error:
+            return UnusableRecord(identity, error.reason, error.detail, turns, images)
+        return Sample(
+            identity, conversation.turns, references, conversation.images_in_front, hash_of_turns(conversation.turns)
+        )
+
+
+def open_pool(
+    data: str | Path | Sequence[Mapping[str, object]],
+    *,
+    format: str = "auto",  # noqa: A002  the name of the option
+    images: str | Path | None = None,
+    image_position: str = "record",
+    limit: int | None = None,
+) -> Pool:
+    """Open a JSON or JSON Lines file, or a list of records, as a pool. Records are read later, one by one.
+
+    Parameters
+    ----------
+    data
+        Path of the data file, or the records themselves.
+    format
+        `llava`, `messages`, or `auto`: whichever most of the first 100 records are in.
+    images
+        Folder that image paths are relative to; default: the data file's folder, the working directory for a list.
+    image_position
+        `record` or `turn-start`.
+    limit
+        Only the first rows; more than there are means all.
+
+    Raises
+    ------
+    DatasetError
+        The data file or the image folder cannot be used as a whole.
+    OptionError
+        An option has an impossible value.
+    """
+    positions = get_args(ImagePosition)
+    if image_position not in positions:
+        near = did_you_mean(str(image_position), positions)
+        raise OptionError(f"image_position must be one of {', '.join(positions)}: {image_position!r}{near}")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise OptionError(f"limit must be a whole number of at least 1: {limit!r}")
+    records, path = _open_records(data)
+    rows = (records.raw(row) for row in range(len(records)))
+    return Pool(
+        source="records" if path is None else path.stem,
+        path=path,
+        images=_image_folder(images, Path.cwd() if path is None else path.parent),
+        image_position=image_position,
+        limit=limit,
+        _records=records,
+        _format=choose_format(format, rows, "the list" if path is None else str(path)),
+    )
+
+
+def _open_records(data: object) -> tuple[RecordFile | RecordList, Path | None]:
+    if isinstance(data, (str, os.PathLike)):
+        path = Path(os.fsdecode(data)).absolute()  # workers may stand in another folder
+        return RecordFile(path), path
+    if isinstance(data, Sequence) and not isinstance(data, (bytes, bytearray, memoryview)):
+        return RecordList(data), None
+    raise DatasetError(f"data must be the path of a file or a list of records: {type(data).__name__}")
+
+
+def _image_folder(given: str | Path | None, default: Path) -> Path:
+    if given is None:
+        return default
+    folder = Path(given).absolute()
+    try:
+        if folder.is_dir():
+            return folder
+        problem = "is no folder" if folder.exists() else "does not exist"
+        near = did_you_mean(folder.name, (entry.name for entry in folder.parent.iterdir() if entry.is_dir()))
+    except (OSError, ValueError):  # a folder that may not be listed, a NUL byte
+        problem, near = "does not exist", ""
+    raise DatasetError(f"image folder {problem}: {folder}{near}")

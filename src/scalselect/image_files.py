@@ -1,0 +1,134 @@
+"""Open an image within limits: the picture as RGB, and what is worth knowing of its file."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import ExifTags, Image, ImageOps
+
+from scalselect.errors import SampleError
+from scalselect.records import Reason
+from scalselect.storage import sha256_of_bytes
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+MAX_PIXELS = 178_956_970  # where Pillow itself refuses, unless told otherwise
+
+_SHOWN_LENGTH = 200
+
+_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
+
+_KERNEL_FOLDERS = ("/proc/", "/sys/")  # "regular" files there may block, or never end
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedImage:
+    """A picture and its file.
+
+    Attributes
+    ----------
+    picture
+        Mode RGB, first frame, alpha dropped.
+    sha256, bytes
+        Hash and size of the file as read.
+    exif_rotated
+        An orientation tag other than 1 is present, whether it was applied or not.
+    alpha
+        The file has an alpha channel or a transparent colour.
+    """
+
+    picture: Image.Image
+    sha256: str
+    bytes: int
+    exif_rotated: bool
+    alpha: bool
+
+
+def open_image(path: str, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> DecodedImage:
+    """Read and decode the image file at `path`.
+
+    Parameters
+    ----------
+    exif
+        `apply` turns the picture as its orientation tag says, `ignore` leaves it as stored.
+    max_pixels
+        Highest width times height that is decoded.
+
+    Raises
+    ------
+    SampleError
+        `image_missing`, `image_unreadable` or `image_too_large`.
+    OSError
+        Failures that say nothing of the sample: too many open files, a broken disk, a stale mount.
+    MemoryError
+        The picture does not fit into memory.
+    """
+    content = _read_regular_file(path)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            _check_size(image, path, max_pixels)
+            if image.format == "EPS":  # Pillow would start another program to draw it
+                _refuse_unreadable(path, "an EPS drawing")
+            image.load()
+            orientation = _orientation(image)
+            alpha = image.has_transparency_data
+            turned = ImageOps.exif_transpose(image) if exif == "apply" and orientation != 1 else image
+            turned.info.pop("transparency", None)  # else Pillow warns that it is dropped
+            picture = turned.convert("RGB")
+    except (SampleError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise SampleError(Reason.IMAGE_TOO_LARGE, f"{_shown(path)}: {error}") from None
+    except Exception as error:  # noqa: BLE001  Pillow's decoders raise nearly everything on broken files
+        _refuse_unreadable(path, f"{type(error).__name__}: {error}")
+    return DecodedImage(picture, sha256_of_bytes(content), len(content), orientation != 1, alpha)
+
+
+def _read_regular_file(path: str) -> bytes:
+    try:
+        found = os.stat(path)  # noqa: PTH116  before opening: to open a pipe or a device may block
+        if not stat.S_ISREG(found.st_mode):
+            _refuse_unreadable(path, "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file")
+        if os.path.realpath(path).startswith(_KERNEL_FOLDERS):
+            _refuse_unreadable(path, "a file of the kernel")
+        content = Path(path).read_bytes()
+    except OSError as error:
+        if error.errno in _MISSING:
+            raise SampleError(Reason.IMAGE_MISSING, f"{_shown(path)}: {error.strerror}") from None
+        if error.errno == errno.EACCES:
+            _refuse_unreadable(path, str(error.strerror))
+        raise
+    except ValueError as error:  # a NUL byte, or a character that no file name has
+        raise SampleError(Reason.IMAGE_MISSING, f"{_shown(path)}: {error}") from None
+    if not content:
+        _refuse_unreadable(path, "an empty file")
+    return content
+
+
+def _check_size(image: Image.Image, path: str, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        detail = f"{_shown(path)}: {width} x {height} pixels, more than {max_pixels:,}"
+        raise SampleError(Reason.IMAGE_TOO_LARGE, detail)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001  a broken tag block spoils no picture
+        return 1
+
+
+def _refuse_unreadable(path: str, detail: str) -> NoReturn:
+    raise SampleError(Reason.IMAGE_UNREADABLE, f"{_shown(path)}: {detail}")
+
+
+def _shown(path: str) -> str:
+    return repr(path if len(path) <= _SHOWN_LENGTH else f"...{path[-_SHOWN_LENGTH:]}")

@@ -1,0 +1,162 @@
+"""Stage 1 over a run folder: settle what the run is, then represent the shards that are missing.
+
+The only join that loads a model; `pipeline` imports it when it is needed, so that the other commands start fast.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from threadpoolctl import threadpool_limits
+
+from scalselect.engines.local import run_tasks
+from scalselect.errors import MisuseError, ShardError, TooManySkippedError, WorkError
+from scalselect.run_folder import refuse_other_keys
+from scalselect.score_work import shards_of
+from scalselect.shard_work import ShardWork
+from scalselect.vlm.checkpoint import attention_restored, load_checkpoint
+from scalselect.vlm.rehearsal import rehearse
+from scalselect.vlm.settings import Settings, library_versions, resolve_settings, set_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from decimal import Decimal
+
+    from scalselect.config import RepresentConfig, RunConfig
+    from scalselect.dataset.pool import Pool
+    from scalselect.progress import Progress
+    from scalselect.representation_store import ShardReport
+    from scalselect.run_folder import RunFolder
+
+NUMERICS_VERSION = 1  # raised whenever the same inputs would give other vectors
+_ROWS_BEFORE_JUDGING_SKIPS = 1000
+
+
+def represent_run(
+    folder: RunFolder, pool: Pool, model: Any, config: RunConfig, *, processor: Any, progress: Progress
+) -> list[ShardReport]:
+    """Represent every shard of a run that is not published yet; return the reports of all shards, in order.
+
+    Raises
+    ------
+    MisuseError
+        Before any work: the run folder belongs to another run, the model cannot be used.
+    TooManySkippedError
+        If more rows were skipped than tolerated; what was published stays.
+    WorkError
+        If shards failed, each after its attempts.
+    """
+    recorded = folder.read()
+    before = None if recorded is None else recorded["represent"]
+    settings = resolve_settings(config.represent, model, before)
+    keys = _keys(pool, config.represent, settings)
+    if before is not None:  # before the model is loaded, which may take long
+        refuse_other_keys({name: before.get(name) for name in keys}, keys, folder.path)
+    with attention_restored(model), threadpool_limits(limits=settings.threads):
+        set_threads(settings.threads)
+        checkpoint = load_checkpoint(model, config.represent, settings, processor=processor)
+        for warning in checkpoint.warnings:
+            progress.warn(warning)
+        rehearse(checkpoint)
+        keys |= {f"model_{name}": value for name, value in checkpoint.fingerprint.items()}
+        if before is None:
+            folder.create(_run_json(pool, model, config, keys))
+        else:
+            refuse_other_keys(before, keys, folder.path)
+        progress.say(
+            f"model: {checkpoint.parameter_bytes / 1e6:,.0f} MB of parameters up to the first decoder layer, "
+            f"{settings.dtype} on {settings.device}"
+        )
+        work = ShardWork(pool, checkpoint, folder.store, config.represent, settings, library_versions(), progress.row)
+        return _represent_missing(folder, work, shards_of(keys), config.max_skipped, progress)
+
+
+def _keys(pool: Pool, config: RepresentConfig, settings: Settings) -> dict[str, Any]:
+    """Return the `represent` keys of run.json that are known before the model is loaded."""
+    data = pool.fingerprint()
+    options = asdict(config)
+    for resolved_elsewhere in ("format", "chat_template", "batch_size", "device"):
+        del options[resolved_elsewhere]
+    return {
+        **options,
+        "images": None if config.images is None else str(Path(config.images).absolute()),
+        "dtype": settings.dtype,
+        "threads": settings.threads,
+        "max_rows": settings.max_rows,
+        "batch_tokens": settings.batch_tokens,
+        "rows": len(pool),
+        "data_format": pool.format,
+        **{f"data_{name}": value for name, value in data.items()},
+        "numerics_version": NUMERICS_VERSION,
+        "transformers": ".".join(metadata.version("transformers").split(".")[:2]),
+    }
+
+
+def _run_json(pool: Pool, model: Any, config: RunConfig, keys: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "represent": keys,
+        "score": None,
+        "select": None,
+        "data": {"path": None if pool.path is None else str(pool.path), "source": pool.source},
+        "model": str(model) if isinstance(model, (str, Path)) else type(model).__name__,
+        "chat_template": config.represent.chat_template,
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "versions": {"scalselect": metadata.version("scalselect"), **library_versions()},
+    }
+
+
+def _represent_missing(
+    folder: RunFolder, work: ShardWork, shards: range, max_skipped: Decimal, progress: Progress
+) -> list[ShardReport]:
+    reports = {shard: folder.store.report(shard) for shard in shards if folder.store.is_published(shard)}
+    progress.start(len(work.pool), sum(report.stop - report.start for report in reports.values()))
+    failed: dict[int, Exception] = {}
+    try:
+        outcomes = run_tasks(
+            [shard for shard in shards if shard not in reports],
+            work,
+            # A single sample too large for the memory is as large the next time.
+            worth_retrying=lambda error: not isinstance(error, ShardError),
+            fatal=(MisuseError, OSError),
+        )
+        for outcome in outcomes:
+            if outcome.result is None:
+                failed[outcome.task] = outcome.error or WorkError("unknown")
+                progress.say(f"shard {outcome.task} failed after {outcome.attempts} attempts: {outcome.error}")
+            else:
+                reports[outcome.task] = outcome.result
+                _refuse_too_many_skipped(reports.values(), max_skipped, at_end=False)
+    finally:
+        progress.stop()
+    if failed:
+        first = min(failed)
+        raise WorkError(
+            f"{len(failed)} of {len(shards)} shards failed (first: shard {first}, {failed[first]}); what was "
+            "represented is kept, and the same command tries the failed shards again"
+        ) from failed[first]
+    _refuse_too_many_skipped(reports.values(), max_skipped, at_end=True)
+    return [reports[shard] for shard in shards]
+
+
+def _refuse_too_many_skipped(reports: Iterable[ShardReport], max_skipped: Decimal, *, at_end: bool) -> None:
+    """Raise TooManySkippedError where the share of skipped rows, among rows that are not text-only, is too high."""
+    counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for report in reports:
+        counts.update(report.counts)
+        reasons.update(report.reasons)
+    skipped = counts["skipped"]
+    seen = skipped + counts["scored"]
+    if seen == 0 or (seen < _ROWS_BEFORE_JUDGING_SKIPS and not at_end) or skipped * 100 <= max_skipped * seen:
+        return
+    commonest = ", ".join(f"{reason} {number:,}" for reason, number in reasons.most_common(3))
+    raise TooManySkippedError(
+        f"{skipped:,} of {seen:,} rows were skipped ({100 * skipped / seen:.1f}%), more than --max-skipped "
+        f"{max_skipped}% allows; commonest reasons: {commonest}. What was represented is kept; mend the data, or "
+        "repeat the command with a higher --max-skipped"
+    )

@@ -1,0 +1,262 @@
+"""The store of sample representations: shards, each complete or absent. Knows arrays and rows; no model, no scores.
+
+A shard is three files. The report is written last, so a shard whose report exists is whole::
+
+    representations/shard-0000000.safetensors    `representations` [rows, hidden] float32, `rows` [rows] int64
+    representations/shard-0000000.rows.parquet   one row for every pool row of the shard
+    representations/shard-0000000.json           row range, counts, seconds, device, sha256 of the other two
+
+Beyond 10,000 shards each further ten thousand lie in a folder of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.numpy
+
+from scalselect.errors import DamagedFileError
+from scalselect.storage import publish_bytes, sha256_of_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from scalselect.records import RowRecord
+
+METADATA_KEY = "scalselect"  # the one metadata key: several would be written in random order
+_SHARDS_A_FOLDER = 10_000
+
+ROWS_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("id", pa.string()),
+        pa.field("id_type", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("turns", pa.int32(), nullable=False),
+        pa.field("images", pa.int32(), nullable=False),
+        pa.field("image_sha256", pa.list_(pa.string()), nullable=False),
+        pa.field("image_bytes", pa.list_(pa.int64()), nullable=False),
+        pa.field("text_sha256", pa.string()),
+        pa.field("tokens", pa.int32()),
+        pa.field("vision_tokens", pa.int32()),
+        pa.field("kept_tokens", pa.int32()),
+        pa.field("cut_margin", pa.float64()),
+        pa.field("uniform", pa.bool_(), nullable=False),
+        pa.field("truncated", pa.bool_(), nullable=False),
+        pa.field("escaped", pa.int32(), nullable=False),
+        pa.field("images_in_front", pa.bool_(), nullable=False),
+        pa.field("exif_rotated", pa.bool_(), nullable=False),
+        pa.field("alpha", pa.bool_(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardReport:
+    """The completion report of a shard.
+
+    Attributes
+    ----------
+    start, stop
+        Pool rows [start, stop) of the shard.
+    counts
+        Rows by status.
+    reasons
+        Skipped rows by reason.
+    seconds
+        Wall-clock seconds by stage.
+    device
+        Kind of device the model ran on.
+    split_batches
+        Batches that ran out of memory and were halved.
+    versions
+        Versions of the libraries that computed it.
+    files
+        File name to size and sha256.
+    """
+
+    shard: int
+    start: int
+    stop: int
+    counts: dict[str, int]
+    reasons: dict[str, int]
+    seconds: dict[str, float]
+    device: str
+    split_batches: int
+    versions: dict[str, str]
+    files: dict[str, dict[str, Any]]
+
+
+class RepresentationStore:
+    """Shards below one folder.
+
+    Parameters
+    ----------
+    folder
+        The `representations` folder of a run; created when the first shard is published.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def is_published(self, shard: int) -> bool:
+        """Tell whether a shard is complete."""
+        return self._path(shard, ".json").exists()
+
+    def publish(
+        self,
+        shard: int,
+        span: range,
+        records: Sequence[RowRecord],
+        representations: NDArray[np.float32],
+        facts: dict[str, Any],
+    ) -> ShardReport:
+        """Write a shard: arrays, rows, and last the report that makes it count.
+
+        Parameters
+        ----------
+        span
+            Pool rows of the shard.
+        records
+            One record for every row of `span`, in order.
+        representations
+            One row for every record whose status is `scored`, in order, float32 [scored, hidden].
+        facts
+            `seconds`, `device`, `split_batches` and `versions` of the report.
+
+        Raises
+        ------
+        ValueError
+            If rows are missing, repeated or out of order: nothing dropped may go uncounted.
+        """
+        if [record.identity.row for record in records] != list(span):
+            raise ValueError(f"shard {shard} needs one record for every row of {span}, in order")
+        scored = [record.identity.row for record in records if record.status == "scored"]
+        if len(scored) != len(representations):
+            raise ValueError(f"shard {shard} has {len(scored)} scored rows but {len(representations)} representations")
+        contents = {
+            ".safetensors": safetensors.numpy.save(
+                {"representations": representations, "rows": np.asarray(scored, dtype=np.int64)},
+                metadata={
+                    METADATA_KEY: json.dumps({"shard": shard, "start": span.start, "stop": span.stop}, sort_keys=True)
+                },
+            ),
+            ".rows.parquet": table_bytes(_table_of_rows(records)),
+        }
+        files = {}
+        for suffix, content in contents.items():
+            path = self._path(shard, suffix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            publish_bytes(path, content)
+            files[path.name] = {"bytes": len(content), "sha256": sha256_of_bytes(content)}
+        report = ShardReport(
+            shard=shard,
+            start=span.start,
+            stop=span.stop,
+            counts=_count(record.status for record in records),
+            reasons=_count(str(record.reason) for record in records if record.reason is not None),
+            files=files,
+            **facts,
+        )
+        publish_bytes(self._path(shard, ".json"), json.dumps(asdict(report), sort_keys=True, indent=1).encode())
+        return report
+
+    def report(self, shard: int) -> ShardReport:
+        """Return the report of a published shard. Raises DamagedFileError."""
+        path = self._path(shard, ".json")
+        try:
+            content = json.loads(path.read_bytes())
+            return ShardReport(**{item.name: content[item.name] for item in fields(ShardReport)})
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedFileError(f"shard report cannot be read: {path} ({error}); {_remedy(path)}") from error
+
+    def representations(self, shard: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return pool positions [scored] and representations float32 [scored, hidden]. Raises DamagedFileError."""
+        arrays = safetensors.numpy.load(self._read(shard, ".safetensors"))
+        return arrays["rows"], arrays["representations"]
+
+    def rows(self, shard: int, columns: list[str] | None = None) -> pa.Table:
+        """Return the rows of a shard as a table of `ROWS_SCHEMA`, or some of its columns. Raises DamagedFileError."""
+        return pq.read_table(io.BytesIO(self._read(shard, ".rows.parquet")), columns=columns)
+
+    def all_rows(self, shards: range, columns: list[str] | None = None) -> pa.Table:
+        """Return the rows of all shards as one table."""
+        return pa.concat_tables([self.rows(shard, columns) for shard in shards]).combine_chunks()
+
+    def blocks(self, shards: range) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield pool positions and representations shard by shard, in order, without the shards that have none."""
+        for shard in shards:
+            rows, representations = self.representations(shard)
+            if len(rows):
+                yield rows, representations
+
+    def digest(self, shards: range) -> str:
+        """Return one hash over the contents of all shards, from their reports."""
+        digest = hashlib.sha256()
+        for shard in shards:
+            report = self.report(shard)
+            for name in sorted(report.files):
+                digest.update(f"{name} {report.files[name]['sha256']}\n".encode())
+        return digest.hexdigest()
+
+    def _read(self, shard: int, suffix: str) -> bytes:
+        """Read a file of a shard and hold it against the report: neither format notices a flipped bit by itself."""
+        path = self._path(shard, suffix)
+        expected = self.report(shard).files.get(path.name, {})
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise DamagedFileError(f"shard file is missing: {path}; {_remedy(self._path(shard, '.json'))}") from error
+        if sha256_of_bytes(content) != expected.get("sha256"):
+            raise DamagedFileError(
+                f"shard file is not what was published: {path} ({len(content):,} bytes, {expected.get('bytes')} were "
+                f"published, or its sha256 differs); {_remedy(self._path(shard, '.json'))}"
+            )
+        return content
+
+    def _path(self, shard: int, suffix: str) -> Path:
+        folder = self.folder
+        if shard >= _SHARDS_A_FOLDER:
+            folder /= f"{shard // _SHARDS_A_FOLDER:05d}"
+        return folder / f"shard-{shard:07d}{suffix}"
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _remedy(report: Path) -> str:
+    return f"delete {report} and run the same command again to compute the shard anew"
+
+
+def _count(words: Any) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for word in words:
+        counts[word] = counts.get(word, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _table_of_rows(records: Sequence[RowRecord]) -> pa.Table:
+    identity = {"row", "source", "id", "id_type"}
+    columns: dict[str, list[Any]] = {
+        name: [getattr(record.identity if name in identity else record, name) for record in records]
+        for name in ROWS_SCHEMA.names
+    }
+    columns["reason"] = [None if reason is None else str(reason) for reason in columns["reason"]]
+    return pa.table(columns, schema=ROWS_SCHEMA)

@@ -1,0 +1,232 @@
+"""The run folder: names of its files, run.json and its keys, subspace, scores and selection on disk.
+
+Writing order within a stage is fixed, and the file that says "this stage is done" comes last: a stage whose last
+file is missing, or was made from other inputs, is done again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.numpy
+from safetensors import safe_open
+
+from scalselect.errors import RunFolderError
+from scalselect.records import DominantSubspace
+from scalselect.representation_store import METADATA_KEY, RepresentationStore, table_bytes
+from scalselect.storage import create_exclusive, publish_bytes, sha256_of_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCORES_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("id", pa.string()),
+        pa.field("id_type", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+        pa.field("leverage_score", pa.float64()),
+        pa.field("rank", pa.int64()),
+        pa.field("selected", pa.bool_()),
+        pa.field("stratum", pa.string()),
+    ]
+)
+
+
+class RunFolder:
+    """One run folder.
+
+    Parameters
+    ----------
+    path
+        The folder; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.store = RepresentationStore(self.path / "representations")
+        self.run_json = self.path / "run.json"
+        self.subspace = self.path / "subspace.safetensors"
+        self.scores = self.path / "scores.parquet"
+        self.selection = self.path / "selection.json"
+
+    def check_usable(self) -> None:
+        """Raise RunFolderError where the folder cannot become, or is not, a run folder. Writes nothing."""
+        if self.run_json.exists():
+            if not os.access(self.path, os.W_OK):
+                raise RunFolderError(f"run folder cannot be written: {self.path}")
+            return
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"output is a file, a folder is wanted: {self.path}")
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise RunFolderError(
+                f"output folder holds files but no run.json: {self.path}; give a new or empty folder, or that of a run"
+            )
+        parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise RunFolderError(f"output folder cannot be created: {self.path} ({parent} is not writable)")
+
+    def read(self) -> dict[str, Any] | None:
+        """Return run.json, or None where there is none yet. Raises RunFolderError where it is damaged."""
+        try:
+            content = json.loads(self.run_json.read_bytes())
+            content["represent"], content["data"]
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(
+                f"run.json is damaged: {self.run_json} ({error}); restore it, or begin again in another folder"
+            ) from error
+        return dict(content)
+
+    def require(self) -> dict[str, Any]:
+        """Return run.json of an existing run. Raises RunFolderError where this is no run folder."""
+        content = self.read()
+        if content is None:
+            raise RunFolderError(f"not a run folder, it holds no run.json: {self.path}; `scalselect run` makes one")
+        return content
+
+    def create(self, content: Mapping[str, Any]) -> None:
+        """Write run.json unless somebody else just did; then theirs must say the same. Raises RunFolderError."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            created = create_exclusive(self.run_json, _json_bytes(content))
+        except OSError as error:
+            raise RunFolderError(f"output folder cannot be written: {self.path} ({error.strerror})") from error
+        if not created:
+            refuse_other_keys(self.require()["represent"], content["represent"], self.path)
+
+    def update(self, **groups: Any) -> None:
+        """Replace whole groups of run.json, atomically."""
+        content = self.require()
+        if any(content.get(name) != value for name, value in groups.items()):
+            publish_bytes(self.run_json, _json_bytes({**content, **groups}))
+
+    def write_subspace(self, subspace: DominantSubspace, inputs: Mapping[str, Any]) -> None:
+        """Write `subspace.safetensors`: mean [hidden], basis [hidden, k], singular values [k], all float64."""
+        facts = {
+            "k": subspace.rank,
+            "energy": subspace.energy,
+            "gap": finite_or_none(subspace.gap),
+            "largest_dimension_energy": subspace.largest_dimension_energy,
+            "n": subspace.rows,
+            "inputs": inputs,
+        }
+        arrays = {
+            "mean": subspace.mean,
+            "basis": np.ascontiguousarray(subspace.basis),
+            "singular_values": subspace.singular_values,
+        }
+        publish_bytes(
+            self.subspace, safetensors.numpy.save(arrays, metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)})
+        )
+
+    def read_subspace(self) -> DominantSubspace:
+        """Return the dominant subspace as written. Raises RunFolderError where there is none."""
+        facts = self._subspace_facts()
+        if facts is None:
+            raise RunFolderError(f"no scores yet: {self.path}; `scalselect score {self.path}` makes them")
+        arrays = safetensors.numpy.load_file(self.subspace)
+        return DominantSubspace(
+            mean=arrays["mean"],
+            basis=arrays["basis"],
+            singular_values=arrays["singular_values"],
+            energy=facts["energy"],
+            gap=float("inf") if facts["gap"] is None else facts["gap"],
+            largest_dimension_energy=facts["largest_dimension_energy"],
+            rows=facts["n"],
+        )
+
+    def write_scores(self, table: pa.Table, inputs: Mapping[str, Any]) -> None:
+        """Write `scores.parquet`, remembering what it was made from."""
+        metadata = {METADATA_KEY: json.dumps(inputs, sort_keys=True)}
+        publish_bytes(self.scores, table_bytes(table.replace_schema_metadata(metadata)))
+
+    def read_scores(self) -> pa.Table:
+        """Return `scores.parquet`. Raises RunFolderError where there is none."""
+        try:
+            return pq.read_table(io.BytesIO(self.scores.read_bytes()), schema=SCORES_SCHEMA)
+        except FileNotFoundError:
+            raise RunFolderError(f"no scores yet: {self.path}; `scalselect score {self.path}` makes them") from None
+        except (pa.ArrowInvalid, OSError) as error:
+            raise RunFolderError(
+                f"scores.parquet cannot be read: {self.scores} ({error}); delete it and run "
+                f"`scalselect score {self.path}`"
+            ) from error
+
+    def has_scores_from(self, inputs: Mapping[str, Any]) -> bool:
+        """Tell whether subspace and scores are there and were made from these inputs."""
+        facts = self._subspace_facts()
+        if facts is None or facts["inputs"] != inputs:
+            return False
+        try:
+            metadata = pq.read_schema(self.scores).metadata or {}
+        except (FileNotFoundError, pa.ArrowInvalid):
+            return False
+        return bool(json.loads(metadata.get(METADATA_KEY.encode(), b"null")) == inputs)
+
+    def write_selection(self, content: Mapping[str, Any]) -> None:
+        """Write `selection.json`: last of all, so that it vouches for the other files."""
+        publish_bytes(self.selection, _json_bytes(content))
+
+    def read_selection(self) -> dict[str, Any]:
+        """Return `selection.json`. Raises RunFolderError where there is none or it is damaged."""
+        try:
+            return dict(json.loads(self.selection.read_bytes()))
+        except FileNotFoundError:
+            raise RunFolderError(f"nothing was selected yet: {self.path}") from None
+        except ValueError as error:
+            raise RunFolderError(f"selection.json is damaged: {self.selection} ({error}); delete it") from error
+
+    def has_selection_from(self, inputs: Mapping[str, Any]) -> bool:
+        """Tell whether a finished selection with these inputs is there, its files untouched."""
+        if not self.selection.exists():
+            return False
+        content = self.read_selection()
+        if content.get("inputs") != inputs:
+            return False
+        files = content.get("files", {})
+        return bool(files) and all(
+            (self.path / name).is_file() and sha256_of_file(self.path / name) == sha256
+            for name, sha256 in files.items()
+        )
+
+    def _subspace_facts(self) -> dict[str, Any] | None:
+        try:
+            with safe_open(self.subspace, framework="numpy") as stored:
+                return dict(json.loads(stored.metadata()[METADATA_KEY]))
+        except (FileNotFoundError, safetensors.SafetensorError):
+            return None
+
+
+def refuse_other_keys(recorded: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+    """Raise RunFolderError naming every key that differs, with both values."""
+    different = [
+        f"  {name}: {recorded.get(name)!r} in the run folder, {wanted.get(name)!r} in this call"
+        for name in sorted({*recorded, *wanted})
+        if recorded.get(name) != wanted.get(name)
+    ]
+    if different:
+        raise RunFolderError(
+            f"run folder belongs to another run: {path}\n"
+            + "\n".join(different)
+            + "\nuse another output folder, or call with the same values"
+        )
+
+
+def finite_or_none(value: float) -> float | None:
+    """Return a number JSON can hold; infinity becomes null."""
+    return value if np.isfinite(value) else None
+
+
+def _json_bytes(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()

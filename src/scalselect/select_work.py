@@ -1,0 +1,136 @@
+"""Stage 3 over a run folder: choose rows, copy their records, and account for every row. No torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scalselect.dataset.selected_writer import write_selected
+from scalselect.errors import BudgetError
+from scalselect.run_folder import finite_or_none
+from scalselect.score_work import shards_of
+from scalselect.selection.budget import rows_to_choose
+from scalselect.selection.top_leverage import select_top_leverage
+from scalselect.storage import sha256_of_file
+from scalselect.subspace.dominant import subspace_warnings
+
+if TYPE_CHECKING:
+    from scalselect.config import SelectConfig
+    from scalselect.dataset.pool import Pool
+    from scalselect.records import DominantSubspace, Selection
+    from scalselect.run_folder import RunFolder
+
+METHOD = "ScalSelect (arXiv 2602.11636): instruction-conditioned first-layer representations, leverage scores"
+TIE_RULE = "equal scores in pool order"
+_NOTED = ("uniform", "truncated", "images_in_front", "exif_rotated", "alpha")
+
+
+def select_run(folder: RunFolder, pool: Pool, config: SelectConfig) -> dict[str, Any]:
+    """Choose rows by leverage and write the subset, `scores.parquet` and last `selection.json`.
+
+    Does nothing where the same was chosen from the same scores before.
+
+    Returns
+    -------
+    dict
+        The content of `selection.json`.
+
+    Raises
+    ------
+    BudgetError
+        If there are fewer eligible rows than the budget asks for; nothing is changed then.
+    """
+    run = folder.require()
+    table = folder.read_scores()
+    inputs = {"select": {"budget": str(config.budget)}, "score": run["score"], "store": _store_digest(folder, run)}
+    if folder.has_selection_from(inputs):
+        return folder.read_selection()
+    scored = pc.equal(table["status"], "scored").to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(scored).astype(np.int64)
+    scores = table["leverage_score"].to_numpy()[rows]
+    try:
+        selection = select_top_leverage(scores, rows, rows_to_choose(config.budget, len(rows)))
+    except BudgetError as error:
+        raise BudgetError(f"{error}: `scalselect select {folder.path} --budget {len(rows)}`") from error
+    # From here until selection.json is written anew, the old one would vouch for files that no longer match.
+    folder.selection.unlink(missing_ok=True)
+    subset = write_selected(pool, selection.rows, folder.path)
+    chosen = np.zeros(table.num_rows, dtype=np.bool_)
+    chosen[selection.rows] = True
+    place = table.schema.get_field_index("selected")
+    folder.write_scores(
+        table.set_column(place, "selected", pa.array(chosen)), {"score": run["score"], "store": inputs["store"]}
+    )
+    folder.update(select={"budget": str(config.budget)})
+    content = {
+        "inputs": inputs,
+        "files": {path.name: sha256_of_file(path) for path in (subset, folder.scores)},
+        **_account(folder, table, selection, subset.name, config),
+    }
+    folder.write_selection(content)
+    return content
+
+
+def _store_digest(folder: RunFolder, run: dict[str, Any]) -> str:
+    return folder.store.digest(shards_of(run["represent"]))
+
+
+def _account(
+    folder: RunFolder, table: pa.Table, selection: Selection, subset: str, config: SelectConfig
+) -> dict[str, Any]:
+    """Return the words and numbers of `selection.json`: where every row of the pool went, and what was chosen."""
+    known = folder.store.all_rows(
+        shards_of(folder.require()["represent"]), ["tokens", "image_sha256", "kept_tokens", "escaped", *_NOTED]
+    )
+    chosen = known.take(pa.array(selection.rows))
+    status = _counts(table["status"])
+    subspace = folder.read_subspace()
+    return {
+        "method": METHOD,
+        "strategy": "top-leverage",
+        "tie_rule": TIE_RULE,
+        "budget": {"asked": str(config.budget), "rows": len(selection.rows)},
+        "rows": {
+            "pool": table.num_rows,
+            **{name: status.get(name, 0) for name in ("scored", "skipped", "text_only")},
+            "eligible": selection.eligible,
+            "selected": len(selection.rows),
+        },
+        "skipped": _counts(table["reason"]),
+        "noted": {
+            **{name: pc.sum(known[name]).as_py() or 0 for name in _NOTED},
+            "escaped": pc.sum(pc.greater(known["escaped"], 0)).as_py() or 0,
+        },
+        "subspace": {
+            "k": subspace.rank,
+            "energy": subspace.energy,
+            "gap": finite_or_none(subspace.gap),
+            "largest_dimension_energy": subspace.largest_dimension_energy,
+            "n": subspace.rows,
+        },
+        "selected": {
+            "file": subset,
+            "images": len(pc.unique(pc.list_flatten(chosen["image_sha256"]))),
+            "tokens": pc.sum(chosen["tokens"]).as_py(),
+            "lowest_score": selection.lowest_score,
+            "ties_at_cut": selection.ties_at_cut,
+        },
+        "warnings": _warnings(subspace, selection),
+    }
+
+
+def _warnings(subspace: DominantSubspace, selection: Selection) -> list[str]:
+    warnings = subspace_warnings(subspace)
+    if selection.ties_at_cut > 1:
+        warnings.append(
+            f"{selection.ties_at_cut} rows share the lowest chosen score; those first in the pool were chosen"
+        )
+    return warnings
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    counted = {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
+    return {word: counted[word] for word in sorted(word for word in counted if word is not None)}

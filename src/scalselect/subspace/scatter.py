@@ -1,0 +1,164 @@
+"""The scatter matrix ``Xc.T @ Xc`` and the mean of any number of representations, as sums that can be merged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from scipy.linalg import blas
+
+from scalselect.subspace.blocks import check_block, pieces_about
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def shift_from(block: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a shift near the mean of all representations: the mean of a first block, rounded to float32.
+
+    Rounded, because representations are stored in float32: the difference of two such numbers that lie close
+    together is exact, and rows that are all equal differ from their shift by exactly zero.
+
+    Parameters
+    ----------
+    block
+        Representations, float32 or float64 [rows, hidden].
+
+    Returns
+    -------
+    Float64 [hidden], each value a float32 number.
+
+    Raises
+    ------
+    ValueError
+        If the block has no rows or is not a block of finite representations.
+    """
+    check_block(block)
+    if block.shape[0] == 0:
+        raise ValueError("a shift needs a block of at least one row: 0 rows")
+    mean: NDArray[np.float64] = block.mean(axis=0, dtype=np.float64)  # [hidden]
+    return mean.astype(np.float32).astype(np.float64)
+
+
+class ScatterSums:
+    """Number of rows, row sum and scatter matrix of representations, gathered block by block.
+
+    All sums are float64 and about a fixed shift: the mean of raw representations is many times their spread, so
+    sums of raw squares would lose the digits that the spread lives in.
+
+    Parameters
+    ----------
+    shift
+        A point near the mean, float64 [hidden]; see `shift_from`.
+
+    Raises
+    ------
+    ValueError
+        If the shift is not a finite vector.
+    """
+
+    def __init__(self, shift: NDArray[np.float64]) -> None:
+        self._shift = np.array(shift, dtype=np.float64)  # [hidden]
+        if self._shift.ndim != 1 or not np.isfinite(self._shift).all():
+            raise ValueError(f"the shift must be one finite vector [hidden]: shape {list(self._shift.shape)}")
+        hidden = self._shift.shape[0]
+        self._rows = 0
+        self._row_sum = np.zeros(hidden)  # [hidden], of x - shift
+        # Only the upper triangle is kept up to date. Fortran order lets BLAS add to it in place.
+        self._scatter = np.zeros((hidden, hidden), order="F")  # [hidden, hidden], of x - shift
+        self._recentred = np.zeros(hidden)  # [hidden], squares that were moved from another shift to this one
+
+    @property
+    def hidden(self) -> int:
+        """Number of feature dimensions."""
+        return int(self._shift.shape[0])
+
+    @property
+    def rows(self) -> int:
+        """Number of representations added."""
+        return self._rows
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean representation, float64 [hidden]; raises ValueError when nothing was added."""
+        return self._shift + self._mean_about_shift()
+
+    def add(self, block: NDArray[Any]) -> None:
+        """Add representations; on an error nothing is added.
+
+        Parameters
+        ----------
+        block
+            Float32 or float64 [rows, hidden].
+
+        Raises
+        ------
+        ValueError
+            If the block has another shape or number type, or a value that is not finite.
+        """
+        check_block(block, self.hidden)
+        for piece in pieces_about(block, self._shift):  # [piece, hidden]
+            # One triangle costs half of a full product. The transpose of a C-ordered piece is not copied.
+            self._scatter = blas.dsyrk(1.0, piece.T, beta=1.0, c=self._scatter, overwrite_c=True)
+            self._row_sum += piece.sum(axis=0)
+            self._rows += piece.shape[0]
+
+    def merge(self, other: Self) -> None:
+        """Add the representations that `other` has gathered, about whatever shift; `other` stays as it is.
+
+        With c the difference of the two shifts, and S, r and n the scatter, row sum and row number of `other`,
+        the scatter about this shift is ``S + r c^T + c r^T + n c c^T``, exactly.
+
+        Raises
+        ------
+        ValueError
+            If `other` has another number of feature dimensions.
+        """
+        if other.hidden != self.hidden:
+            raise ValueError(f"sums of {other.hidden} dimensions cannot be merged into sums of {self.hidden}")
+        offset = other._shift - self._shift  # [hidden]
+        row_sum = other._row_sum + other._rows * offset
+        recentred = other._recentred
+        self._scatter += other._scatter
+        if offset.any():
+            recentred = recentred + np.diagonal(other._scatter) + other._rows * offset**2
+            half = other._row_sum + 0.5 * other._rows * offset
+            self._scatter = blas.dsyr2(1.0, half, offset, a=self._scatter, overwrite_a=True)
+        self._recentred += recentred
+        self._row_sum += row_sum
+        self._rows += other._rows
+
+    def scatter_about_mean(self) -> NDArray[np.float64]:
+        """Return the scatter matrix about the mean, ``Xc.T @ Xc``.
+
+        Returns
+        -------
+        Float64 [hidden, hidden], both triangles filled, in Fortran order; a copy.
+
+        Raises
+        ------
+        ValueError
+            If nothing was added.
+        """
+        offset = self._mean_about_shift()  # [hidden]
+        scatter: NDArray[np.float64] = self._scatter.copy(order="F")
+        # Subtracting two large, nearly equal numbers would lose digits. Here the subtrahend is small: the shift
+        # lies near the mean, so n * offset^2 is at most of the size of the scatter itself.
+        scatter = blas.dsyr(-float(self._rows), offset, a=scatter, overwrite_a=True)
+        for column in range(self.hidden - 1):
+            scatter[column + 1 :, column] = scatter[column, column + 1 :]
+        return scatter
+
+    def rounding_of_diagonal(self) -> NDArray[np.float64]:
+        """Bound the rounding error in the diagonal of `scatter_about_mean`, float64 [hidden].
+
+        Every addition loses at most half a unit in the last place of the sum so far: n rows lose n times that,
+        in the squares and, twice, in the row sum that enters as a square. Doubled for merging.
+        """
+        summed = np.diagonal(self._scatter) + self._recentred  # [hidden]
+        return 4.0 * self._rows * np.finfo(np.float64).eps * summed
+
+    def _mean_about_shift(self) -> NDArray[np.float64]:
+        if self._rows == 0:
+            raise ValueError("no representations were added, so they have no mean")
+        return self._row_sum / self._rows

@@ -1,0 +1,170 @@
+"""What a command did, for people at 80 columns and as JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scalselect.progress import readable_seconds
+from scalselect.run_folder import finite_or_none
+from scalselect.subspace.dominant import subspace_warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scalselect.pipeline import Represented, RunResult
+    from scalselect.records import DominantSubspace
+
+_WIDTH, _LABEL = 80, 11
+_NOTED_WORDS = {
+    "uniform": "whose instruction attends to no vision token",
+    "truncated": "cut to the length limit",
+    "images_in_front": "without a marker, images put in front",
+    "exif_rotated": "with a rotated image",
+    "alpha": "with a transparent image",
+    "escaped": "that spell out a special token",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A summary in both forms.
+
+    Attributes
+    ----------
+    lines
+        Label and text; an empty label continues the one before.
+    content
+        The same facts for scripts.
+    """
+
+    lines: list[tuple[str, str]]
+    content: dict[str, Any]
+
+    def as_text(self) -> str:
+        """Return the summary for people, wrapped at 80 columns."""
+        return "\n".join(
+            textwrap.fill(
+                text,
+                _WIDTH,
+                initial_indent=f"{label:<{_LABEL}}",
+                subsequent_indent=" " * _LABEL,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            for label, text in self.lines
+        )
+
+    def as_json(self) -> str:
+        """Return the summary as one JSON object."""
+        return json.dumps(self.content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def summary_of_run(result: RunResult) -> Summary:
+    """Summarise a selection, with the trial's estimate where the run was one."""
+    content = result.summary
+    rows, chosen = content["rows"], content["selected"]
+    lines = [
+        *_lines_of_rows(rows, content["skipped"]),
+        *_lines_of_notes(content["noted"]),
+        ("subspace", _subspace_words(content["subspace"])),
+        (
+            "chosen",
+            (
+                f"{rows['selected']:,} rows ({content['budget']['asked']} asked, {rows['eligible']:,} eligible), "
+                f"{chosen['images']:,} images, {chosen['tokens']:,} tokens"
+            ),
+        ),
+        ("", f"lowest score {chosen['lowest_score']:.6g}; {content['tie_rule']}"),
+        *(("warning", warning) for warning in content["warnings"]),
+        *_lines_of_trial(result.represented),
+        ("written", str(result.folder / chosen["file"])),
+        *(("", str(result.folder / name)) for name in ("scores.parquet", "selection.json")),
+    ]
+    facts = {**content, "run_dir": str(result.folder)}
+    if result.represented is not None:
+        facts["represented"] = _facts_of_representing(result.represented)
+    return Summary(lines, facts)
+
+
+def summary_of_representing(represented: Represented) -> Summary:
+    """Summarise stage 1."""
+    rows = {"pool": represented.rows, **represented.counts}
+    lines = [
+        *_lines_of_rows(rows, represented.reasons),
+        *_lines_of_trial(represented),
+        ("written", str(represented.folder / "representations")),
+        ("next", f"scalselect score {represented.folder}"),
+    ]
+    return Summary(lines, {"run_dir": str(represented.folder), **_facts_of_representing(represented)})
+
+
+def summary_of_scores(run_dir: str, subspace: DominantSubspace) -> Summary:
+    """Summarise stage 2."""
+    facts = {
+        "k": subspace.rank,
+        "energy": subspace.energy,
+        "gap": finite_or_none(subspace.gap),
+        "largest_dimension_energy": subspace.largest_dimension_energy,
+        "n": subspace.rows,
+    }
+    warnings = subspace_warnings(subspace)
+    lines = [
+        ("scored", f"{subspace.rows:,} rows"),
+        ("subspace", _subspace_words(facts)),
+        *(("warning", warning) for warning in warnings),
+        ("written", str(Path(run_dir) / "scores.parquet")),
+        ("next", f"scalselect select {run_dir} --budget 16%"),
+    ]
+    return Summary(lines, {"run_dir": str(run_dir), "subspace": facts, "warnings": warnings})
+
+
+def _lines_of_rows(rows: Mapping[str, int], reasons: Mapping[str, int]) -> list[tuple[str, str]]:
+    told = ", ".join(f"{reason} {number:,}" for reason, number in sorted(reasons.items(), key=lambda pair: -pair[1]))
+    return [
+        ("pool", f"{rows['pool']:,} rows"),
+        ("scored", f"{rows.get('scored', 0):,}"),
+        ("skipped", f"{rows.get('skipped', 0):,}" + (f" ({told})" if told else "")),
+        ("text-only", f"{rows.get('text_only', 0):,}"),
+    ]
+
+
+def _lines_of_notes(noted: Mapping[str, int]) -> list[tuple[str, str]]:
+    found = [f"{noted[name]:,} {words}" for name, words in _NOTED_WORDS.items() if noted.get(name)]
+    return [("noted" if i == 0 else "", f"{text}") for i, text in enumerate(found)]
+
+
+def _lines_of_trial(represented: Represented | None) -> list[tuple[str, str]]:
+    if represented is None or represented.rows >= represented.pool_rows:
+        return []
+    return [
+        (
+            "trial",
+            (
+                f"the first {represented.rows:,} of {represented.pool_rows:,} rows at "
+                f"{represented.rows_per_second:.1f} rows/s; all of them would take about {readable_seconds(represented.seconds_for_all)} here"
+            ),
+        )
+    ]
+
+
+def _subspace_words(facts: Mapping[str, Any]) -> str:
+    gap = "none left" if facts["gap"] is None else f"{facts['gap']:.4g}"
+    return f"k = {facts['k']} dimensions hold {facts['energy']:.2%} of the energy; s_k / s_k+1: {gap}"
+
+
+def _facts_of_representing(represented: Represented) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "rows": represented.rows,
+        "pool_rows": represented.pool_rows,
+        "counts": represented.counts,
+        "reasons": represented.reasons,
+        "seconds": represented.seconds,
+        "rows_per_second": represented.rows_per_second,
+    }
+    if represented.rows < represented.pool_rows:
+        facts["estimated_seconds_for_all"] = represented.seconds_for_all
+    return facts

@@ -1,0 +1,223 @@
+"""From samples to padded batches: one processor call a sample, batches of like length under a token budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalselect.errors import ModelError, SampleError
+from scalselect.records import Reason
+from scalselect.vlm.token_roles import SpecialTokenEscaper, render_conversation, roles_of_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image
+
+    from scalselect.records import Sample
+
+# One value a token; everything else a processor returns runs along images or patches.
+_SEQUENCE_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedSample:
+    """One sample as the model takes it.
+
+    Attributes
+    ----------
+    inputs
+        The processor's tensors: sequence inputs [1, length], others along images or patches.
+    instruction, vision
+        Positions in the sequence, int64.
+    tokens
+        Tokens of the whole conversation, after truncation to the length limit. `inputs` may be shorter: tokens
+        after the last instruction or vision token cannot change the representation.
+    """
+
+    inputs: dict[str, Tensor]
+    instruction: Tensor
+    vision: Tensor
+    tokens: int
+    truncated: bool
+    escaped: int
+
+    @property
+    def length(self) -> int:
+        """Tokens that go through the model."""
+        return int(self.inputs["input_ids"].shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors."""
+        return sum(tensor.nbytes for tensor in self.inputs.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Samples padded to one length; positions count in the padded sequence."""
+
+    inputs: dict[str, Tensor]
+    instruction: list[Tensor]
+    vision: list[Tensor]
+
+
+class SamplePreparer:
+    """Turns samples and their pictures into model inputs with known token roles."""
+
+    def __init__(
+        self,
+        processor: Any,
+        *,
+        image_token_id: int,
+        instruction_tokens: str,
+        chat_template: str | None,
+        max_length: int | None,
+        images_kwargs: dict[str, int],
+    ) -> None:
+        self._processor = processor
+        self._image_token_id = image_token_id
+        self._instruction_tokens = instruction_tokens
+        self._chat_template = chat_template
+        self._max_length = max_length
+        self._images_kwargs = images_kwargs
+        tokenizer = processor.tokenizer
+        self._bos = tokenizer.bos_token
+        placeholders = [getattr(processor, name, None) for name in ("image_token", "video_token", "audio_token")]
+        self._escape = SpecialTokenEscaper(
+            [
+                *(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special),
+                *tokenizer.all_special_tokens,
+                *(token for token in placeholders if isinstance(token, str)),
+            ]
+        )
+
+    def prepare(self, sample: Sample, pictures: Sequence[Image]) -> PreparedSample:
+        """Render, tokenize and preprocess one sample.
+
+        Parameters
+        ----------
+        pictures
+            The images of `sample`, RGB, in the order of `Sample.images`.
+
+        Raises
+        ------
+        SampleError
+            With the reason why this sample has no representation.
+        """
+        rendered = render_conversation(
+            self._processor, sample.turns, escape=self._escape, chat_template=self._chat_template
+        )
+        features = self._process(rendered.text, pictures)
+        replacements = features.pop("text_replacement_offsets")[0]
+        offsets = features.pop("offset_mapping")[0].numpy().astype(np.int64)  # [sequence, 2]
+        inputs = {name: value for name, value in features.items() if isinstance(value, Tensor)}
+        if len(inputs) != len(features):
+            odd = ", ".join(sorted(set(features) - set(inputs)))
+            raise ModelError(f"the processor returns something that cannot be batched: {odd}")
+        is_vision = (inputs["input_ids"][0] == self._image_token_id).numpy()  # [sequence]
+        if not is_vision.any():
+            raise ModelError(
+                f"the processor wrote no image token (id {self._image_token_id}) for a sample with {len(pictures)} "
+                "images: processor and model do not belong together"
+            )
+        roles = roles_of_tokens(rendered, replacements, offsets, is_vision)
+        return self._cut(inputs, roles.vision, roles.instruction(self._instruction_tokens), rendered.escaped)
+
+    def _process(self, text: str, pictures: Sequence[Image]) -> dict[str, Any]:
+        # A template that prints the first token itself must not get a second one from the tokenizer.
+        own_bos = self._bos is not None and text.startswith(self._bos)
+        try:
+            features = self._processor(
+                text=[text],
+                images=list(pictures),
+                return_tensors="pt",
+                return_offsets_mapping=True,
+                return_text_replacement_offsets=True,
+                add_special_tokens=not own_bos,
+                **self._images_kwargs,
+            )
+        except (ValueError, ZeroDivisionError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise SampleError(Reason.IMAGE_REFUSED, str(error).strip().split("\n", 1)[0][:300]) from error
+        return dict(features)
+
+    def _cut(
+        self, inputs: dict[str, Tensor], vision: np.ndarray, instruction: np.ndarray, escaped: int
+    ) -> PreparedSample:
+        length = len(vision)
+        limit = length if self._max_length is None else min(length, self._max_length)
+        if vision[limit:].any():
+            raise SampleError(Reason.TOO_LONG, f"an image token lies beyond {limit} tokens of {length}")
+        if instruction.any() and not instruction[:limit].any():
+            raise SampleError(Reason.TOO_LONG, f"the whole instruction lies beyond {limit} tokens of {length}")
+        # Under a causal mask nothing behind the last token that is read can change what is read.
+        needed = int(np.flatnonzero((vision | instruction)[:limit])[-1]) + 1
+        return PreparedSample(
+            inputs={name: x[:, :needed] if name in _SEQUENCE_INPUTS else x for name, x in inputs.items()},
+            instruction=torch.from_numpy(np.flatnonzero(instruction[:limit])),
+            vision=torch.from_numpy(np.flatnonzero(vision[:limit])),
+            tokens=limit,
+            truncated=limit < length,
+            escaped=escaped,
+        )
+
+
+def plan_batches(lengths: Sequence[int], *, max_rows: int | None, max_tokens: int) -> list[list[int]]:
+    """Group samples of like length; return lists of indices, longest first.
+
+    A batch holds at most `max_rows` samples and, padded, at most `max_tokens` tokens; a longer sample is alone.
+    The plan depends on its arguments alone, which is part of what makes runs repeatable.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    batches: list[list[int]] = []
+    for i in order:
+        last = batches[-1] if batches else None
+        if last and len(last) < (max_rows or len(order)) and lengths[last[0]] * (len(last) + 1) <= max_tokens:
+            last.append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def collate(samples: Sequence[PreparedSample], *, pad_token_id: int, padding_side: str = "right") -> Batch:
+    """Pad samples to the longest of them and stack them.
+
+    Parameters
+    ----------
+    padding_side
+        `right` or `left`; representations agree either way.
+    """
+    longest = max(sample.length for sample in samples)
+    inputs: dict[str, Tensor] = {}
+    for name in samples[0].inputs:
+        tensors = [sample.inputs[name] for sample in samples]
+        if name in _SEQUENCE_INPUTS:
+            fill = pad_token_id if name == "input_ids" else 0
+            tensors = [_padded(tensor, longest, fill, padding_side) for tensor in tensors]  # [1, sequence]
+        inputs[name] = torch.cat(tensors)
+    shifts = [longest - sample.length if padding_side == "left" else 0 for sample in samples]
+    return Batch(
+        inputs=inputs,
+        instruction=[sample.instruction + shift for sample, shift in zip(samples, shifts, strict=True)],
+        vision=[sample.vision + shift for sample, shift in zip(samples, shifts, strict=True)],
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception means that memory ran out, on the device or on the host."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("DefaultCPUAllocator", "out of memory", "can't allocate memory")
+    )
+
+
+def _padded(tensor: Tensor, length: int, fill: int, side: str) -> Tensor:
+    padding = tensor.new_full((1, length - tensor.shape[1]), fill)
+    return torch.cat([tensor, padding] if side == "right" else [padding, tensor], dim=1)

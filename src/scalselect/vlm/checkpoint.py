@@ -1,0 +1,196 @@
+"""One checkpoint, ready to represent samples: processor, truncated model, fingerprints, resolved settings."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from transformers import AutoProcessor
+
+from scalselect.errors import ModelError, OptionError
+from scalselect.vlm.batches import SamplePreparer
+from scalselect.vlm.fingerprints import fingerprint, needed_parameters
+from scalselect.vlm.first_layer import ATTENTION_NAME, FirstLayer
+from scalselect.vlm.refusals import image_token_id, refuse_unsupported
+from scalselect.vlm.settings import is_loaded, load_config
+from scalselect.vlm.truncation import load_first_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scalselect.config import RepresentConfig
+    from scalselect.vlm.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Checkpoint:
+    """A model up to its first decoder layer, with everything needed to feed it.
+
+    Attributes
+    ----------
+    fingerprint
+        Hashes of what determines the representations: `config`, `processor`, `chat_template`, `weights`.
+    warnings
+        Sentences the user should read.
+    parameter_bytes
+        Bytes of the parameters that were materialised.
+    hidden_size
+        Length of a representation.
+    """
+
+    preparer: SamplePreparer
+    first_layer: FirstLayer
+    device: torch.device
+    dtype: torch.dtype
+    pad_token_id: int
+    hidden_size: int
+    fingerprint: dict[str, str]
+    warnings: list[str]
+    parameter_bytes: int
+
+
+def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, processor: Any = None) -> Checkpoint:
+    """Load what the first decoder layer needs, and nothing else.
+
+    Parameters
+    ----------
+    model
+        Folder or hub name of a checkpoint, or an already loaded transformers model (then `processor` is needed).
+
+    Raises
+    ------
+    ModelError
+        If the checkpoint is missing, incomplete or not supported.
+    OptionError
+        If an option cannot have an effect on this checkpoint.
+    """
+    dtype: torch.dtype = getattr(torch, settings.dtype)
+    device = torch.device(settings.device)
+    with _quiet_transformers():
+        if is_loaded(model):
+            loaded, model_config = model, model.config
+            if processor is None:
+                raise OptionError("a loaded model needs its processor as well: pass `processor=AutoProcessor...`")
+            warnings = refuse_unsupported(model_config)
+            dtype, device = loaded.dtype, loaded.device
+            loaded.set_attn_implementation({"text_config": ATTENTION_NAME})
+            loaded.eval()
+        else:
+            model_config = load_config(str(model), config.revision)
+            warnings = refuse_unsupported(model_config)
+            processor = _load_processor(str(model), config.revision) if processor is None else processor
+            loaded = load_first_layer(str(model), model_config, dtype=dtype, revision=config.revision)
+        template = effective_chat_template(processor, config.chat_template)
+        hashes = fingerprint(model_config, processor, template, loaded)
+        parameters = sum(parameter.nbytes for _, parameter in needed_parameters(loaded))
+        loaded.to(device)
+    token = image_token_id(model_config)
+    if token is None:
+        raise ModelError("the configuration names no image token")
+    pad = processor.tokenizer.pad_token_id
+    return Checkpoint(
+        preparer=SamplePreparer(
+            processor,
+            image_token_id=token,
+            instruction_tokens=config.instruction_tokens,
+            chat_template=template,
+            max_length=config.max_length,
+            images_kwargs=_image_limits(processor, config),
+        ),
+        first_layer=FirstLayer(loaded),
+        device=device,
+        dtype=dtype,
+        pad_token_id=0 if pad is None else pad,
+        hidden_size=model_config.get_text_config().hidden_size,
+        fingerprint=hashes,
+        warnings=warnings,
+        parameter_bytes=parameters,
+    )
+
+
+@contextlib.contextmanager
+def attention_restored(model: Any) -> Iterator[None]:
+    """Give a loaded model its attention implementation back when the block ends; nothing for a path."""
+    before = model.config.get_text_config()._attn_implementation if is_loaded(model) else None  # noqa: SLF001  no public reader
+    try:
+        yield
+    finally:
+        if before is not None:
+            model.set_attn_implementation({"text_config": before})
+
+
+def effective_chat_template(processor: Any, option: str | None) -> str:
+    """Return the text of the chat template that will be used.
+
+    Raises
+    ------
+    OptionError
+        If the option names a file that cannot be read.
+    ModelError
+        If there is no option and the checkpoint has no template.
+    """
+    if option == "vicuna":
+        return resources.files("scalselect.vlm").joinpath("templates/vicuna.jinja").read_text(encoding="utf-8")
+    if option is not None:
+        try:
+            return Path(option).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise OptionError(
+                f"chat_template is neither `vicuna` nor a readable file: {option} ({error.__class__.__name__})"
+            ) from error
+    template = getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)
+    if isinstance(template, dict):
+        template = template.get("default")
+    if not template:
+        raise ModelError(
+            "the checkpoint has no chat template, so conversations cannot be rendered: give --chat-template FILE "
+            "(a Jinja file), or --chat-template vicuna for LLaVA-1.5"
+        )
+    return str(template)
+
+
+def _load_processor(path: str, revision: str | None) -> Any:
+    try:
+        processor = AutoProcessor.from_pretrained(path, revision=revision or "main")
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().split("\n", 1)[0][:300]
+        raise ModelError(f"the checkpoint's processor cannot be loaded: {path} ({reason})") from error
+    if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
+        raise ModelError(f"the checkpoint has no image processor or no tokenizer: {path} ({type(processor).__name__})")
+    if not getattr(processor.tokenizer, "is_fast", False):
+        raise ModelError(f"the checkpoint's tokenizer tells no character offsets, a fast one is needed: {path}")
+    return processor
+
+
+def _image_limits(processor: Any, config: RepresentConfig) -> dict[str, int]:
+    limits = {"min_pixels": config.image_min_pixels, "max_pixels": config.image_max_pixels}
+    given = {name: value for name, value in limits.items() if value is not None}
+    image_processor = processor.image_processor
+    understood = getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", {})
+    for name in given:
+        if name not in understood:
+            raise OptionError(
+                f"image_{name} has no effect on this checkpoint: {type(image_processor).__name__} resizes every "
+                "picture to a fixed size; leave the option out"
+            )
+    return given
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep loading bars and notes of transformers off the user's screen; errors still raise."""
+    logging = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,51 @@
+"""Represent one made-up sample before any work starts, so that a model that cannot be read is refused at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from scalselect.errors import ModelError, SampleError
+from scalselect.records import ImagePart, ImageReference, RowIdentity, Sample, TextPart, Turn
+from scalselect.vlm.representation import represent_samples
+
+if TYPE_CHECKING:
+    from scalselect.vlm.checkpoint import Checkpoint
+
+
+def rehearse(checkpoint: Checkpoint) -> None:
+    """Run a question about a plain picture through processor, template and first layer.
+
+    Raises
+    ------
+    ModelError
+        If template, processor and model do not work together: the cause in words.
+    """
+    question = Turn("user", (ImagePart(0), TextPart("What colour is this?")))
+    sample = Sample(
+        identity=RowIdentity(0, "rehearsal", None, "absent"),
+        turns=(question, Turn("assistant", (TextPart("It is gray."),))),
+        images=(ImageReference("", ""),),
+        images_in_front=False,
+        text_sha256="",
+    )
+    picture = Image.new("RGB", (224, 224), (128, 128, 128))
+    try:
+        prepared = checkpoint.preparer.prepare(sample, [picture])
+        represented, _ = represent_samples(checkpoint, [prepared], attention_mass=0.5)
+    except SampleError as error:
+        raise ModelError(f"the checkpoint cannot take a plain question about one picture: {error.detail}") from error
+    except (TypeError, AttributeError, KeyError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().split("\n", 1)[0][:300]
+        raise ModelError(
+            f"the checkpoint cannot take a plain question about one picture: {type(error).__name__}: {reason}"
+        ) from error
+    if len(prepared.instruction) == 0:
+        raise ModelError("no instruction token was found in a plain question: the chat template drops user texts")
+    if (
+        represented[0].uniform
+        and represented[0].finite
+        and int(prepared.instruction.max()) > int(prepared.vision.min())
+    ):
+        raise ModelError("the instruction pays no attention to the image in the first decoder layer")

@@ -1,0 +1,119 @@
+"""From prepared samples to one vector each: a padded batch through the first layer, then attention pooling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scalselect.errors import ShardError
+from scalselect.vlm.attention_pooling import attended_tokens, mean_of_attended
+from scalselect.vlm.batches import collate, is_out_of_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from scalselect.vlm.batches import PreparedSample
+    from scalselect.vlm.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleRepresentation:
+    """The representation of one sample (method, stage 1).
+
+    Attributes
+    ----------
+    vector
+        Mean of layer 0's output over the attended vision tokens, float32 [hidden].
+    kept
+        Positions of the attended tokens in the sample's own sequence, ascending, int64 [kept].
+    cut_margin
+        Distance from the wanted attention mass to the nearest cumulative mass.
+    uniform
+        The instruction attends to no vision token; all counted alike.
+    finite
+        Neither vector nor attention holds NaN or infinity.
+    """
+
+    vector: NDArray[np.float32]
+    kept: NDArray[np.int64]
+    cut_margin: float
+    uniform: bool
+    finite: bool
+
+
+def represent_samples(
+    checkpoint: Checkpoint, samples: Sequence[PreparedSample], *, attention_mass: float, padding_side: str = "right"
+) -> tuple[list[SampleRepresentation], int]:
+    """Represent one batch of samples; a batch too large for the memory is halved and tried again.
+
+    Returns
+    -------
+    list of SampleRepresentation
+        In the order of `samples`.
+    int
+        How often a batch was halved.
+
+    Raises
+    ------
+    ShardError
+        If a single sample does not fit into the memory.
+    """
+    try:
+        return _represent_batch(checkpoint, samples, attention_mass, padding_side), 0
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(samples) == 1:
+            raise ShardError(
+                f"memory ran out on {checkpoint.device} with a single sample of {samples[0].length:,} tokens: give "
+                "--image-max-pixels or --max-length to make samples smaller, or --dtype bfloat16"
+            ) from error
+    # Outside the handler, so that the failed batch's tensors are no longer held by the exception.
+    if checkpoint.device.type == "cuda":
+        torch.cuda.empty_cache()
+    middle = len(samples) // 2
+    results: list[SampleRepresentation] = []
+    splits = 1
+    for half in (samples[:middle], samples[middle:]):
+        represented, more = represent_samples(
+            checkpoint, half, attention_mass=attention_mass, padding_side=padding_side
+        )
+        results += represented
+        splits += more
+    return results, splits
+
+
+def _represent_batch(
+    checkpoint: Checkpoint, samples: Sequence[PreparedSample], attention_mass: float, padding_side: str
+) -> list[SampleRepresentation]:
+    batch = collate(samples, pad_token_id=checkpoint.pad_token_id, padding_side=padding_side)
+    inputs = {
+        name: tensor.to(checkpoint.device, checkpoint.dtype if tensor.is_floating_point() else None)
+        for name, tensor in batch.inputs.items()
+    }
+    output = checkpoint.first_layer(inputs, batch.instruction)
+    # One copy from the device for the whole batch; the cuts are then found on the CPU.
+    attention = torch.stack(output.attention).cpu()  # [batch, sequence]
+    cuts = [
+        attended_tokens(row.index_select(0, vision), attention_mass)
+        for row, vision in zip(attention, batch.vision, strict=True)
+    ]
+    vectors = torch.stack(
+        [mean_of_attended(output.hidden[i], batch.vision[i].index_select(0, cut.kept)) for i, cut in enumerate(cuts)]
+    ).cpu()  # [batch, hidden]
+    finite = torch.isfinite(vectors).all(dim=1) & torch.isfinite(attention).all(dim=1)
+    return [
+        SampleRepresentation(
+            vector=vectors[i].numpy(),
+            kept=np.asarray(samples[i].vision.index_select(0, cut.kept)),
+            cut_margin=cut.cut_margin,
+            uniform=cut.uniform,
+            finite=bool(finite[i]),
+        )
+        for i, cut in enumerate(cuts)
+    ]

@@ -1,0 +1,142 @@
+"""What `auto` stands for on this machine and model: device, number type, threads, batch budget."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from transformers import AutoConfig
+
+from scalselect.errors import ModelError, OptionError
+
+if TYPE_CHECKING:
+    from scalselect.config import RepresentConfig
+
+# Tokens of one padded batch where the batch size is `auto`: what keeps each kind of device busy without much memory.
+_BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `auto` stood for, resolved once by whoever creates run.json.
+
+    Attributes
+    ----------
+    max_rows
+        Highest number of rows in a batch; None where the token budget alone decides.
+    batch_tokens
+        Highest number of tokens in a padded batch.
+    """
+
+    dtype: str
+    device: str
+    threads: int
+    max_rows: int | None
+    batch_tokens: int
+
+
+def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, Any] | None) -> Settings:
+    """Resolve `auto` options for this machine and model.
+
+    Parameters
+    ----------
+    model
+        Folder or hub name of a checkpoint, or a loaded model, which brings its own device and number type.
+    recorded
+        The `represent` keys of a run that exists already: what `auto` was resolved to then stays.
+
+    Raises
+    ------
+    OptionError
+        If the device does not exist here, or a loaded model has another device or number type than asked for.
+    ModelError
+        If the checkpoint's configuration cannot be read.
+    """
+    device = _resolved_device(config, model)
+    dtype = config.dtype
+    if is_loaded(model):
+        dtype = str(model.dtype).removeprefix("torch.")
+        if config.dtype not in {"auto", dtype}:
+            raise OptionError(f"dtype cannot be changed, the loaded model has {dtype}: {config.dtype}")
+    elif dtype == "auto":
+        dtype = recorded["dtype"] if recorded else _auto_dtype(model, config.revision, device)
+    threads = config.threads
+    if threads == "auto":
+        threads = recorded["threads"] if recorded else len(os.sched_getaffinity(0))
+    max_rows = None if config.batch_size == "auto" else int(config.batch_size)
+    if config.batch_size == "auto" and recorded:
+        max_rows = recorded["max_rows"]
+    tokens = _BATCH_TOKENS["cpu" if device.startswith("cpu") else "cuda"]
+    return Settings(
+        dtype=dtype,
+        device=device,
+        threads=int(threads),
+        max_rows=max_rows,
+        batch_tokens=recorded["batch_tokens"] if recorded else tokens,
+    )
+
+
+def is_loaded(model: Any) -> bool:
+    """Tell whether `model` is a model object and not the name of one."""
+    return not isinstance(model, (str, Path))
+
+
+def _resolved_device(config: RepresentConfig, model: Any) -> str:
+    if is_loaded(model):
+        own = str(model.device)
+        if config.device not in {"auto", own, model.device.type}:
+            raise OptionError(f"device cannot be changed, the loaded model lies on {own}: {config.device}")
+        return own
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    _check_device(device)
+    return device
+
+
+def _auto_dtype(model: Any, revision: str | None, device: str) -> str:
+    """Float32 on a CPU, where half precision is slow; else the checkpoint's own type where it is a half one."""
+    if device.startswith("cpu"):
+        return "float32"
+    stored = str(getattr(load_config(str(model), revision), "dtype", None)).removeprefix("torch.")
+    return stored if stored in {"bfloat16", "float16"} else "float32"
+
+
+def load_config(path: str, revision: str | None) -> Any:
+    """Return the configuration of a checkpoint. Raises ModelError."""
+    try:
+        return AutoConfig.from_pretrained(path, revision=revision or "main")
+    except (OSError, ValueError, KeyError) as error:
+        folder = Path(path)
+        if folder.is_dir() and not (folder / "config.json").is_file():
+            raise ModelError(f"model folder has no config.json: {path}; give the folder of a checkpoint") from error
+        reason = str(error).strip().split("\n", 1)[0][:300]
+        raise ModelError(
+            f"model cannot be opened: {path} ({reason}); give the folder of a checkpoint or a hub name such as "
+            "llava-hf/llava-1.5-7b-hf"
+        ) from error
+
+
+def set_threads(threads: int) -> None:
+    """Set the CPU threads of torch; they decide the last digits of its sums."""
+    torch.set_num_threads(threads)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that compute representations."""
+    return {"torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def _check_device(device: str) -> None:
+    try:
+        kind = torch.device(device).type
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n", 1)[0][:200]
+        raise OptionError(f"device cannot be used here: {device} ({reason}); `cpu` always can") from error
+    if kind == "meta":
+        raise OptionError("device `meta` holds no numbers; use `cpu` or `cuda`")

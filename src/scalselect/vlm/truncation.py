@@ -1,0 +1,75 @@
+"""Load only what the first decoder layer needs: vision tower, projector, token embedding, one decoder layer.
+
+transformers materialises the parameters a configuration asks for and leaves the rest of the files unread, so the
+checkpoint is loaded under a configuration with one decoder layer, into a class without language-model head.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from transformers import AutoModel
+
+from scalselect.errors import ModelError
+from scalselect.vlm.first_layer import ATTENTION_NAME
+
+if TYPE_CHECKING:
+    import torch
+
+
+def first_layer_config(config: Any) -> Any:
+    """Return a copy of a model configuration that keeps one decoder layer and no unused vision layers."""
+    shorter = copy.deepcopy(config)
+    text = shorter.get_text_config()
+    text.num_hidden_layers = 1
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:1]
+    _drop_unread_tower_layers(shorter)
+    return shorter
+
+
+def load_first_layer(path: str, config: Any, *, dtype: torch.dtype, revision: str | None) -> Any:
+    """Load the truncated model in evaluation mode on the CPU.
+
+    Raises
+    ------
+    ModelError
+        If the files lack a needed tensor, hold one of another shape, or cannot be read.
+    """
+    try:
+        model, loading = AutoModel.from_pretrained(
+            path,
+            config=first_layer_config(config),
+            dtype=dtype,
+            attn_implementation={"text_config": ATTENTION_NAME},
+            revision=revision or "main",
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"model weights cannot be loaded: {path} ({_first_line(error)})") from error
+    for kind in ("missing_keys", "mismatched_keys", "error_msgs"):
+        if loading.get(kind):
+            named = ", ".join(sorted(str(key) for key in loading[kind])[:3])
+            raise ModelError(f"model weights are incomplete: {path} ({len(loading[kind])} {kind}: {named})")
+    return model.eval()
+
+
+def _drop_unread_tower_layers(config: Any) -> None:
+    """Shorten a vision tower whose last layers nobody reads.
+
+    LLaVA reads its CLIP tower at layer -2: the last layer's output is thrown away. Only CLIP towers are cut, where
+    the outputs were compared and found equal.
+    """
+    layer = getattr(config, "vision_feature_layer", None)
+    tower: Any = getattr(config, "vision_config", None)
+    if isinstance(layer, int) and layer < -1 and getattr(tower, "model_type", None) == "clip_vision_model":
+        tower.num_hidden_layers += layer + 1
+        config.vision_feature_layer = -1
+    if getattr(tower, "deepstack_visual_indexes", None):
+        # Their mergers feed the hidden states after layer 0, which is where the pass ends.
+        tower.deepstack_visual_indexes = []
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:300] or type(error).__name__
