@@ -190,7 +190,7 @@ class RepresentationStore:
 
     def rows(self, shard: int, columns: list[str] | None = None) -> pa.Table:
         """Return the rows of a shard as a table of `ROWS_SCHEMA`, or some of its columns. Raises DamagedFileError."""
-        return pq.read_table(io.BytesIO(self._read(shard, ".rows.parquet")), columns=columns)
+        return table_from_bytes(self._read(shard, ".rows.parquet"), columns)
 
     def all_rows(self, shards: range, columns: list[str] | None = None) -> pa.Table:
         """Return the rows of all shards as one table."""
@@ -239,6 +239,16 @@ def table_bytes(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def table_from_bytes(content: bytes, columns: list[str] | None = None) -> pa.Table:
+    """Return the table of a Parquet file, or some of its columns. Raises pyarrow.ArrowInvalid.
+
+    Arrow's own threads stay out of it: one that lets go of the last reference to a Python buffer while the
+    interpreter shuts down aborts the process.
+    """
+    file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
+    return file.read(columns=columns, use_threads=False)
 
 
 def _remedy(report: Path) -> str:

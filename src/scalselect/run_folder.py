@@ -6,7 +6,6 @@ file is missing, or was made from other inputs, is done again.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from pathlib import Path
@@ -20,7 +19,7 @@ from safetensors import safe_open
 
 from scalselect.errors import RunFolderError
 from scalselect.records import DominantSubspace
-from scalselect.representation_store import METADATA_KEY, RepresentationStore, table_bytes
+from scalselect.representation_store import METADATA_KEY, RepresentationStore, table_bytes, table_from_bytes
 from scalselect.storage import create_exclusive, publish_bytes, sha256_of_file
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ class RunFolder:
     def read_scores(self) -> pa.Table:
         """Return `scores.parquet`. Raises RunFolderError where there is none."""
         try:
-            return pq.read_table(io.BytesIO(self.scores.read_bytes()), schema=SCORES_SCHEMA)
+            return table_from_bytes(self.scores.read_bytes())
         except FileNotFoundError:
             raise RunFolderError(f"no scores yet: {self.path}; `scalselect score {self.path}` makes them") from None
         except (pa.ArrowInvalid, OSError) as error:

@@ -140,15 +140,11 @@ def _lines_of_notes(noted: Mapping[str, int]) -> list[tuple[str, str]]:
 def _lines_of_trial(represented: Represented | None) -> list[tuple[str, str]]:
     if represented is None or represented.rows >= represented.pool_rows:
         return []
-    return [
-        (
-            "trial",
-            (
-                f"the first {represented.rows:,} of {represented.pool_rows:,} rows at "
-                f"{represented.rows_per_second:.1f} rows/s; all of them would take about {readable_seconds(represented.seconds_for_all)} here"
-            ),
-        )
-    ]
+    words = (
+        f"the first {represented.rows:,} of {represented.pool_rows:,} rows at {represented.rows_per_second:.1f} "
+        f"rows/s; all of them would take about {readable_seconds(represented.seconds_for_all)} here"
+    )
+    return [("trial", words)]
 
 
 def _subspace_words(facts: Mapping[str, Any]) -> str:

@@ -132,4 +132,7 @@ def _with_images_in_front(turns: list[Turn], images: int) -> list[Turn]:
 
 
 def _images_first(turn: Turn) -> Turn:
-    return Turn(turn.role, tuple(sorted(turn.parts, key=lambda part: not isinstance(part, ImagePart))))
+    images = tuple(part for part in turn.parts if isinstance(part, ImagePart))
+    # Texts that an image stood between get a space, or their words would run together.
+    text = " ".join(part.text for part in turn.parts if isinstance(part, TextPart))
+    return Turn(turn.role, (*images, TextPart(text)) if text else images)

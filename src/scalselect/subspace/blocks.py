@@ -1,4 +1,4 @@
-"""Blocks of representations as float64 pieces about an origin, so that memory is one piece whatever the block."""
+"""What a block of representations must be before it is summed or scored."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
-PIECE_ROWS = 8192
+_CHECKED_AT_ONCE = 8192
 
 
 def check_block(block: NDArray[Any], hidden: int | None = None) -> None:
@@ -34,25 +32,7 @@ def check_block(block: NDArray[Any], hidden: int | None = None) -> None:
         raise ValueError(f"a block of representations must be {wanted}: {list(block.shape)}")
     if block.dtype not in (np.float32, np.float64):
         raise ValueError(f"a block of representations must be float32 or float64: {block.dtype}")
-    for start in range(0, block.shape[0], PIECE_ROWS):
-        finite = np.isfinite(block[start : start + PIECE_ROWS]).all(axis=1)  # [piece]
+    for start in range(0, block.shape[0], _CHECKED_AT_ONCE):
+        finite = np.isfinite(block[start : start + _CHECKED_AT_ONCE]).all(axis=1)  # [piece]
         if not finite.all():
             raise ValueError(f"row {start + int(np.argmin(finite))} of the block is not finite")
-
-
-def pieces_about(block: NDArray[Any], origin: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """Yield ``block - origin`` in float64 and C order, at most `PIECE_ROWS` rows at a time.
-
-    Every piece lies in the same memory: it is to be used before the next one is asked for.
-
-    Parameters
-    ----------
-    block
-        Representations, float32 or float64 [rows, hidden].
-    origin
-        What is subtracted from every row, float64 [hidden].
-    """
-    buffer = np.empty((min(block.shape[0], PIECE_ROWS), block.shape[1]))  # [piece, hidden]
-    for start in range(0, block.shape[0], PIECE_ROWS):
-        part = block[start : start + PIECE_ROWS]  # [piece, hidden]
-        yield np.subtract(part, origin, out=buffer[: part.shape[0]], dtype=np.float64)

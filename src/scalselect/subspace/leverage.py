@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalselect.subspace.blocks import check_block, pieces_about
+from scalselect.subspace.blocks import check_block
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scalselect.records import DominantSubspace
 
+_SCORED_AT_ONCE = 256
 _FORMATTED_AT_ONCE = 65536
 
 
@@ -41,18 +42,22 @@ def leverage_scores(block: NDArray[Any], subspace: DominantSubspace) -> NDArray[
     check_block(block, subspace.mean.shape[0])
     whitening = subspace.basis / subspace.singular_values  # [hidden, k]
     scores = np.empty(block.shape[0])  # [rows]
-    start = 0
-    for piece in pieces_about(block, subspace.mean):  # [piece, hidden]
-        left = piece @ whitening  # [piece, k]
-        scores[start : start + piece.shape[0]] = np.einsum("rk,rk->r", left, left)
-        start += piece.shape[0]
+    # Every product has the same shape, the last one with rows that are not read: BLAS takes other paths for other
+    # shapes, and their last digits differ. So a row's score does not depend on the block that it came in.
+    centred = np.zeros((_SCORED_AT_ONCE, block.shape[1]))  # [piece, hidden]
+    for start in range(0, block.shape[0], _SCORED_AT_ONCE):
+        part = block[start : start + _SCORED_AT_ONCE]  # [up to piece, hidden]
+        np.subtract(part, subspace.mean, out=centred[: part.shape[0]], dtype=np.float64)
+        left = centred @ whitening  # [piece, k]
+        squares = np.einsum("rk,rk->r", left, left)  # [piece]
+        scores[start : start + part.shape[0]] = squares[: part.shape[0]]
     return scores
 
 
 def as_written(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Round scores to the 12 significant decimal digits with which they are written and ranked.
 
-    The last digits of a score depend on the place of its row in a matrix product; rounded, exact copies tie.
+    The digits beyond are rounding errors: they would decide between rows that are equal, and differ between machines.
 
     Parameters
     ----------

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy.linalg import blas
 
-from scalselect.subspace.blocks import check_block, pieces_about
+from scalselect.subspace.blocks import check_block
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
+
+_PIECE_ROWS = 8192  # rows made float64 at once, so that memory is one piece and the scatter, whatever the block
 
 
 def shift_from(block: NDArray[Any]) -> NDArray[np.float64]:
@@ -97,7 +101,7 @@ class ScatterSums:
             If the block has another shape or number type, or a value that is not finite.
         """
         check_block(block, self.hidden)
-        for piece in pieces_about(block, self._shift):  # [piece, hidden]
+        for piece in _pieces_about(block, self._shift):  # [piece, hidden]
             # One triangle costs half of a full product. The transpose of a C-ordered piece is not copied.
             self._scatter = blas.dsyrk(1.0, piece.T, beta=1.0, c=self._scatter, overwrite_c=True)
             self._row_sum += piece.sum(axis=0)
@@ -162,3 +166,11 @@ class ScatterSums:
         if self._rows == 0:
             raise ValueError("no representations were added, so they have no mean")
         return self._row_sum / self._rows
+
+
+def _pieces_about(block: NDArray[Any], shift: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+    """Yield ``block - shift`` as float64 in C order, piece after piece in the same memory."""
+    buffer = np.empty((min(block.shape[0], _PIECE_ROWS), block.shape[1]))  # [piece, hidden]
+    for start in range(0, block.shape[0], _PIECE_ROWS):
+        part = block[start : start + _PIECE_ROWS]  # [piece, hidden]
+        yield np.subtract(part, shift, out=buffer[: part.shape[0]], dtype=np.float64)

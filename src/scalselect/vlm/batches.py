@@ -87,6 +87,8 @@ class SamplePreparer:
         self._images_kwargs = images_kwargs
         tokenizer = processor.tokenizer
         self._bos = tokenizer.bos_token
+        # Llama's tokenizers begin a text with a token of no character, but say that it covers the first one.
+        self._metaspace_id = tokenizer.get_vocab().get("\u2581")
         placeholders = [getattr(processor, name, None) for name in ("image_token", "video_token", "audio_token")]
         self._escape = SpecialTokenEscaper(
             [
@@ -125,6 +127,8 @@ class SamplePreparer:
                 f"the processor wrote no image token (id {self._image_token_id}) for a sample with {len(pictures)} "
                 "images: processor and model do not belong together"
             )
+        if self._metaspace_id is not None:
+            offsets[(inputs["input_ids"][0] == self._metaspace_id).numpy()] = 0
         roles = roles_of_tokens(rendered, replacements, offsets, is_vision)
         return self._cut(inputs, roles.vision, roles.instruction(self._instruction_tokens), rendered.escaped)
 

@@ -1,0 +1,224 @@
+"""Pictures come out as RGB with what is worth knowing; every way to fail has its reason, or passes through."""
+
+import errno
+import hashlib
+import io
+import os
+import socket
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scalselect.errors import SampleError
+from scalselect.image_files import open_image
+
+GRADIENT = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(4, 6, 3)  # [height, width, channel]
+
+
+def saved(tmp_path, picture, name="a.png", **options):
+    path = tmp_path / name
+    picture.save(path, **options)
+    return str(path)
+
+
+def failure(path, **options):
+    with pytest.raises(SampleError) as caught:
+        open_image(path, **options)
+    return caught.value
+
+
+def test_picture_hash_and_size(tmp_path):
+    path = saved(tmp_path, Image.fromarray(GRADIENT))
+    image = open_image(path)
+    content = Path(path).read_bytes()
+    assert (image.sha256, image.bytes) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert image.picture.mode == "RGB"
+    assert np.array_equal(np.asarray(image.picture), GRADIENT)
+    assert not image.alpha
+    assert not image.exif_rotated
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "I;16", "F", "YCbCr"])
+def test_other_modes_become_rgb(tmp_path, mode):
+    picture = Image.fromarray(GRADIENT).convert("L").convert(mode) if mode != "P" else Image.new("P", (6, 4), 3)
+    image = open_image(saved(tmp_path, picture, "a.tiff"))
+    assert (image.picture.mode, image.picture.size, image.alpha) == ("RGB", (6, 4), False)
+
+
+def test_alpha_is_dropped_not_blended(tmp_path):
+    image = open_image(saved(tmp_path, Image.new("RGBA", (2, 2), (255, 0, 0, 0))))
+    assert image.alpha
+    assert image.picture.getpixel((0, 0)) == (255, 0, 0)
+    assert open_image(saved(tmp_path, Image.new("LA", (2, 2), (9, 0)))).picture.getpixel((0, 0)) == (9, 9, 9)
+
+
+@pytest.mark.parametrize("transparency", [0, b"\x00\x80"])
+def test_palette_transparency_is_alpha(tmp_path, transparency):
+    picture = Image.new("P", (2, 2), 0)
+    picture.putpalette([255, 0, 0, 0, 255, 0])
+    path = saved(tmp_path, picture, transparency=transparency)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = open_image(path)
+    assert image.alpha
+    assert image.picture.getpixel((0, 0)) == (255, 0, 0)
+    assert "transparency" not in image.picture.info
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_orientation_is_told_and_applied_only_when_asked(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, Image.fromarray(GRADIENT), exif=exif)
+    ignored, applied = open_image(path), open_image(path, exif="apply")
+    assert ignored.exif_rotated == applied.exif_rotated == (orientation != 1)
+    assert np.array_equal(np.asarray(ignored.picture), GRADIENT)
+    turns = {1: 0, 3: 2, 6: 3, 8: 1}[orientation]
+    assert np.array_equal(np.asarray(applied.picture), np.rot90(GRADIENT, turns))
+
+
+@pytest.mark.parametrize("exif", ["ignore", "apply"])
+def test_broken_exif_spoils_no_picture(tmp_path, exif):
+    path = saved(tmp_path, Image.fromarray(GRADIENT), exif=b"Exif\x00\x00MM\x00\xff\xff\xff\xff\xff")
+    image = open_image(path, exif=exif)
+    assert not image.exif_rotated
+    assert image.picture.size == (6, 4)
+
+
+def test_first_frame_of_an_animation(tmp_path):
+    frames = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
+    path = saved(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
+    assert open_image(path).picture.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_symbolic_link_is_followed(tmp_path):
+    saved(tmp_path, Image.fromarray(GRADIENT))
+    (tmp_path / "link.png").symlink_to("a.png")
+    assert open_image(str(tmp_path / "link.png")).picture.size == (6, 4)
+
+
+def test_nothing_there_is_image_missing(tmp_path):
+    saved(tmp_path, Image.fromarray(GRADIENT))
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in ("none.png", "a.png/b.png", "x" * 5000, "circle", "dangling", "a\0b", "\ud83d.png"):
+        missing = failure(f"{tmp_path}/{name}")
+        assert missing.reason == "image_missing"
+        assert len(missing.detail) < 400
+        missing.detail.encode()
+
+
+def test_what_is_no_regular_file_is_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        listener.bind(f"/proc/self/fd/{folder}/socket")
+        os.close(folder)
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "kernel").symlink_to("/proc/self/status")
+    for path in (tmp_path / "pipe", tmp_path / "link", tmp_path / "socket", tmp_path, "/dev/zero", tmp_path / "kernel"):
+        assert failure(str(path)).reason == "image_unreadable"
+
+
+def test_kernel_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    def never(_path):
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(Path, "read_bytes", never)
+    assert "kernel" in failure("/proc/self/status").detail
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"]
+)
+def test_undecodable_is_image_unreadable(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    assert failure(str(tmp_path / "a.png")).reason == "image_unreadable"
+
+
+def test_drawing_that_needs_another_program_is_not_drawn(tmp_path):
+    assert "EPS" in failure(saved(tmp_path, Image.fromarray(GRADIENT), "a.eps")).detail
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.bmp"])
+def test_truncated_is_image_unreadable(tmp_path, name):
+    path = Path(saved(tmp_path, Image.effect_noise((64, 64), 50).convert("RGB"), name))
+    path.write_bytes(path.read_bytes()[:-200])
+    assert failure(str(path)).reason == "image_unreadable"
+
+
+def test_limit_of_pixels_is_checked_before_decoding(tmp_path, monkeypatch):
+    path = saved(tmp_path, Image.fromarray(GRADIENT))
+    assert open_image(path, max_pixels=24).picture.size == (6, 4)
+
+    def never(_image):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", never)
+    large = failure(path, max_pixels=23)
+    assert large.reason == "image_too_large"
+    assert "6 x 4" in large.detail
+
+
+def test_what_pillow_calls_a_bomb_is_too_large(tmp_path, monkeypatch):
+    path = saved(tmp_path, Image.fromarray(GRADIENT))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert failure(path).reason == "image_too_large"
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert failure(path).reason == "image_too_large"
+
+
+def test_memory_error_is_not_swallowed(tmp_path, monkeypatch):
+    path = saved(tmp_path, Image.fromarray(GRADIENT))
+
+    def exhausted(_image):
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", exhausted)
+    with pytest.raises(MemoryError):
+        open_image(path)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ENOMEM, errno.ESTALE])
+def test_failures_that_say_nothing_of_the_sample_pass_through(tmp_path, monkeypatch, number):
+    path = saved(tmp_path, Image.fromarray(GRADIENT))
+
+    def fail(_path):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        open_image(path)
+    assert not isinstance(caught.value, SampleError)
+
+
+def test_forbidden_file_is_image_unreadable(tmp_path, monkeypatch):
+    path = saved(tmp_path, Image.fromarray(GRADIENT))
+
+    def forbid(_path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", forbid)
+    assert failure(path).reason == "image_unreadable"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_flipped_bytes_never_raise_anything_else(tmp_path):
+    generator = np.random.default_rng(0)
+    path = tmp_path / "a"
+    for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "ICO", "PPM"):
+        buffer = io.BytesIO()
+        Image.effect_noise((16, 16), 50).convert("RGB").save(buffer, kind)
+        for _ in range(60):
+            content = np.frombuffer(buffer.getvalue(), np.uint8).copy()
+            content[generator.integers(0, min(len(content), 200), 4)] = generator.integers(0, 256, 4)
+            path.write_bytes(content.tobytes())
+            try:
+                open_image(str(path))
+            except SampleError as error:
+                assert error.reason in {"image_unreadable", "image_too_large"}  # noqa: PT017
