@@ -156,6 +156,7 @@ def _parser() -> _Parser:
         command.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
     for command in (run, represent, score, select):
         command.add_argument("--json", action="store_true", help="print the summary as JSON")
+        command.add_argument("--version", action="version", version=f"scalselect {scalselect.__version__}")
     return parser
 
 

@@ -216,7 +216,7 @@ def _pick(group: type, options: dict[str, Any]) -> dict[str, Any]:
 
 def _typed(item: Field[Any], value: Any) -> Any:
     kind = item.metadata["kind"]
-    if value is None or (value == "auto" and item.default == "auto"):
+    if (value is None and item.default is None) or (value == "auto" and item.default == "auto"):
         return value
     wrong = isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind)
     if wrong and not (kind is str and isinstance(value, Path)):

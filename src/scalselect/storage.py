@@ -82,7 +82,7 @@ def remove_temporary_files(folder: Path) -> int:
     """
     removed = 0
     for path in folder.rglob(f".*{TEMPORARY_MARK}*"):
-        host, process, _ = path.name.rpartition(TEMPORARY_MARK)[2].rsplit("-", 2)
+        host, _, process = path.name.rpartition(TEMPORARY_MARK)[2].rpartition("-")[0].rpartition("-")
         if host == socket.gethostname() and process.isdecimal() and not _is_alive(int(process)):
             path.unlink(missing_ok=True)
             removed += 1

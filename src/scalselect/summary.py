@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def summary_of_representing(represented: Represented) -> Summary:
         *_lines_of_rows(rows, represented.reasons),
         *_lines_of_trial(represented),
         ("written", str(represented.folder / "representations")),
-        ("next", f"scalselect score {represented.folder}"),
+        ("next", f"scalselect score {shlex.quote(str(represented.folder))}"),
     ]
     return Summary(lines, {"run_dir": str(represented.folder), **_facts_of_representing(represented)})
 
@@ -117,7 +118,7 @@ def summary_of_scores(run_dir: str, subspace: DominantSubspace) -> Summary:
         ("subspace", _subspace_words(facts)),
         *(("warning", warning) for warning in warnings),
         ("written", str(Path(run_dir) / "scores.parquet")),
-        ("next", f"scalselect select {run_dir} --budget 16%"),
+        ("next", f"scalselect select {shlex.quote(str(run_dir))} --budget 16%"),
     ]
     return Summary(lines, {"run_dir": str(run_dir), "subspace": facts, "warnings": warnings})
 

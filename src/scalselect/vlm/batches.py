@@ -77,7 +77,7 @@ class SamplePreparer:
         instruction_tokens: str,
         chat_template: str | None,
         max_length: int | None,
-        images_kwargs: dict[str, int],
+        images_kwargs: dict[str, Any],
     ) -> None:
         self._processor = processor
         self._image_token_id = image_token_id

@@ -167,9 +167,12 @@ def _load_processor(path: str, revision: str | None) -> Any:
     return processor
 
 
-def _image_limits(processor: Any, config: RepresentConfig) -> dict[str, int]:
-    limits = {"min_pixels": config.image_min_pixels, "max_pixels": config.image_max_pixels}
-    given = {name: value for name, value in limits.items() if value is not None}
+def _image_limits(processor: Any, config: RepresentConfig) -> dict[str, Any]:
+    """Return the processor's arguments for the given pixel limits; a limit not given stays the checkpoint's."""
+    given = {"min_pixels": config.image_min_pixels, "max_pixels": config.image_max_pixels}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return {}
     image_processor = processor.image_processor
     understood = getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", {})
     for name in given:
@@ -178,7 +181,12 @@ def _image_limits(processor: Any, config: RepresentConfig) -> dict[str, int]:
                 f"image_{name} has no effect on this checkpoint: {type(image_processor).__name__} resizes every "
                 "picture to a fixed size; leave the option out"
             )
-    return given
+    # Processors that know pixel limits keep them under these two names, as pixels.
+    least = given.get("min_pixels", image_processor.size["shortest_edge"])
+    most = given.get("max_pixels", image_processor.size["longest_edge"])
+    if least > most:
+        raise OptionError(f"the lower limit of pixels an image exceeds the upper one: {least} > {most}; give both")
+    return {"size": {"shortest_edge": least, "longest_edge": most}}
 
 
 @contextlib.contextmanager

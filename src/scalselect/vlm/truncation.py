@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
 from transformers import AutoModel
 
 from scalselect.errors import ModelError
@@ -46,7 +47,7 @@ def load_first_layer(path: str, config: Any, *, dtype: torch.dtype, revision: st
             revision=revision or "main",
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model weights cannot be loaded: {path} ({_first_line(error)})") from error
     for kind in ("missing_keys", "mismatched_keys", "error_msgs"):
         if loading.get(kind):

@@ -1,0 +1,195 @@
+"""Files appear whole or not at all, one creator wins, and only dead writers' leavings are swept."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from scalselect import storage
+from scalselect.storage import (
+    create_exclusive,
+    publish_bytes,
+    publish_stream,
+    remove_temporary_files,
+    sha256_of_bytes,
+    sha256_of_file,
+)
+
+SHA256_OF_ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+class StoppedError(Exception):
+    """Stands for whatever ends a writer in the middle."""
+
+
+def test_published_file_holds_the_content_and_nothing_else_is_left(tmp_path):
+    publish_bytes(tmp_path / "file", b"first")
+    publish_bytes(tmp_path / "file", b"second")
+    assert (tmp_path / "file").read_bytes() == b"second"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("error", [StoppedError, KeyboardInterrupt, OSError])
+def test_exception_inside_the_block_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def write_half():
+        with publish_stream(path) as stream:
+            stream.write(b"half of the n")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_exception_inside_the_block_publishes_no_new_file(tmp_path):
+    with pytest.raises(StoppedError), publish_stream(tmp_path / "file"):
+        raise StoppedError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_readers_see_the_old_content_until_the_block_ends(tmp_path):
+    path = tmp_path / "file"
+    with publish_stream(path) as stream:
+        stream.write(b"new")
+        stream.flush()
+        assert not path.exists()
+    with publish_stream(path) as stream:
+        stream.write(b"newer")
+        stream.flush()
+        assert path.read_bytes() == b"new"
+    assert path.read_bytes() == b"newer"
+
+
+def test_concurrent_readers_never_see_partial_content(tmp_path):
+    path = tmp_path / "file"
+    whole = {letter * 200_000 for letter in (b"a", b"b")}
+    publish_bytes(path, b"a" * 200_000)
+    done = threading.Event()
+
+    def read_all_the_time():
+        seen = set()
+        while not done.is_set():
+            seen.add(path.read_bytes())
+        return seen
+
+    with ThreadPoolExecutor(1) as readers:
+        reader = readers.submit(read_all_the_time)
+        for _ in range(20):
+            publish_bytes(path, b"b" * 200_000)
+            publish_bytes(path, b"a" * 200_000)
+        done.set()
+        seen = reader.result()
+    assert seen
+    assert seen <= whole
+
+
+def test_missing_folder_is_the_callers_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        publish_bytes(tmp_path / "no folder" / "file", b"content")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_first_creator_wins_and_its_content_stays(tmp_path):
+    path = tmp_path / "file"
+    assert create_exclusive(path, b"first") is True
+    assert create_exclusive(path, b"second") is False
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_exactly_one_of_many_threads_creates(tmp_path):
+    path = tmp_path / "file"
+    contents = [f"content of {i}".encode() * 1000 for i in range(16)]
+    gate = threading.Barrier(len(contents))
+
+    def create(content):
+        gate.wait(timeout=30)
+        return create_exclusive(path, content)
+
+    with ThreadPoolExecutor(len(contents)) as threads:
+        created = list(threads.map(create, contents))
+    assert created.count(True) == 1
+    assert path.read_bytes() == contents[created.index(True)]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_created_file_is_whole_when_it_appears(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    linked = []
+
+    def link(source, target, link=os.link):
+        assert not path.exists()
+        linked.append(source.read_bytes())
+        link(source, target)
+
+    monkeypatch.setattr(storage.os, "link", link)
+    assert create_exclusive(path, b"content") is True
+    assert linked == [b"content"]
+
+
+def test_hashes(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256_of_bytes(b"abc") == SHA256_OF_ABC
+    assert sha256_of_bytes(memoryview(b"xabcx")[1:4]) == SHA256_OF_ABC
+    assert sha256_of_file(tmp_path / "file") == SHA256_OF_ABC
+
+
+def die_while_writing(path):
+    """Let a process end in the middle of a write; return the temporary file it leaves."""
+    code = (
+        "import os, sys; from pathlib import Path; from scalselect.storage import publish_stream\n"
+        "with publish_stream(Path(sys.argv[1])) as stream:\n"
+        "    stream.write(b'half'); stream.flush(); os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 9
+    (left,) = path.parent.iterdir()
+    return left
+
+
+def test_file_of_a_dead_process_is_removed_and_nothing_else(tmp_path):
+    folder = tmp_path / "deep" / "down"
+    folder.mkdir(parents=True)
+    left = die_while_writing(folder / "file")
+    assert left.name.startswith(".file.part-")
+    published = folder / "published"
+    publish_bytes(published, b"content")
+    host = socket.gethostname()
+    other_host = left.with_name(left.name.replace(host, f"not-{host}"))
+    other_host.write_bytes(b"half")
+    with publish_stream(folder / "mine") as stream:
+        stream.write(b"mine")
+        (mine,) = folder.glob(".mine*")
+        assert remove_temporary_files(tmp_path) == 1
+        assert {path for path in tmp_path.rglob("*") if path.is_file()} == {published, other_host, mine}
+    assert (folder / "mine").read_bytes() == b"mine"
+
+
+def test_writers_that_belong_to_another_user_live(tmp_path, monkeypatch):
+    def refuse(_process, _signal):
+        raise PermissionError
+
+    left = die_while_writing(tmp_path / "file")
+    monkeypatch.setattr(storage.os, "kill", refuse)
+    assert remove_temporary_files(tmp_path) == 0
+    assert left.exists()
+
+
+@pytest.mark.parametrize("name", [".x.part-", ".x.part-1", ".x.part-host-notanumber-ab", ".x.part-a-b", "x.part-a-1-b"])
+def test_names_that_only_look_alike_are_left_alone(tmp_path, name):
+    (tmp_path / name).write_bytes(b"not ours")
+    assert remove_temporary_files(tmp_path) == 0
+    assert (tmp_path / name).exists()
+
+
+def test_nothing_to_remove_in_a_folder_that_does_not_exist(tmp_path):
+    assert remove_temporary_files(tmp_path / "nowhere") == 0

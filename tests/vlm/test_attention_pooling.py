@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scalselect.vlm.attention_pooling import attended_tokens, mean_of_attended
+
+
+def plainly(attention, mass):
+    """The definition, word by word."""
+    a = np.asarray(attention, dtype=np.float64)
+    p = a / a.sum() if a.sum() > 0 else np.full(len(a), 1 / len(a))
+    order = sorted(range(len(p)), key=lambda i: (-p[i], i))
+    total, kept = 0.0, []
+    for i in order:
+        kept.append(i)
+        total += p[i]
+        if total > mass:
+            break
+    return sorted(kept)
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=60), st.sampled_from([0.3, 0.5, 0.9, 0.99]))
+def test_kept_set_follows_the_definition(counts, mass):
+    # Multiples of 2^-10 whose sum is padded to a power of two: every cumulative mass is exact on both roads.
+    counts = [*counts, 4096 - sum(counts)]
+    found = attended_tokens(torch.tensor(counts, dtype=torch.float32) / 1024, mass)
+    assert found.kept.tolist() == plainly(counts, mass)
+    assert not found.uniform
+
+
+def test_a_prefix_that_just_reaches_the_mass_is_not_enough():
+    attention = torch.tensor([0.5, 0.25, 0.125, 0.125])
+    assert attended_tokens(attention, 0.75).kept.tolist() == [0, 1, 2]
+    assert attended_tokens(attention, 0.7499).kept.tolist() == [0, 1]
+    assert attended_tokens(attention, 0.75).cut_margin == 0
+
+
+def test_ties_go_to_the_lower_position():
+    assert attended_tokens(torch.tensor([0.25, 0.25, 0.25, 0.25]), 0.4).kept.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("attention", [[0.0, 0.0, 0.0, 0.0], [0.0]])
+def test_no_attention_is_uniform(attention):
+    found = attended_tokens(torch.tensor(attention), 0.6)
+    assert found.uniform
+    assert found.kept.tolist() == list(range(3 if len(attention) == 4 else 1))
+
+
+def test_one_token_is_always_kept():
+    assert attended_tokens(torch.tensor([1.0, 0.0]), 0.001).kept.tolist() == [0]
+
+
+def test_all_tokens_are_kept_where_the_mass_is_never_exceeded():
+    assert attended_tokens(torch.ones(8), 0.9999999999).kept.tolist() == list(range(8))
+
+
+def test_mean_is_plain_and_float32():
+    hidden = torch.arange(12, dtype=torch.bfloat16).reshape(4, 3)
+    mean = mean_of_attended(hidden, torch.tensor([1, 3]))
+    assert mean.dtype == torch.float32
+    assert mean.tolist() == [6.0, 7.0, 8.0]

@@ -1,0 +1,226 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from scalselect.config import RepresentConfig
+from scalselect.errors import ModelError, OptionError
+from scalselect.vlm.checkpoint import attention_restored, load_checkpoint
+from scalselect.vlm.refusals import refuse_unsupported
+from scalselect.vlm.rehearsal import rehearse
+from scalselect.vlm.settings import resolve_settings
+
+FAMILIES = ["llava", "qwen2_5_vl", "qwen3_vl"]
+
+
+def load(path, processor=None, **options):
+    config = RepresentConfig(**options)
+    return load_checkpoint(path, config, resolve_settings(config, path, None), processor=processor)
+
+
+@pytest.fixture
+def copy(checkpoints, tmp_path):
+    def copied(family):
+        return shutil.copytree(checkpoints(family), tmp_path / family)
+
+    return copied
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_parameters_of_the_first_layer_are_materialised(loaded, checkpoints, family):
+    checkpoint = loaded(family)
+    names = {name for name, _ in checkpoint.first_layer._model.named_parameters()}
+    assert not [name for name in names if "layers.1." in name and "language_model" in name]
+    assert not [name for name in names if "lm_head" in name or "deepstack" in name]
+    full = AutoModelForImageTextToText.from_pretrained(checkpoints(family))
+    assert checkpoint.parameter_bytes < 0.8 * sum(p.nbytes for p in full.parameters())
+    of_full = {name.removeprefix("model."): value for name, value in full.named_parameters()}
+    for name, value in checkpoint.first_layer._model.named_parameters():
+        assert torch.equal(value, of_full[name]), name
+
+
+def test_llava_leaves_out_the_tower_layer_nobody_reads(loaded):
+    names = {name for name, _ in loaded("llava").first_layer._model.named_parameters()}
+    assert any("encoder.layers.1." in name for name in names)
+    assert not any("encoder.layers.2." in name for name in names)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_rehearsal_passes(loaded, family):
+    rehearse(loaded(family))
+
+
+def test_a_missing_tensor_stops(copy):
+    folder = copy("llava")
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if "language_model" in name and "layers.0.self_attn.q_proj" in name)
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"missing_keys.*q_proj"):
+        load(folder)
+
+
+def test_a_tensor_of_another_shape_stops(copy):
+    folder = copy("llava")
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if "multi_modal_projector.linear_1.bias" in name)
+    tensors[name] = torch.zeros(3)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="linear_1.bias|mismatched|size"):
+        load(folder)
+
+
+def test_a_missing_tensor_of_a_later_layer_does_not_matter(copy):
+    folder = copy("llava")
+    tensors = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in tensors.items() if "layers.2." not in name}
+    assert len(kept) < len(tensors)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    load(folder)
+
+
+def test_weights_that_cannot_be_read_stop(copy):
+    folder = copy("llava")
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ModelError, match="weights cannot be loaded"):
+        load(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="weights cannot be loaded"):
+        load(folder)
+
+
+def test_a_checkpoint_without_processor_or_template_is_refused(copy):
+    folder = copy("llava")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match="--chat-template"):
+        load(folder)
+    load(folder, chat_template="vicuna")
+    for name in ("processor_config.json", "tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    with pytest.raises(ModelError, match="processor"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "words"),
+    [
+        ("mllama", {}, "cross-attention"),
+        ("paligemma", {}, "mask"),
+        ("gemma3n", {}, "per-layer"),
+        ("llama", {}, "no image-text-to-text model"),
+        ("llava", {"image_token_index": None, "image_token_id": None}, "names no image token"),
+        ("llava", {"is_encoder_decoder": True}, "encoder-decoder"),
+        ("llava", {"quantization_config": {"quant_method": "awq"}}, "quantised"),
+        ("qwen3_5", {"layer_types": ["linear_attention"]}, "linear_attention"),
+    ],
+)
+def test_refusals_name_the_cause(family, changes, words):
+    class Text:
+        layer_types = changes.get("layer_types")
+        is_encoder_decoder = False
+
+    class Config:
+        model_type = family
+        image_token_id = 5
+        is_encoder_decoder = False
+
+        def get_text_config(self):
+            return Text()
+
+    config = Config()
+    for name, value in changes.items():
+        setattr(config, name, value)
+    with pytest.raises(ModelError, match=words):
+        refuse_unsupported(config)
+
+
+def test_an_untested_family_of_known_structure_is_let_through_with_a_warning():
+    class Config:
+        model_type = "llava_next"
+        image_token_id = 5
+        get_text_config = staticmethod(lambda: object())
+
+    assert "untested" in refuse_unsupported(Config())[0]
+
+
+def test_fingerprint_knows_what_changed(copy):
+    folder = copy("qwen3_vl")
+    before = load(folder).fingerprint
+    assert load(folder).fingerprint == before
+
+    def changed():
+        after = load(folder).fingerprint
+        return {name for name in before if after[name] != before[name]}
+
+    template = folder / "chat_template.jinja"
+    text = template.read_text()
+    template.write_text(text + " ")
+    assert changed() == {"chat_template"}
+    template.write_text(text)
+    processor = folder / "processor_config.json"
+    text = processor.read_text()
+    facts = json.loads(text)
+    facts["image_processor"]["image_mean"] = [0.4, 0.5, 0.5]
+    processor.write_text(json.dumps(facts))
+    assert changed() == {"processor"}
+    processor.write_text(text)
+    config = folder / "config.json"
+    text = config.read_text()
+    facts = json.loads(text)
+    facts["text_config"]["rms_norm_eps"] = 1e-3
+    config.write_text(json.dumps(facts))
+    assert changed() == {"config"}
+    config.write_text(text)
+    tensors = load_file(folder / "model.safetensors")
+    last = next(name for name in tensors if "language_model" in name and "layers.2." in name)
+    tensors[last] += 1  # not read, so no change
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert changed() == set()
+    first = next(name for name in tensors if "language_model" in name and "layers.0." in name)
+    tensors[first].view(-1)[-1] += 1e-3
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert changed() == {"weights"}
+
+
+def test_a_loaded_model_is_used_as_it_is_and_given_back(checkpoints, loaded):
+    model = AutoModelForImageTextToText.from_pretrained(checkpoints("qwen2_5_vl"))
+    processor = AutoProcessor.from_pretrained(checkpoints("qwen2_5_vl"))
+    before = model.config.get_text_config()._attn_implementation
+    with attention_restored(model):
+        checkpoint = load(model, processor=processor)
+        rehearse(checkpoint)
+        assert model.config.get_text_config()._attn_implementation != before
+    assert model.config.get_text_config()._attn_implementation == before
+    again = AutoModelForImageTextToText.from_pretrained(checkpoints("qwen2_5_vl"))
+    assert load(again, processor=processor).fingerprint == checkpoint.fingerprint
+    assert checkpoint.fingerprint["weights"] == loaded("qwen2_5_vl").fingerprint["weights"]
+    with pytest.raises(OptionError, match="processor"):
+        load(model)
+    with pytest.raises(OptionError, match="dtype cannot be changed"):
+        load(model, processor=processor, dtype="bfloat16")
+
+
+def test_pixel_limits_are_refused_where_they_have_no_effect(checkpoints):
+    with pytest.raises(OptionError, match="no effect"):
+        load(checkpoints("llava"), image_max_pixels=1000)
+    with pytest.raises(OptionError, match="exceeds"):
+        load(checkpoints("qwen2_5_vl"), image_max_pixels=10)
+
+
+def test_half_precision_models_run(checkpoints):
+    checkpoint = load(checkpoints("llava"), dtype="bfloat16")
+    assert next(checkpoint.first_layer._model.parameters()).dtype == torch.bfloat16
+    rehearse(checkpoint)
+
+
+def test_auto_keeps_what_the_run_settled_on(checkpoints):
+    recorded = {"dtype": "bfloat16", "threads": 7, "max_rows": 3, "batch_tokens": 99}
+    settings = resolve_settings(RepresentConfig(), checkpoints("llava"), recorded)
+    assert (settings.dtype, settings.threads, settings.max_rows, settings.batch_tokens) == ("bfloat16", 7, 3, 99)
+    asked = resolve_settings(RepresentConfig(dtype="float32", threads=1, batch_size=5), checkpoints("llava"), recorded)
+    assert (asked.dtype, asked.threads, asked.max_rows, asked.batch_tokens) == ("float32", 1, 5, 99)
+    fresh = resolve_settings(RepresentConfig(), checkpoints("llava"), None)
+    assert (fresh.dtype, fresh.device, fresh.max_rows) == ("float32", "cpu", None)
