@@ -19,10 +19,9 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -30,7 +29,6 @@ import torch
 import transformers
 from PIL import Image
 from threadpoolctl import threadpool_limits
-from torch import Tensor
 from transformers import AutoModelForImageTextToText, core_model_loading
 
 from scalselect.config import RepresentConfig
@@ -56,8 +54,7 @@ LLAVA_SHAPE = TOWER | {"text_layers": 32, "text_hidden": 768, "text_heads": 12}
 QUICK_SHAPE = {"text_layers": 3}  # for the rest the tiny shape that `build_llava` has by default
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """One sample in both ways: seconds, how they agree, largest difference over the vector's largest value."""
 
     full_seconds: float
@@ -66,9 +63,8 @@ class Pair:
     difference: float
 
 
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """What loading a model cost in a process of its own; bytes, `peak` above the memory held before."""
+class Loading(NamedTuple):
+    """What loading a model cost in a process of its own; `peak` is bytes above those held before, `read` bytes."""
 
     seconds: float
     peak: int
@@ -78,10 +74,12 @@ class Loading:
 def main() -> int:
     """Read the command line, measure, print the table; return the exit status."""
     parser = argparse.ArgumentParser(description="Time the truncated pass beside the whole model.")
-    parser.add_argument("--layers", type=_count, help="decoder layers of the checkpoint (default: 32)")
-    parser.add_argument("--pairs", type=_count, help="alternated repetitions (default: 9)")
+    parser.add_argument("--layers", type=int, help="decoder layers of the checkpoint (default: 32)")
+    parser.add_argument("--pairs", type=int, help="alternated repetitions (default: 9)")
     parser.add_argument("--quick", action="store_true", help="a tiny shape, 3 layers, 2 pairs: shows only that it runs")
     options = parser.parse_args()
+    if any(number is not None and number < 1 for number in (options.layers, options.pairs)):
+        parser.error("--layers and --pairs must be at least 1")
     shape = dict(QUICK_SHAPE if options.quick else LLAVA_SHAPE)
     shape["text_layers"] = options.layers or shape["text_layers"]
     _set_up_process()
@@ -95,8 +93,8 @@ def main() -> int:
         whole, truncated = load_full(folder), load_truncated(folder)
         pairs = time_pairs(whole, checkpoint, samples)
         needed = needed_parameters(truncated, samples[0])
-    print("\n".join(facts(load, whole, samples) + cost_table(pairs, loads)))
-    print("\n".join(bytes_table(truncated, needed, loads)))
+    table = [*facts(load, whole, samples), *cost_table(pairs, loads), *bytes_table(truncated, needed, loads)]
+    print("\n".join(table))
     return int(any(pair.agreement == "different" for pair in pairs))
 
 
@@ -112,14 +110,9 @@ def load_truncated(folder: Path) -> Any:
 
 
 def prepared_sample(checkpoint: Checkpoint, row: int) -> PreparedSample:
-    """Return a made-up sample; it ends with a question, so that no token is left out before either pass."""
-    choose = random.Random(row)
-    texts = [" ".join(choose.choices(TEXT.split(), k=count)) for count in (22, 8, 22)]
-    turns = (
-        Turn("user", (ImagePart(0), TextPart(texts[0]))),
-        Turn("assistant", (TextPart(texts[1]),)),
-        Turn("user", (TextPart(texts[2]),)),
-    )
+    """Return a made-up sample; without an answer, because tokens behind the question are cut off before the pass."""
+    question = " ".join(random.Random(row).choices(TEXT.split(), k=62))
+    turns = (Turn("user", (ImagePart(0), TextPart(question))),)
     identity, images = RowIdentity(row, "benchmark", None, "absent"), (ImageReference("", ""),)
     sample = Sample(identity, turns, images, images_in_front=False, text_sha256="")
     pixels = np.random.default_rng(row).integers(0, 256, (240, 320, 3), dtype=np.uint8)
@@ -186,8 +179,8 @@ def _loading_here(kind: str, folder: Path) -> Loading:
     read: list[int] = []
     materialise = core_model_loading._materialize_copy  # noqa: SLF001  the one place where a tensor leaves its file
 
-    def recorded(tensor: Any, *arguments: Any, **options: Any) -> Tensor:
-        whole: Tensor = materialise(tensor, *arguments, **options)
+    def recorded(tensor: Any, *arguments: Any) -> Any:
+        whole = materialise(tensor, *arguments)
         read.append(whole.nbytes)
         return whole
 
@@ -195,11 +188,11 @@ def _loading_here(kind: str, folder: Path) -> Loading:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
         before = _status_bytes("VmRSS")
         begin = time.perf_counter()
-        (load_full if kind == "full" else load_truncated)(folder)
+        model = (load_full if kind == "full" else load_truncated)(folder)
+        for parameter in model.parameters():
+            parameter.detach().sum()  # the file is only mapped until its pages are touched
         seconds = time.perf_counter() - begin
         peak = _status_bytes("VmHWM") - before
-    if not read:
-        raise RuntimeError("no tensor was seen leaving its file: transformers reads checkpoints in another way now")
     return Loading(seconds, peak, sum(read))
 
 
@@ -229,19 +222,17 @@ def needed_parameters(model: Any, sample: PreparedSample) -> set[str]:
 def facts(load: float, model: Any, samples: list[PreparedSample]) -> list[str]:
     """Return lines that say where, when, with what and on what this ran."""
     cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("model name\t: ")[2].partition("\n")[0]
-    cores = len(os.sched_getaffinity(0))
     tower, text = model.config.vision_config, model.config.text_config
-    lengths = [sample.length for sample in samples]
+    lengths, vision = [sample.length for sample in samples], len(samples[0].vision)
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
     return [
         f"command   {' '.join(['python', f'benchmarks/{Path(__file__).name}', *sys.argv[1:]])}",
         f"date      {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC",
-        f"machine   {cpu or platform.machine()}, {cores} cores, load average {load:.2f} at the start",
+        f"machine   {cpu or platform.machine()}, {os.cpu_count()} cores, load average {load:.2f} at the start",
         f"software  {versions}",
         f"threads   {THREADS}, float32, inference mode, one sample at a time",
-        f"tower     CLIP, {tower.num_hidden_layers} layers x {tower.hidden_size}, {len(samples[0].vision)} vision tokens",
-        f"decoder   Llama, {text.num_hidden_layers} layers x {text.hidden_size}, {min(lengths)} to {max(lengths)} tokens",
-        "",
+        f"tower     CLIP, {tower.num_hidden_layers} layers x {tower.hidden_size}, {vision} vision tokens",
+        f"decoder   Llama, {text.num_hidden_layers} layers x {text.hidden_size}, {min(lengths)}..{max(lengths)} tokens",
     ]
 
 
@@ -254,7 +245,7 @@ def cost_table(pairs: list[Pair], loads: dict[str, list[Loading]]) -> list[str]:
         ("MiB of peak memory to load", 1, [x.peak / 2**20 for x in full], [x.peak / 2**20 for x in first]),
         ("MiB of tensors read", 1, [x.read / 2**20 for x in full], [x.read / 2**20 for x in first]),
     ]
-    lines = [f"{'median (lowest..highest)':28}{'whole model, eager':>27}{'first layer':>27}{'ratio of pairs':>23}"]
+    lines = ["", f"{'median (lowest..highest)':28}{'whole model, eager':>27}{'first layer':>27}{'ratio of pairs':>23}"]
     for name, digits, left, right in rows:
         ratios = [a / b for a, b in zip(left, right, strict=True)]
         lines.append(f"{name:28}{_spread(left, digits):>27}{_spread(right, digits):>27}{_spread(ratios, 2):>23}")
@@ -267,6 +258,7 @@ def cost_table(pairs: list[Pair], loads: dict[str, list[Loading]]) -> list[str]:
         f"ratio of median seconds a sample: {speed:.2f} (goal: at least {GOAL_SPEED:.2f}), {len(pairs)} pairs",
         f"kept sets: {', '.join(f'{found.count(word)} {word}' for word in ('equal', 'flipped', 'different'))}",
         f"largest difference of a vector / its largest value: {difference:.1e} (allowed: {VECTOR_TOLERANCE:.0e})",
+        "",
     ]
 
 
@@ -282,7 +274,6 @@ def bytes_table(model: Any, needed: set[str], loads: dict[str, list[Loading]]) -
         "buffers, computed and not read": sum(buffer.nbytes for buffer in model.buffers()),
     }
     return [
-        "",
         *(f"bytes of {name:33}{count:>15,}" for name, count in counts.items()),
         f"materialised / needed: {materialised / wanted:.4f} (goal: 1.00)",
         *(f"  materialised, not needed: {name} {sizes[name]:,}" for name in sorted(sizes.keys() - needed)),
@@ -292,12 +283,6 @@ def bytes_table(model: Any, needed: set[str], loads: dict[str, list[Loading]]) -
 def _spread(values: list[float], digits: int) -> str:
     low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
     return f"{middle} ({low}..{high})"
-
-
-def _count(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError(text)  # argparse says which option it was
-    return int(text)
 
 
 def _status_bytes(name: str) -> int:

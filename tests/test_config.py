@@ -191,7 +191,9 @@ def test_a_wrong_value_in_the_file_is_not_hidden_by_a_right_type_elsewhere(tmp_p
 
 
 def test_dashes_and_underscores_are_alike_in_toml(tmp_path):
-    assert from_toml(tmp_path, "image_max_pixels = 5").represent == from_toml(tmp_path, "image-max-pixels = 5").represent
+    assert (
+        from_toml(tmp_path, "image_max_pixels = 5").represent == from_toml(tmp_path, "image-max-pixels = 5").represent
+    )
     path = tmp_path / "options.toml"
     path.write_text('max-length = 3\nchat-template = "a-b"\n', encoding="utf-8")
     assert read_config_file(path) == {"max_length": 3, "chat_template": "a-b"}

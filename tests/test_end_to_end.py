@@ -4,16 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from build_demo import build_demo
-from direct_reference import agreement, load_reference, reference_choice, reference_row, reference_scores
 from PIL import Image
-from small_pools import command, record, scores_of, write_pool
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import scalselect
+from build_demo import build_demo
+from direct_reference import agreement, load_reference, reference_choice, reference_row, reference_scores
 from scalselect.dataset.pool import open_pool
 from scalselect.records import Sample
 from scalselect.representation_store import RepresentationStore
+from small_pools import command, record, scores_of, write_pool
 
 ROWS = 400
 
@@ -28,7 +28,9 @@ def demo(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run_dir(demo):
     folder = demo / "run"
-    assert command("run", demo / "pool.json", "--model", demo / "checkpoint", "--budget", "16%", "--output", folder) == 0
+    assert (
+        command("run", demo / "pool.json", "--model", demo / "checkpoint", "--budget", "16%", "--output", folder) == 0
+    )
     return folder
 
 
@@ -98,7 +100,19 @@ def test_chosen_records_are_copied_byte_for_byte(demo, run_dir):
 
 
 def test_ids_of_every_kind_come_out_untouched(tmp_path, pictures, checkpoints):
-    zoo = ['"007"', "7", "7.0", "null", None, '"007"', "1234567890" * 4, '[1, "x"]', '"\u00e4\U0001f600"', "true", '{"a": 1}']
+    zoo = [
+        '"007"',
+        "7",
+        "7.0",
+        "null",
+        None,
+        '"007"',
+        "1234567890" * 4,
+        '[1, "x"]',
+        '"\u00e4\U0001f600"',
+        "true",
+        '{"a": 1}',
+    ]
     texts = []
     for i, identity in enumerate(zoo):
         text = json.dumps(record(i, pictures[i % 6]))
@@ -110,7 +124,19 @@ def test_ids_of_every_kind_come_out_untouched(tmp_path, pictures, checkpoints):
     assert command(*words) == 0
     assert (out / "selected.json").read_text(encoding="utf-8") == "[\n" + ",\n".join(texts) + "\n]\n"
     scores = scores_of(out)
-    assert scores["id"] == ["007", "7", "7.0", "null", None, "007", "1234567890" * 4, '[1, "x"]', "ä\U0001f600", "true", '{"a": 1}']
+    assert scores["id"] == [
+        "007",
+        "7",
+        "7.0",
+        "null",
+        None,
+        "007",
+        "1234567890" * 4,
+        '[1, "x"]',
+        "ä\U0001f600",
+        "true",
+        '{"a": 1}',
+    ]
     assert scores["id_type"] == [
         "string", "number", "number", "null", "absent", "string", "number", "other", "string", "other", "other",
     ]  # fmt: skip
@@ -160,7 +186,10 @@ def test_bad_rows_have_reasons_and_the_others_are_scored(tmp_path, pictures, che
         "marker_mismatch": record(23, pictures[0]) | {"image": [str(pictures[0])] * 3},
         "no_usable_turn": {"image": str(pictures[0]), "conversations": []},
         "unknown_role": {"image": str(pictures[0]), "conversations": [{"from": "narrator", "value": "<image>x"}]},
-        "unsupported_content": {"image": str(pictures[0]), "conversations": [{"from": "human", "value": [{"type": "image"}]}]},
+        "unsupported_content": {
+            "image": str(pictures[0]),
+            "conversations": [{"from": "human", "value": [{"type": "image"}]}],
+        },
         "invalid_record": 17,
         "too_long": record(24, pictures[0], question="word " * 3000, answer="x"),
     }
@@ -185,7 +214,17 @@ def test_bad_rows_have_reasons_and_the_others_are_scored(tmp_path, pictures, che
 
 
 def test_json_summary_is_for_scripts(demo, run_dir, capsys):
-    words = ["run", demo / "pool.json", "--model", demo / "checkpoint", "--budget", "16%", "--output", run_dir, "--json"]
+    words = [
+        "run",
+        demo / "pool.json",
+        "--model",
+        demo / "checkpoint",
+        "--budget",
+        "16%",
+        "--output",
+        run_dir,
+        "--json",
+    ]
     assert command(*words) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["rows"]["selected"] == 63
@@ -203,7 +242,9 @@ def test_a_trial_ends_with_an_estimate_for_all(demo, tmp_path, capsys):
     assert "limit: 40 in the run folder, None in this call" in capsys.readouterr().err
 
 
-def test_a_budget_above_the_eligible_rows_fails_after_scoring_and_keeps_everything(tmp_path, pictures, checkpoints, capsys):
+def test_a_budget_above_the_eligible_rows_fails_after_scoring_and_keeps_everything(
+    tmp_path, pictures, checkpoints, capsys
+):
     data = write_pool(tmp_path, pictures, rows=8)
     records = json.loads(data.read_text())
     records[3]["image"] = "missing.png"
@@ -229,7 +270,9 @@ def test_python_api_takes_records_and_a_loaded_model(tmp_path, pictures, checkpo
     assert result.rows.dtype == np.int64
     assert result.scores.shape == (10,)
     np.testing.assert_allclose(np.sort(result.scores)[-4:], np.sort(result.scores[result.rows]))
-    again = scalselect.run(tmp_path / "pool.json", model=str(checkpoints("qwen3_vl")), budget="40%", output=tmp_path / "b")
+    again = scalselect.run(
+        tmp_path / "pool.json", model=str(checkpoints("qwen3_vl")), budget="40%", output=tmp_path / "b"
+    )
     assert again.rows.tolist() == result.rows.tolist()
     np.testing.assert_allclose(again.scores, result.scores, atol=1e-9)
     with pytest.raises(scalselect.MisuseError, match="same list"):

@@ -48,6 +48,7 @@ def score_run(folder: RunFolder, config: ScoreConfig) -> DominantSubspace:
             "`scalselect run` or `scalselect represent` command that made this folder"
         )
     inputs = {"score": {"energy": config.energy}, "store": folder.store.digest(shards)}
+    folder.update(score=inputs["score"])
     if folder.has_scores_from(inputs):
         return folder.read_subspace()
     # The number of threads decides the last digits of sums, so it is the recorded one.
@@ -56,7 +57,6 @@ def score_run(folder: RunFolder, config: ScoreConfig) -> DominantSubspace:
         rows, scores = _scores(folder.store, shards, subspace)
     folder.write_subspace(subspace, inputs)
     folder.write_scores(_table(folder.store, shards, rows, scores), inputs)
-    folder.update(score={"energy": config.energy})
     return subspace
 
 

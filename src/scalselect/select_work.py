@@ -47,6 +47,7 @@ def select_run(folder: RunFolder, pool: Pool, config: SelectConfig) -> dict[str,
     table = folder.read_scores()
     inputs = {"select": {"budget": str(config.budget)}, "score": run["score"], "store": _store_digest(folder, run)}
     if folder.has_selection_from(inputs):
+        folder.update(select=inputs["select"])
         return folder.read_selection()
     scored = pc.equal(table["status"], "scored").to_numpy(zero_copy_only=False)
     rows = np.flatnonzero(scored).astype(np.int64)
@@ -64,7 +65,7 @@ def select_run(folder: RunFolder, pool: Pool, config: SelectConfig) -> dict[str,
     folder.write_scores(
         table.set_column(place, "selected", pa.array(chosen)), {"score": run["score"], "store": inputs["store"]}
     )
-    folder.update(select={"budget": str(config.budget)})
+    folder.update(select=inputs["select"])
     content = {
         "inputs": inputs,
         "files": {path.name: sha256_of_file(path) for path in (subset, folder.scores)},

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from conversations import as_samples, sample_conversations
-from direct_reference import agreement, load_reference, reference_choice, reference_row, reference_scores
 from PIL import Image
 
+from conversations import as_samples, sample_conversations
+from direct_reference import agreement, load_reference, reference_choice, reference_row, reference_scores
 from scalselect.selection.top_leverage import select_top_leverage
 from scalselect.subspace.dominant import dominant_subspace
 from scalselect.subspace.leverage import as_written, leverage_scores

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from conversations import as_samples
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from conversations import as_samples
 from scalselect.errors import SampleError, ShardError
 from scalselect.records import ImagePart, Reason, TextPart, Turn
 from scalselect.vlm import representation

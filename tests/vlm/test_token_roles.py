@@ -1,7 +1,7 @@
 import pytest
-from conversations import as_samples, special_token_conversation
 from PIL import Image
 
+from conversations import as_samples, special_token_conversation
 from scalselect.errors import SampleError
 from scalselect.records import ImagePart, Reason, TextPart, Turn
 from scalselect.vlm.checkpoint import effective_chat_template
@@ -116,7 +116,7 @@ def test_a_template_that_refuses_makes_a_row_with_its_message(processor):
 @pytest.mark.parametrize(
     "template",
     [
-        "{% for m in messages %}{% for p in m.content %}{{ p.text | upper | replace('A', 'bb') | length }}{% endfor %}{% endfor %}",
+        "{% for m in messages %}{% for p in m.content %}{{ p.text | upper | length }}{% endfor %}{% endfor %}",
         "{% for m in messages %}{% for p in m.content %}{{ p.text }}{{ p.text }}{% endfor %}{% endfor %}",
         "nothing of it",
     ],
@@ -159,8 +159,8 @@ def test_bundled_vicuna_template_renders_as_llava_v1(processor):
         chat_template=template,
     )
     assert rendered.text == (
-        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
-        "and polite answers to the user's questions. USER: <image>\nWhat? ASSISTANT: A cat.</s>"
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\nWhat? ASSISTANT: A cat.</s>"
         "USER: Sure? ASSISTANT: Yes.</s>"
     )
 

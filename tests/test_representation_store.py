@@ -1,0 +1,349 @@
+"""A shard is complete or absent, comes back as it was given, and damage to it is noticed and named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from scalselect import representation_store
+from scalselect.errors import DamagedFileError
+from scalselect.records import Reason, RowIdentity, RowRecord
+from scalselect.representation_store import ROWS_SCHEMA, RepresentationStore, table_bytes, table_from_bytes
+
+FACTS = {"seconds": {"model": 1.5}, "device": "cpu", "split_batches": 2, "versions": {"torch": "2"}}
+SUFFIXES = (".safetensors", ".rows.parquet")
+
+
+def identity(row, id_=None, id_type="absent"):
+    return RowIdentity(row, "pool", id_, id_type)
+
+
+def scored(row, **known):
+    return RowRecord(identity=identity(row), status="scored", tokens=10, vision_tokens=4, kept_tokens=2, **known)
+
+
+def skipped(row, reason=Reason.IMAGE_MISSING):
+    return RowRecord(identity=identity(row), status="skipped", reason=reason, detail="no file")
+
+
+def mixed_shard(start=0):
+    """Return records of five rows, three of them scored, and their representations."""
+    records = [
+        scored(start),
+        skipped(start + 1),
+        scored(start + 2),
+        RowRecord(identity=identity(start + 3), status="text_only"),
+        scored(start + 4),
+    ]
+    vectors = np.random.default_rng(start).normal(size=(3, 8)).astype(np.float32)
+    return range(start, start + 5), records, vectors
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RepresentationStore(tmp_path / "representations")
+
+
+def publish(store, shard=0, start=0):
+    return store.publish(shard, *mixed_shard(start), FACTS)
+
+
+def files_of(store):
+    return {path.relative_to(store.folder).as_posix() for path in store.folder.rglob("*") if path.is_file()}
+
+
+def test_shard_comes_back_as_it_was_given(store):
+    span, records, vectors = mixed_shard(5)
+    assert not store.is_published(1)
+    report = store.publish(1, span, records, vectors, FACTS)
+    assert store.is_published(1)
+    assert not store.is_published(0)
+    rows, representations = store.representations(1)
+    assert rows.dtype == np.int64
+    assert rows.tolist() == [5, 7, 9]
+    assert representations.dtype == np.float32
+    assert representations.tobytes() == vectors.tobytes()
+    assert store.report(1) == report
+    assert (report.shard, report.start, report.stop) == (1, 5, 10)
+    assert report.counts == {"scored": 3, "skipped": 1, "text_only": 1}
+    assert report.reasons == {"image_missing": 1}
+    assert {name: getattr(report, name) for name in FACTS} == FACTS
+    stem = "shard-0000001"
+    assert files_of(store) == {f"{stem}.json", *(stem + suffix for suffix in SUFFIXES)}
+    assert set(report.files) == {stem + suffix for suffix in SUFFIXES}
+    for name, facts in report.files.items():
+        assert facts["bytes"] == (store.folder / name).stat().st_size
+
+
+def test_every_field_of_a_row_comes_back(store):
+    record = RowRecord(
+        identity=RowIdentity(0, "a source", "an id", "string"),
+        status="scored",
+        reason=None,
+        detail=None,
+        turns=4,
+        images=2,
+        image_sha256=("aa", "bb"),
+        image_bytes=(2**40, 7),
+        text_sha256="cc",
+        tokens=700,
+        vision_tokens=576,
+        kept_tokens=31,
+        cut_margin=0.1 + 0.2,
+        uniform=True,
+        truncated=True,
+        escaped=3,
+        images_in_front=True,
+        exif_rotated=True,
+        alpha=True,
+    )
+    bare = RowRecord(identity=identity(1), status="skipped", reason=Reason.TOO_LONG, detail="300 tokens, 200 allowed")
+    store.publish(0, range(2), [record, bare], np.zeros((1, 3), dtype=np.float32), FACTS)
+    first, second = store.rows(0).to_pylist()
+    assert store.rows(0).schema == ROWS_SCHEMA
+    assert first == {
+        "row": 0,
+        "source": "a source",
+        "id": "an id",
+        "id_type": "string",
+        "status": "scored",
+        "reason": None,
+        "detail": None,
+        "turns": 4,
+        "images": 2,
+        "image_sha256": ["aa", "bb"],
+        "image_bytes": [2**40, 7],
+        "text_sha256": "cc",
+        "tokens": 700,
+        "vision_tokens": 576,
+        "kept_tokens": 31,
+        "cut_margin": 0.1 + 0.2,
+        "uniform": True,
+        "truncated": True,
+        "escaped": 3,
+        "images_in_front": True,
+        "exif_rotated": True,
+        "alpha": True,
+    }
+    assert (second["status"], second["reason"], second["detail"]) == (
+        "skipped",
+        "too_long",
+        "300 tokens, 200 allowed",
+    )
+    assert (second["tokens"], second["cut_margin"], second["image_sha256"]) == (None, None, [])
+
+
+def test_a_shard_without_scored_rows(store):
+    records = [skipped(0), skipped(1, Reason.TOO_LONG)]
+    report = store.publish(0, range(2), records, np.empty((0, 8), dtype=np.float32), FACTS)
+    rows, representations = store.representations(0)
+    assert (rows.shape, representations.shape) == ((0,), (0, 8))
+    assert report.reasons == {"image_missing": 1, "too_long": 1}
+    assert list(store.blocks(range(1))) == []
+
+
+def test_vectors_that_do_not_lie_in_one_piece(store):
+    span, records, vectors = mixed_shard()
+    store.publish(0, span, records, np.asfortranarray(vectors), FACTS)
+    assert store.representations(0)[1].tolist() == vectors.tolist()
+
+
+def test_the_report_is_written_last(store, monkeypatch):
+    written = []
+
+    def publish_until_report(path, content, publish_bytes=representation_store.publish_bytes):
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        written.append(path.name)
+        publish_bytes(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(representation_store, "publish_bytes", publish_until_report)
+        with pytest.raises(KeyboardInterrupt):
+            publish(store)
+    assert written == ["shard-0000000" + suffix for suffix in SUFFIXES]
+    assert not store.is_published(0)
+    publish(store)
+    assert store.is_published(0)
+    assert store.representations(0)[0].tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize("stops_at", [0, 1])
+def test_a_shard_that_stopped_between_files_is_not_published(store, monkeypatch, stops_at):
+    calls = []
+
+    def publish_some(path, content, publish_bytes=representation_store.publish_bytes):
+        if len(calls) == stops_at:
+            raise OSError(28, "No space left on device", str(path))
+        calls.append(path)
+        publish_bytes(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(representation_store, "publish_bytes", publish_some)
+        with pytest.raises(OSError, match="No space left"):
+            publish(store)
+    assert not store.is_published(0)
+    publish(store)
+    assert store.rows(0).num_rows == 5
+
+
+@pytest.mark.parametrize(
+    "rows", [[0, 1, 2, 3], [0, 1, 2, 4, 3], [0, 1, 2, 2, 3], [0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5], []]
+)
+def test_rows_missing_repeated_or_out_of_order_are_refused(store, rows):
+    records = [scored(row) for row in rows]
+    with pytest.raises(ValueError, match=r"shard 0 needs one record for every row of range\(0, 5\), in order"):
+        store.publish(0, range(5), records, np.zeros((len(rows), 2), dtype=np.float32), FACTS)
+    assert not store.folder.exists()
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_as_many_vectors_as_scored_rows_or_none_are_written(store, count):
+    span, records, _ = mixed_shard()
+    with pytest.raises(ValueError, match=f"shard 0 has 3 scored rows but {count} representations"):
+        store.publish(0, span, records, np.zeros((count, 8), dtype=np.float32), FACTS)
+    assert not store.folder.exists()
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def read(store, suffix):
+    return store.representations(0) if suffix == ".safetensors" else store.rows(0)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_off, empty])
+def test_damage_is_noticed_and_the_remedy_works(store, suffix, damage):
+    publish(store)
+    path = store.folder / f"shard-0000000{suffix}"
+    damage(path)
+    with pytest.raises(DamagedFileError, match=f"shard file is not what was published: {path}") as raised:
+        read(store, suffix)
+    report = store.folder / "shard-0000000.json"
+    assert f"delete {report} and run the same command again" in str(raised.value)
+    report.unlink()
+    assert not store.is_published(0)
+    publish(store)
+    read(store, suffix)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_missing_file_is_named_with_the_remedy(store, suffix):
+    publish(store)
+    path = store.folder / f"shard-0000000{suffix}"
+    path.unlink()
+    with pytest.raises(DamagedFileError, match=rf"shard file is missing: {path}; delete .*shard-0000000\.json and run"):
+        read(store, suffix)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"shard": 0}', b"\xff"])
+def test_a_damaged_report_is_named_with_the_remedy(store, content):
+    publish(store)
+    path = store.folder / "shard-0000000.json"
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=rf"shard report cannot be read: {path} .*; delete {path} and run"):
+        store.report(0)
+    with pytest.raises(DamagedFileError, match="shard report cannot be read"):
+        store.representations(0)
+
+
+def test_equal_shards_are_equal_files(tmp_path):
+    contents = []
+    for name in ("one", "two"):
+        store = RepresentationStore(tmp_path / name)
+        publish(store)
+        publish(store)  # and publishing again changes nothing
+        contents.append({file: (store.folder / file).read_bytes() for file in files_of(store)})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 3
+
+
+def test_further_ten_thousands_lie_in_folders_of_their_own(store):
+    publish(store, shard=9_999)
+    publish(store, shard=10_000, start=5)
+    publish(store, shard=12_345, start=10)
+    names = {file for file in files_of(store) if file.endswith(".json")}
+    assert names == {"shard-0009999.json", "00001/shard-0010000.json", "00001/shard-0012345.json"}
+    assert store.is_published(12_345)
+    assert store.representations(12_345)[0].tolist() == [10, 12, 14]
+    assert store.rows(12_345).num_rows == 5
+
+
+ODD_IDS = [
+    (None, "absent"),
+    ("", "string"),
+    ("007", "string"),
+    ("a\x00b", "string"),
+    ("🦜 日本", "string"),
+    ("line\nfeed", "string"),
+    ('"\\ud800"', "string"),  # half a surrogate pair stays as its JSON text
+    ("1" * 400, "number"),
+    ("[1,  2]", "other"),
+    ("null", "null"),
+]
+
+
+def test_odd_ids_come_back(store):
+    records = [replace(scored(row), identity=identity(row, *odd)) for row, odd in enumerate(ODD_IDS)]
+    store.publish(0, range(len(records)), records, np.zeros((len(records), 2), dtype=np.float32), FACTS)
+    table = store.rows(0, ["id", "id_type"])
+    assert table.column_names == ["id", "id_type"]
+    assert list(zip(table["id"].to_pylist(), table["id_type"].to_pylist(), strict=True)) == ODD_IDS
+    plain = pq.read_table(store.folder / "shard-0000000.rows.parquet")  # and by any other reader of Parquet
+    assert plain["id"].to_pylist() == [id_ for id_, _ in ODD_IDS]
+
+
+def test_all_rows_and_blocks_go_in_the_order_of_the_shards(store):
+    publish(store, shard=1, start=5)
+    publish(store, shard=0, start=0)
+    store.publish(2, range(10, 11), [skipped(10)], np.empty((0, 8), dtype=np.float32), FACTS)
+    table = store.all_rows(range(3), ["row", "status"])
+    assert table["row"].to_pylist() == list(range(11))
+    assert table.column_names == ["row", "status"]
+    assert [rows.tolist() for rows, _ in store.blocks(range(3))] == [[0, 2, 4], [5, 7, 9]]
+
+
+def test_digest_changes_with_every_files_content(store, tmp_path):
+    publish(store, shard=0)
+    publish(store, shard=1, start=5)
+    before = store.digest(range(2))
+    publish(store, shard=1, start=5)
+    assert store.digest(range(2)) == before
+    assert store.digest(range(1)) != before
+    span, records, vectors = mixed_shard(5)
+    store.publish(1, span, records, np.nextafter(vectors, np.float32(9)), FACTS)
+    other_vectors = store.digest(range(2))
+    store.publish(1, span, [replace(records[0], kept_tokens=3), *records[1:]], vectors, FACTS)
+    other_rows = store.digest(range(2))
+    assert len({before, other_vectors, other_rows}) == 3
+    store.publish(1, span, records, vectors, {**FACTS, "seconds": {"model": 99.0}, "device": "cuda"})
+    assert store.digest(range(2)) == before  # timings are no content
+
+
+def test_report_is_json_that_other_scripts_can_read(store):
+    publish(store)
+    content = json.loads((store.folder / "shard-0000000.json").read_text(encoding="utf-8"))
+    assert content["counts"] == {"scored": 3, "skipped": 1, "text_only": 1}
+    assert content["seconds"] == {"model": 1.5}
+
+
+def test_tables_survive_bytes():
+    table = ROWS_SCHEMA.empty_table()
+    assert table_from_bytes(table_bytes(table)).schema == ROWS_SCHEMA
+    assert table_from_bytes(table_bytes(table), ["row"]).column_names == ["row"]
