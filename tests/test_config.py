@@ -159,7 +159,7 @@ def test_unknown_names_are_refused_with_the_near_one(name, near):
 
 
 def test_unknown_name_without_a_near_one():
-    with pytest.raises(OptionError, match="unknown option: `zzzzzz`$"):
+    with pytest.raises(OptionError, match=r"unknown option: `zzzzzz`$"):
         RunConfig.from_options({"zzzzzz": 1})
 
 

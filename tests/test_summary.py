@@ -163,7 +163,10 @@ def test_representing_for_people_and_scripts():
 
 def test_a_trial_tells_speed_and_estimate():
     trial = represented(pool_rows=60_000)
-    words = "trial      the first 100 of 60,000 rows at 10.0 rows/s; all of them would take\n           about 1 h 40 min here"
+    words = (
+        "trial      the first 100 of 60,000 rows at 10.0 rows/s; all of them would take\n"
+        "           about 1 h 40 min here"
+    )
     for summary in (summary_of_representing(trial), summary_of_run(result(stage_one=trial))):
         assert words in summary.as_text()
     assert json.loads(summary_of_representing(trial).as_json())["estimated_seconds_for_all"] == 6000.0

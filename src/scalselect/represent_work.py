@@ -21,7 +21,7 @@ from scalselect.score_work import shards_of
 from scalselect.shard_work import ShardWork
 from scalselect.vlm.checkpoint import attention_restored, load_checkpoint
 from scalselect.vlm.rehearsal import rehearse
-from scalselect.vlm.settings import Settings, library_versions, resolve_settings, set_threads
+from scalselect.vlm.settings import Settings, library_versions, resolve_settings, torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,8 +57,8 @@ def represent_run(
     keys = _keys(pool, config.represent, settings)
     if before is not None:  # before the model is loaded, which may take long
         refuse_other_keys({name: before.get(name) for name in keys}, keys, folder.path)
-    with attention_restored(model), threadpool_limits(limits=settings.threads):
-        set_threads(settings.threads)
+    threads = settings.threads
+    with attention_restored(model), threadpool_limits(limits=threads), torch_threads(threads):
         checkpoint = load_checkpoint(model, config.represent, settings, processor=processor)
         for warning in checkpoint.warnings:
             progress.warn(warning)
@@ -114,6 +114,7 @@ def _represent_missing(
     folder: RunFolder, work: ShardWork, shards: range, max_skipped: Decimal, progress: Progress
 ) -> list[ShardReport]:
     reports = {shard: folder.store.report(shard) for shard in shards if folder.store.is_published(shard)}
+    skips = _SkipLimit(max_skipped, reports.values())
     progress.start(len(work.pool), sum(report.stop - report.start for report in reports.values()))
     failed: dict[int, Exception] = {}
     try:
@@ -130,7 +131,8 @@ def _represent_missing(
                 progress.say(f"shard {outcome.task} failed after {outcome.attempts} attempts: {outcome.error}")
             else:
                 reports[outcome.task] = outcome.result
-                _refuse_too_many_skipped(reports.values(), max_skipped, at_end=False)
+                skips.count(outcome.result)
+                skips.check(at_end=False)
     finally:
         progress.stop()
     if failed:
@@ -139,24 +141,33 @@ def _represent_missing(
             f"{len(failed)} of {len(shards)} shards failed (first: shard {first}, {failed[first]}); what was "
             "represented is kept, and the same command tries the failed shards again"
         ) from failed[first]
-    _refuse_too_many_skipped(reports.values(), max_skipped, at_end=True)
+    skips.check(at_end=True)
     return [reports[shard] for shard in shards]
 
 
-def _refuse_too_many_skipped(reports: Iterable[ShardReport], max_skipped: Decimal, *, at_end: bool) -> None:
-    """Raise TooManySkippedError where the share of skipped rows, among rows that are not text-only, is too high."""
-    counts: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    for report in reports:
-        counts.update(report.counts)
-        reasons.update(report.reasons)
-    skipped = counts["skipped"]
-    seen = skipped + counts["scored"]
-    if seen == 0 or (seen < _ROWS_BEFORE_JUDGING_SKIPS and not at_end) or skipped * 100 <= max_skipped * seen:
-        return
-    commonest = ", ".join(f"{reason} {number:,}" for reason, number in reasons.most_common(3))
-    raise TooManySkippedError(
-        f"{skipped:,} of {seen:,} rows were skipped ({100 * skipped / seen:.1f}%), more than --max-skipped "
-        f"{max_skipped}% allows; commonest reasons: {commonest}. What was represented is kept; mend the data, or "
-        "repeat the command with a higher --max-skipped"
-    )
+class _SkipLimit:
+    """Counts skipped rows and stops a run that skips too many: its data are probably not where it looks for them."""
+
+    def __init__(self, highest: Decimal, reports: Iterable[ShardReport]) -> None:
+        self._highest = highest
+        self._counts: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        for report in reports:
+            self.count(report)
+
+    def count(self, report: ShardReport) -> None:
+        self._counts.update(report.counts)
+        self._reasons.update(report.reasons)
+
+    def check(self, *, at_end: bool) -> None:
+        """Raise TooManySkippedError where the share of skipped rows, among rows not text-only, is too high."""
+        skipped = self._counts["skipped"]
+        seen = skipped + self._counts["scored"]
+        if seen == 0 or (seen < _ROWS_BEFORE_JUDGING_SKIPS and not at_end) or skipped * 100 <= self._highest * seen:
+            return
+        commonest = ", ".join(f"{reason} {number:,}" for reason, number in self._reasons.most_common(3))
+        raise TooManySkippedError(
+            f"{skipped:,} of {seen:,} rows were skipped ({100 * skipped / seen:.1f}%), more than --max-skipped "
+            f"{self._highest}% allows; commonest reasons: {commonest}. What was represented is kept; mend the data, or "
+            "repeat the command with a higher --max-skipped"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from transformers import AutoConfig
 from scalselect.errors import ModelError, OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scalselect.config import RepresentConfig
 
 # Tokens of one padded batch where the batch size is `auto`: what keeps each kind of device busy without much memory.
@@ -121,9 +124,15 @@ def load_config(path: str, revision: str | None) -> Any:
         ) from error
 
 
-def set_threads(threads: int) -> None:
-    """Set the CPU threads of torch; they decide the last digits of its sums."""
+@contextlib.contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Let torch use this many CPU threads inside the block; they decide the last digits of its sums."""
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def library_versions() -> dict[str, str]:
