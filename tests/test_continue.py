@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -188,7 +189,7 @@ def test_a_damaged_shard_is_noticed_and_its_remedy_works(tmp_path, words, capsys
     message = capsys.readouterr().err
     assert str(shard) in message
     remedy = re.search(r"delete (\S+) and run", message)[1]
-    os.unlink(remedy)
+    Path(remedy).unlink()
     assert command(*words(out)) == 0
     assert promised_files(out) == expected
 
@@ -222,6 +223,21 @@ def test_a_failed_shard_is_retried_then_counted(tmp_path, words, monkeypatch, ca
     assert command(*words(tmp_path / "run")) == 0
     assert command(*words(tmp_path / "whole")) == 0
     assert promised_files(tmp_path / "run") == promised_files(tmp_path / "whole")
+
+
+def test_bad_rows_are_told_in_the_same_bytes_wherever_the_data_lie(tmp_path, pictures, checkpoints):
+    for place in ("a", "somewhere/else"):
+        folder = tmp_path / place
+        data = write_pool(folder, pictures)
+        records = json.loads(data.read_text())
+        for number, name in ((2, "missing.png"), (3, "broken.png"), (4, "folder")):
+            records[number]["image"] = name
+        data.write_text(json.dumps(records))
+        (folder / "broken.png").write_bytes(b"no picture")
+        (folder / "folder").mkdir()
+        words = ["run", data, "--model", checkpoints("llava"), *OPTIONS, "--output", folder / "run"]
+        assert command(*words, "--max-skipped", "50%") == 0
+    assert promised_files(tmp_path / "a" / "run") == promised_files(tmp_path / "somewhere/else" / "run")
 
 
 def test_a_missing_shard_stops_scoring(tmp_path, words, capsys):

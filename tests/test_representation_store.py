@@ -146,7 +146,6 @@ def test_a_shard_without_scored_rows(store):
     assert list(store.blocks(range(1))) == []
 
 
-@pytest.mark.xfail(strict=True, reason="the file format's writer takes no notice of strides")
 def test_vectors_that_do_not_lie_in_one_piece(store):
     span, records, vectors = mixed_shard()
     store.publish(0, span, records, np.asfortranarray(vectors), FACTS)

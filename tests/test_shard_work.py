@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-from small_pools import command, record, write_pool
 
 from scalselect import shard_work
 from scalselect.config import RepresentConfig
@@ -10,6 +9,7 @@ from scalselect.dataset.pool import open_pool
 from scalselect.representation_store import RepresentationStore
 from scalselect.shard_work import ShardWork
 from scalselect.vlm.settings import resolve_settings
+from small_pools import command, record, write_pool
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import signal
 import sys
+import threading
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     namespace = _parse(words)
-    before = signal.signal(signal.SIGTERM, _terminate)
+    listens = threading.current_thread() is threading.main_thread()  # only there a signal may be handled
+    before = signal.signal(signal.SIGTERM, _terminate) if listens else None
     try:
         return _COMMANDS[namespace.command](namespace)
     except MisuseError as error:
@@ -65,17 +67,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _Terminated:
         return _interrupted("terminated", words, EXIT_TERMINATED)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if listens:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
     parser = _parser()
-    namespace, unknown = parser.parse_known_args(words)
-    if unknown:
-        # The subcommand's parser knows the options that a misspelled one may have meant.
-        subparsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
-        subparsers.choices[namespace.command].error(f"unrecognized arguments: {' '.join(unknown)}")
-    return namespace
+    subparsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
+    command = subparsers.choices.get(words[0]) if words else None
+    if command is not None:
+        # Before argparse complains that a required option is missing, which may just have been misspelled.
+        known = {option for action in command._actions for option in action.option_strings}  # noqa: SLF001
+        for word in words[1:]:
+            if word.startswith("--") and word.split("=", 1)[0] not in known:
+                command.error(f"unrecognized arguments: {word}")
+    return parser.parse_args(words)
 
 
 def _run(namespace: argparse.Namespace) -> int:
@@ -148,7 +154,7 @@ def _parser() -> _Parser:
     _add_options(run, ScoreConfig)
     _add_options(run, SelectConfig)
     score = commands.add_parser("score", help="stage 2 alone: leverage scores of a run folder (no model)")
-    _add_options(score, ScoreConfig)
+    _add_options(score, ScoreConfig, default="the run's own, else 0.9")
     select = commands.add_parser("select", help="stage 3 alone: choose rows of a scored run folder (no model)")
     _add_options(select, SelectConfig, required=True)
     select.add_argument("--dataset", metavar="DATASET", help="the data file of the run, where it has moved")
@@ -167,12 +173,14 @@ def _run_words() -> str:
     )
 
 
-def _add_options(parser: argparse.ArgumentParser, group: type, *, required: bool = False) -> None:
+def _add_options(
+    parser: argparse.ArgumentParser, group: type, *, required: bool = False, default: str | None = None
+) -> None:
     """Add one option for every field of a configuration group: names, defaults and help are written there."""
     for item in fields(group):
         facts = item.metadata
         kind = facts.get("kind", str)
-        default = "" if item.default in (None, ...) or group is SelectConfig else f" (default: {item.default})"
+        told = default or (None if group is SelectConfig else item.default)
         parser.add_argument(
             *(f"--{name}" for name in (item.name.replace("_", "-"), *facts.get("aliases", ()))),
             dest=item.name,
@@ -181,7 +189,7 @@ def _add_options(parser: argparse.ArgumentParser, group: type, *, required: bool
             choices=facts.get("choices"),
             type=_number_or_auto(item.name, kind) if kind is not str else str,
             metavar=None if facts.get("choices") else facts.get("metavar") or _metavar(kind, item.default),
-            help=f"{facts['help']}{default}".replace("%", "%%"),
+            help=(facts["help"] if told is None else f"{facts['help']} (default: {told})").replace("%", "%%"),
         )
 
 

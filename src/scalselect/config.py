@@ -6,11 +6,13 @@ metadata is the one source of help texts, choices and aliases; `scalselect.cli` 
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import tomllib
 from dataclasses import Field, dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, SupportsIndex, cast, get_args
 
 from scalselect.errors import OptionError, did_you_mean
 from scalselect.records import Budget
@@ -139,13 +141,15 @@ class RunConfig:
         OptionError
             For an unknown name, a wrong type or an impossible value.
         """
-        merged = {**(read_config_file(config_file) if config_file is not None else {}), **options}
         known = {"budget", "max_skipped"} | {
             item.name for group in (RepresentConfig, ScoreConfig) for item in fields(group)
         }
-        for name in merged:
-            if name not in known:
-                raise OptionError(f"unknown option: `{name}`{did_you_mean(name, known)}")
+        from_file = {} if config_file is None else read_config_file(config_file)
+        for given, where in ((from_file, f" in {config_file}"), (options, "")):
+            for name in given:
+                if name not in known:
+                    raise OptionError(f"unknown option{where}: `{name}`{did_you_mean(name, known)}")
+        merged = {**from_file, **options}
         return cls(
             represent=RepresentConfig(**_pick(RepresentConfig, merged)),
             score=ScoreConfig(**_pick(ScoreConfig, merged)),
@@ -183,10 +187,10 @@ def parse_budget(value: object) -> Budget:
         if percent == 0:
             raise OptionError(f"budget must be above 0%: {value}")
         return Budget(percent=percent)
-    try:
-        count = int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
-    except ValueError:
-        count = None
+    count = None
+    if not isinstance(value, bool):
+        with contextlib.suppress(ValueError, TypeError):
+            count = int(value) if isinstance(value, str) else operator.index(cast("SupportsIndex", value))
     if count is None:
         raise OptionError(f"budget cannot be read: {value!r} ({advice})")
     if count < 1:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from scalselect.errors import SampleError
 from scalselect.records import Reason
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses, unless told otherwise
-
-_SHOWN_LENGTH = 200
 
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
@@ -64,7 +62,7 @@ def open_image(path: str, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS)
     Raises
     ------
     SampleError
-        `image_missing`, `image_unreadable` or `image_too_large`.
+        `image_missing`, `image_unreadable` or `image_too_large`; the detail leaves naming the file to the caller.
     OSError
         Failures that say nothing of the sample: too many open files, a broken disk, a stale mount.
     MemoryError
@@ -73,9 +71,9 @@ def open_image(path: str, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS)
     content = _read_regular_file(path)
     try:
         with Image.open(io.BytesIO(content)) as image:
-            _check_size(image, path, max_pixels)
+            _check_size(image, max_pixels)
             if image.format == "EPS":  # Pillow would start another program to draw it
-                _refuse_unreadable(path, "an EPS drawing")
+                _refuse_unreadable("an EPS drawing")
             image.load()
             orientation = _orientation(image)
             alpha = image.has_transparency_data
@@ -85,9 +83,11 @@ def open_image(path: str, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS)
     except (SampleError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise SampleError(Reason.IMAGE_TOO_LARGE, f"{_shown(path)}: {error}") from None
+        raise SampleError(Reason.IMAGE_TOO_LARGE, str(error)) from None
+    except UnidentifiedImageError:  # its own message shows an address in memory, another one each time
+        _refuse_unreadable("no picture in a format that can be read")
     except Exception as error:  # noqa: BLE001  Pillow's decoders raise nearly everything on broken files
-        _refuse_unreadable(path, f"{type(error).__name__}: {error}")
+        _refuse_unreadable(f"{type(error).__name__}: {error}")
     return DecodedImage(picture, sha256_of_bytes(content), len(content), orientation != 1, alpha)
 
 
@@ -95,28 +95,27 @@ def _read_regular_file(path: str) -> bytes:
     try:
         found = os.stat(path)  # noqa: PTH116  before opening: to open a pipe or a device may block
         if not stat.S_ISREG(found.st_mode):
-            _refuse_unreadable(path, "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file")
+            _refuse_unreadable("a folder" if stat.S_ISDIR(found.st_mode) else "no regular file")
         if os.path.realpath(path).startswith(_KERNEL_FOLDERS):
-            _refuse_unreadable(path, "a file of the kernel")
+            _refuse_unreadable("a file of the kernel")
         content = Path(path).read_bytes()
     except OSError as error:
         if error.errno in _MISSING:
-            raise SampleError(Reason.IMAGE_MISSING, f"{_shown(path)}: {error.strerror}") from None
+            raise SampleError(Reason.IMAGE_MISSING, str(error.strerror)) from None
         if error.errno == errno.EACCES:
-            _refuse_unreadable(path, str(error.strerror))
+            _refuse_unreadable(str(error.strerror))
         raise
     except ValueError as error:  # a NUL byte, or a character that no file name has
-        raise SampleError(Reason.IMAGE_MISSING, f"{_shown(path)}: {error}") from None
+        raise SampleError(Reason.IMAGE_MISSING, str(error)) from None
     if not content:
-        _refuse_unreadable(path, "an empty file")
+        _refuse_unreadable("an empty file")
     return content
 
 
-def _check_size(image: Image.Image, path: str, max_pixels: int) -> None:
+def _check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        detail = f"{_shown(path)}: {width} x {height} pixels, more than {max_pixels:,}"
-        raise SampleError(Reason.IMAGE_TOO_LARGE, detail)
+        raise SampleError(Reason.IMAGE_TOO_LARGE, f"{width} x {height} pixels, more than {max_pixels:,}")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -126,9 +125,5 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _refuse_unreadable(path: str, detail: str) -> NoReturn:
-    raise SampleError(Reason.IMAGE_UNREADABLE, f"{_shown(path)}: {detail}")
-
-
-def _shown(path: str) -> str:
-    return repr(path if len(path) <= _SHOWN_LENGTH else f"...{path[-_SHOWN_LENGTH:]}")
+def _refuse_unreadable(detail: str) -> NoReturn:
+    raise SampleError(Reason.IMAGE_UNREADABLE, detail)

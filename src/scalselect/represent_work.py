@@ -168,6 +168,6 @@ class _SkipLimit:
         commonest = ", ".join(f"{reason} {number:,}" for reason, number in self._reasons.most_common(3))
         raise TooManySkippedError(
             f"{skipped:,} of {seen:,} rows were skipped ({100 * skipped / seen:.1f}%), more than --max-skipped "
-            f"{self._highest}% allows; commonest reasons: {commonest}. What was represented is kept; mend the data, or "
-            "repeat the command with a higher --max-skipped"
+            f"{self._highest}% allows; commonest reasons: {commonest}. What was represented is kept: repeat the "
+            "command with a higher --max-skipped, or mend the data and begin in another folder"
         )

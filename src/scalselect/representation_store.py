@@ -145,6 +145,8 @@ class RepresentationStore:
         if [record.identity.row for record in records] != list(span):
             raise ValueError(f"shard {shard} needs one record for every row of {span}, in order")
         scored = [record.identity.row for record in records if record.status == "scored"]
+        # The writer takes the bytes as they lie, whatever the strides.
+        representations = np.ascontiguousarray(representations, dtype=np.float32)  # [scored, hidden]
         if len(scored) != len(representations):
             raise ValueError(f"shard {shard} has {len(scored)} scored rows but {len(representations)} representations")
         contents = {
@@ -237,7 +239,7 @@ class RepresentationStore:
 def table_bytes(table: pa.Table) -> bytes:
     """Return a table as a Parquet file."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
 
 
@@ -247,7 +249,7 @@ def table_from_bytes(content: bytes, columns: list[str] | None = None) -> pa.Tab
     Arrow's own threads stay out of it: one that lets go of the last reference to a Python buffer while the
     interpreter shuts down aborts the process.
     """
-    file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
+    file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False, page_checksum_verification=True)
     return file.read(columns=columns, use_threads=False)
 
 

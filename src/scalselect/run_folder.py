@@ -71,16 +71,22 @@ class RunFolder:
                 f"output folder holds files but no run.json: {self.path}; give a new or empty folder, or that of a run"
             )
         parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
-        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        if not parent.is_dir():
+            raise RunFolderError(f"output folder cannot be created: {self.path} ({parent} is a file)")
+        if not os.access(parent, os.W_OK | os.X_OK):
             raise RunFolderError(f"output folder cannot be created: {self.path} ({parent} is not writable)")
 
     def read(self) -> dict[str, Any] | None:
         """Return run.json, or None where there is none yet. Raises RunFolderError where it is damaged."""
         try:
             content = json.loads(self.run_json.read_bytes())
-            content["represent"], content["data"]
-        except FileNotFoundError:
+            for name in ("rows", "shard_size", "threads"):
+                int(content["represent"][name])
+            content["data"]["path"]
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise RunFolderError(f"run.json cannot be read: {self.run_json} ({error.strerror})") from error
         except (ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
                 f"run.json is damaged: {self.run_json} ({error}); restore it, or begin again in another folder"
@@ -96,9 +102,10 @@ class RunFolder:
 
     def create(self, content: Mapping[str, Any]) -> None:
         """Write run.json unless somebody else just did; then theirs must say the same. Raises RunFolderError."""
+        encoded = _json_bytes(content)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            created = create_exclusive(self.run_json, _json_bytes(content))
+            created = create_exclusive(self.run_json, encoded)
         except OSError as error:
             raise RunFolderError(f"output folder cannot be written: {self.path} ({error.strerror})") from error
         if not created:
@@ -180,10 +187,10 @@ class RunFolder:
     def read_selection(self) -> dict[str, Any]:
         """Return `selection.json`. Raises RunFolderError where there is none or it is damaged."""
         try:
-            return dict(json.loads(self.selection.read_bytes()))
+            return dict(json.loads(self.selection.read_bytes()).items())
         except FileNotFoundError:
             raise RunFolderError(f"nothing was selected yet: {self.path}") from None
-        except ValueError as error:
+        except (ValueError, AttributeError) as error:
             raise RunFolderError(f"selection.json is damaged: {self.selection} ({error}); delete it") from error
 
     def has_selection_from(self, inputs: Mapping[str, Any]) -> bool:
@@ -202,9 +209,10 @@ class RunFolder:
     def _subspace_facts(self) -> dict[str, Any] | None:
         try:
             with safe_open(self.subspace, framework="numpy") as stored:
-                return dict(json.loads(stored.metadata()[METADATA_KEY]))
+                facts = json.loads((stored.metadata() or {}).get(METADATA_KEY, "null"))
         except (FileNotFoundError, safetensors.SafetensorError):
             return None
+        return facts if isinstance(facts, dict) else None
 
 
 def refuse_other_keys(recorded: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:

@@ -6,6 +6,7 @@ calls it the same way. Batches depend on the shard's rows and the recorded setti
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     from scalselect.config import RepresentConfig
     from scalselect.dataset.pool import Pool
-    from scalselect.records import Sample
+    from scalselect.image_files import DecodedImage
+    from scalselect.records import ImageReference, Sample
     from scalselect.representation_store import RepresentationStore, ShardReport
     from scalselect.vlm.batches import PreparedSample
     from scalselect.vlm.checkpoint import Checkpoint
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 # Prepared samples held at a time: enough to find batches of like length, few enough to bound the memory.
 _WINDOW_ROWS = 64
 _WINDOW_BYTES = 512 * 2**20
+_SHOWN_LENGTH = 200
+_ADDRESS = re.compile("0x[0-9a-fA-F]{6,}")  # of objects, in messages of libraries: another one each time
 
 
 @dataclass(slots=True)
@@ -129,7 +133,8 @@ class ShardWork:
         try:
             record, prepared = self._prepare(state, sample, record)
         except SampleError as error:
-            self._finish(state, replace(record, status="skipped", reason=error.reason, detail=error.detail))
+            detail = _ADDRESS.sub("0x...", error.detail)
+            self._finish(state, replace(record, status="skipped", reason=error.reason, detail=detail))
             return
         state.window.append((record, prepared))
         state.window_bytes += prepared.nbytes
@@ -138,7 +143,7 @@ class ShardWork:
 
     def _prepare(self, state: _Shard, sample: Sample, record: RowRecord) -> tuple[RowRecord, PreparedSample]:
         with state.timed("decode"):
-            images = [open_image(image.path, exif=self.config.exif) for image in sample.images]
+            images = [self._open(image) for image in sample.images]
         record = replace(
             record,
             image_sha256=tuple(image.sha256 for image in images),
@@ -157,6 +162,13 @@ class ShardWork:
             escaped=prepared.escaped,
         )
         return record, prepared
+
+    def _open(self, image: ImageReference) -> DecodedImage:
+        try:
+            return open_image(image.path, exif=self.config.exif)
+        except SampleError as error:
+            # Named as in the record: where the data lie must not change what is written.
+            raise SampleError(error.reason, f"`{image.text[-_SHOWN_LENGTH:]}`: {error.detail}") from error
 
     def _flush(self, state: _Shard) -> None:
         """Run the model over the window, in batches of like length."""

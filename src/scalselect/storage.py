@@ -7,6 +7,7 @@ the disk, and renamed. Whoever dies before the rename leaves only a temporary fi
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMPORARY_MARK = ".part-"
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
 @contextlib.contextmanager
@@ -55,7 +57,7 @@ def create_exclusive(path: Path, content: bytes) -> bool:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.link(temporary, path)
+        _link(temporary, path, content)
     except FileExistsError:
         return False
     finally:
@@ -87,6 +89,20 @@ def remove_temporary_files(folder: Path) -> int:
             path.unlink(missing_ok=True)
             removed += 1
     return removed
+
+
+def _link(temporary: Path, path: Path, content: bytes) -> None:
+    """Give a finished file its name unless that is taken. Raises FileExistsError."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # Mounted object stores have no hard links; there a whole small file appears at once when it is closed.
+        with path.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def _is_alive(process: int) -> bool:

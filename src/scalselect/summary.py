@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scalselect.records import DominantSubspace
 
 _WIDTH, _LABEL = 80, 11
+_UNBROKEN_SPACE = "\N{INVISIBLE SEPARATOR}"  # stands for a space inside a path, where a line must not be wrapped
 _NOTED_WORDS = {
     "uniform": "whose instruction attends to no vision token",
     "truncated": "cut to the length limit",
@@ -47,7 +48,7 @@ class Summary:
 
     def as_text(self) -> str:
         """Return the summary for people, wrapped at 80 columns."""
-        return "\n".join(
+        filled = "\n".join(
             textwrap.fill(
                 text,
                 _WIDTH,
@@ -58,6 +59,7 @@ class Summary:
             )
             for label, text in self.lines
         )
+        return filled.replace(_UNBROKEN_SPACE, " ")
 
     def as_json(self) -> str:
         """Return the summary as one JSON object."""
@@ -82,8 +84,8 @@ def summary_of_run(result: RunResult) -> Summary:
         ("", f"lowest score {chosen['lowest_score']:.6g}; {content['tie_rule']}"),
         *(("warning", warning) for warning in content["warnings"]),
         *_lines_of_trial(result.represented),
-        ("written", str(result.folder / chosen["file"])),
-        *(("", str(result.folder / name)) for name in ("scores.parquet", "selection.json")),
+        ("written", _path_words(result.folder / chosen["file"])),
+        *(("", _path_words(result.folder / name)) for name in ("scores.parquet", "selection.json")),
     ]
     facts = {**content, "run_dir": str(result.folder)}
     if result.represented is not None:
@@ -121,6 +123,10 @@ def summary_of_scores(run_dir: str, subspace: DominantSubspace) -> Summary:
         ("next", f"scalselect select {shlex.quote(str(run_dir))} --budget 16%"),
     ]
     return Summary(lines, {"run_dir": str(run_dir), "subspace": facts, "warnings": warnings})
+
+
+def _path_words(path: Path) -> str:
+    return str(path).replace(" ", _UNBROKEN_SPACE)
 
 
 def _lines_of_rows(rows: Mapping[str, int], reasons: Mapping[str, int]) -> list[tuple[str, str]]:

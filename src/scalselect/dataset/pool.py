@@ -182,6 +182,10 @@ def open_pool(
 def _open_records(data: object) -> tuple[RecordFile | RecordList, Path | None]:
     if isinstance(data, (str, os.PathLike)):
         path = Path(os.fsdecode(data)).absolute()  # workers may stand in another folder
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise DatasetError(f"the data file's path is not valid UTF-8, rename it: {str(path)!r}") from None
         return RecordFile(path), path
     if isinstance(data, Sequence) and not isinstance(data, (bytes, bytearray, memoryview)):
         return RecordList(data), None

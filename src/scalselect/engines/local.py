@@ -41,7 +41,14 @@ def run_tasks(
         Tells whether another attempt could end differently.
     fatal
         Exceptions that concern all tasks; they are raised at once.
+
+    Raises
+    ------
+    ValueError
+        If `attempts` is below 1.
     """
+    if attempts < 1:
+        raise ValueError(f"a task needs at least one attempt: {attempts}")
     for task in tasks:
         for attempt in range(1, attempts + 1):
             try:

@@ -12,7 +12,7 @@ import torch
 import transformers
 from transformers import AutoConfig
 
-from scalselect.errors import ModelError, OptionError
+from scalselect.errors import ModelError, OptionError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +111,7 @@ def _auto_dtype(model: Any, revision: str | None, device: str) -> str:
 
 def load_config(path: str, revision: str | None) -> Any:
     """Return the configuration of a checkpoint. Raises ModelError."""
+    _refuse_missing_folder(path)
     try:
         return AutoConfig.from_pretrained(path, revision=revision or "main")
     except (OSError, ValueError, KeyError) as error:
@@ -122,6 +123,17 @@ def load_config(path: str, revision: str | None) -> Any:
             f"model cannot be opened: {path} ({reason}); give the folder of a checkpoint or a hub name such as "
             "llava-hf/llava-1.5-7b-hf"
         ) from error
+
+
+def _refuse_missing_folder(path: str) -> None:
+    """Raise ModelError for what can only be meant as a folder and is none, before a hub is asked for it."""
+    folder = Path(path)
+    parent = folder.parent
+    meant_as_folder = path.startswith(("/", ".", "~")) or path.count("/") > 1
+    if folder.exists() or not (meant_as_folder or (parent != Path() and parent.is_dir())):
+        return
+    beside = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
+    raise ModelError(f"model folder does not exist: {path}{did_you_mean(folder.name, beside)}")
 
 
 @contextlib.contextmanager
