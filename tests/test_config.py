@@ -184,7 +184,10 @@ def test_a_wrong_value_in_the_file_is_not_hidden_by_a_right_type_elsewhere(tmp_p
         ("budget = 0.16", "budget is a fraction"),
         ("max-skipped = 5", "max_skipped must be a percentage such as 5%: 5"),
         ("[represent]\nenergy = 0.5", "`represent`"),
-        ("atention-mass = 0.5", r"unknown option in .*options\.toml: `atention_mass` \(did you mean `attention_mass`\?\)"),
+        (
+            "atention-mass = 0.5",
+            r"unknown option in .*options\.toml: `atention_mass` \(did you mean `attention_mass`\?\)",
+        ),
     ]:
         with pytest.raises(OptionError, match=message):
             from_toml(tmp_path, text)
