@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from scalselect.errors import MisuseError, RunFolderError
 from scalselect.records import DominantSubspace
-from scalselect.run_folder import SCORES_SCHEMA, RunFolder, finite_or_none, refuse_other_keys
+from scalselect.run_folder import SCORES_SCHEMA, RunFolder, facts_of_subspace, refuse_other_keys
 from scalselect.storage import sha256_of_file
 
 INPUTS = {"score": {"energy": 0.9}, "store": "abc"}
@@ -239,8 +239,8 @@ class TestSubspace:
             created.read_subspace()
 
     def test_infinity_becomes_null(self):
-        assert finite_or_none(float("inf")) is None
-        assert finite_or_none(1.5) == 1.5
+        assert facts_of_subspace(subspace(float("inf")))["gap"] is None
+        assert facts_of_subspace(subspace(1.5))["gap"] == 1.5
 
 
 class TestScores:

@@ -119,14 +119,7 @@ class RunFolder:
 
     def write_subspace(self, subspace: DominantSubspace, inputs: Mapping[str, Any]) -> None:
         """Write `subspace.safetensors`: mean [hidden], basis [hidden, k], singular values [k], all float64."""
-        facts = {
-            "k": subspace.rank,
-            "energy": subspace.energy,
-            "gap": finite_or_none(subspace.gap),
-            "largest_dimension_energy": subspace.largest_dimension_energy,
-            "n": subspace.rows,
-            "inputs": inputs,
-        }
+        facts = {**facts_of_subspace(subspace), "inputs": inputs}
         arrays = {
             "mean": subspace.mean,
             "basis": np.ascontiguousarray(subspace.basis),
@@ -230,9 +223,15 @@ def refuse_other_keys(recorded: Mapping[str, Any], wanted: Mapping[str, Any], pa
         )
 
 
-def finite_or_none(value: float) -> float | None:
-    """Return a number JSON can hold; infinity becomes null."""
-    return value if np.isfinite(value) else None
+def facts_of_subspace(subspace: DominantSubspace) -> dict[str, Any]:
+    """Return the numbers of a subspace that people and scripts read; an infinite gap, which JSON lacks, is null."""
+    return {
+        "k": subspace.rank,
+        "energy": subspace.energy,
+        "gap": subspace.gap if np.isfinite(subspace.gap) else None,
+        "largest_dimension_energy": subspace.largest_dimension_energy,
+        "n": subspace.rows,
+    }
 
 
 def _json_bytes(content: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from scalselect.dataset.selected_writer import write_selected
 from scalselect.errors import BudgetError
-from scalselect.run_folder import finite_or_none
+from scalselect.run_folder import facts_of_subspace
 from scalselect.score_work import shards_of
 from scalselect.selection.budget import rows_to_choose
 from scalselect.selection.top_leverage import select_top_leverage
@@ -105,13 +105,7 @@ def _account(
             **{name: pc.sum(known[name]).as_py() or 0 for name in _NOTED},
             "escaped": pc.sum(pc.greater(known["escaped"], 0)).as_py() or 0,
         },
-        "subspace": {
-            "k": subspace.rank,
-            "energy": subspace.energy,
-            "gap": finite_or_none(subspace.gap),
-            "largest_dimension_energy": subspace.largest_dimension_energy,
-            "n": subspace.rows,
-        },
+        "subspace": facts_of_subspace(subspace),
         "selected": {
             "file": subset,
             "images": len(pc.unique(pc.list_flatten(chosen["image_sha256"]))),

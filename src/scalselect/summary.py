@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.progress import readable_seconds
-from scalselect.run_folder import finite_or_none
+from scalselect.run_folder import facts_of_subspace
 from scalselect.subspace.dominant import subspace_warnings
 
 if TYPE_CHECKING:
@@ -107,13 +107,7 @@ def summary_of_representing(represented: Represented) -> Summary:
 
 def summary_of_scores(run_dir: str, subspace: DominantSubspace) -> Summary:
     """Summarise stage 2."""
-    facts = {
-        "k": subspace.rank,
-        "energy": subspace.energy,
-        "gap": finite_or_none(subspace.gap),
-        "largest_dimension_energy": subspace.largest_dimension_energy,
-        "n": subspace.rows,
-    }
+    facts = facts_of_subspace(subspace)
     warnings = subspace_warnings(subspace)
     lines = [
         ("scored", f"{subspace.rows:,} rows"),

@@ -128,6 +128,8 @@ def load_config(path: str, revision: str | None) -> Any:
 def _refuse_missing_folder(path: str) -> None:
     """Raise ModelError for what can only be meant as a folder and is none, before a hub is asked for it."""
     folder = Path(path)
+    if folder.is_file():
+        raise ModelError(f"model is a file, the folder of a checkpoint is wanted: {path}")
     parent = folder.parent
     meant_as_folder = path.startswith(("/", ".", "~")) or path.count("/") > 1
     if folder.exists() or not (meant_as_folder or (parent != Path() and parent.is_dir())):
