@@ -12,6 +12,7 @@
     │   ├── ShardError           one shard could not be represented
     │   ├── BudgetError          fewer eligible rows than the budget asks for
     │   ├── TooManySkippedError  more rows skipped than ``max_skipped`` allows
+    │   ├── DataChangedError     the data file changed while work was under way
     │   └── DamagedFileError     a file of the run folder is not what was published
     └── SampleError              one bad sample: becomes a row with a reason, never leaves the package
 
@@ -67,6 +68,10 @@ class BudgetError(WorkError):
 
 class TooManySkippedError(WorkError):
     """More rows were skipped than ``max_skipped`` allows."""
+
+
+class DataChangedError(WorkError):
+    """The data file changed while work was under way."""
 
 
 class DamagedFileError(WorkError):

@@ -15,8 +15,10 @@ import socket
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterator
     from pathlib import Path
+
 
 TEMPORARY_MARK = ".part-"
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -66,7 +68,7 @@ def create_exclusive(path: Path, content: bytes) -> bool:
     return True
 
 
-def sha256_of_bytes(content: bytes | memoryview) -> str:
+def sha256_of_bytes(content: bytes | memoryview | mmap.mmap) -> str:
     """Return the hexadecimal SHA-256 of `content`."""
     return hashlib.sha256(content).hexdigest()
 

@@ -1,7 +1,8 @@
 """The records of a data file or Python list, each as the exact bytes it was written with, by row position.
 
-A data file is mapped into memory and only byte offsets are kept, so indexing costs the file's own size (which the
-system may take back at any time) and 16 bytes a record.
+A data file is mapped into memory while it is indexed and hashed, and only byte offsets are kept: 16 bytes a record
+(the mapped pages may be taken back by the system at any time). Records are then read one by one from the file that
+was opened; that it is still the same file can be checked at any time.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import stat
 from array import array
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
 from scalselect.dataset.json_scanner import BrokenJsonError, array_bounds, check_value, end_of_value, skip_space
-from scalselect.errors import DatasetError, did_you_mean
-from scalselect.storage import sha256_of_file
+from scalselect.errors import DataChangedError, DatasetError, did_you_mean
+from scalselect.storage import sha256_of_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +42,7 @@ _WANTED = "wanted: a JSON array of records such as `[{...}, {...}]`, or JSON Lin
 
 
 class RecordFile:
-    """A JSON array or JSON Lines file, indexed. Picklable: the path and offsets travel, the mapping does not.
+    """A JSON array or JSON Lines file, indexed. Picklable: the path and offsets travel, the open file does not.
 
     Parameters
     ----------
@@ -56,9 +57,22 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._size = _size_of(path)
-        self._mapping: mmap.mmap | None = None
-        data = self._data()
+        _check_is_file(path)
+        self._stream: IO[bytes] | None = None
+        try:
+            self._stream = path.open("rb", buffering=0)
+            self._version = _version_of(os.fstat(self._stream.fileno()))
+            if self._size == 0:  # an empty file cannot be mapped
+                raise DatasetError(f"data file is empty: {path} ({_WANTED})")
+            data = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise DatasetError(f"data file cannot be read: {path} ({error.strerror})") from error
+        with data:
+            self._index(data)
+            self._sha256 = sha256_of_bytes(data)
+
+    def _index(self, data: mmap.mmap) -> None:
+        path = self.path
         start = skip_space(data, len(_BYTE_ORDER_MARK) if data[:3] == _BYTE_ORDER_MARK else 0)
         if start == self._size:
             raise DatasetError(f"data file is empty: {path} ({_WANTED})")
@@ -75,35 +89,48 @@ class RecordFile:
         return len(self._starts)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_mapping": None}
+        return {**self.__dict__, "_stream": None}
+
+    @property
+    def _size(self) -> int:
+        return self._version[2]
 
     def raw(self, row: int) -> bytes:
-        """Return the record's own bytes, without the white space around it. Raises DatasetError if the file changed."""
-        return self._data()[int(self._starts[row]) : int(self._stops[row])]
+        """Return the record's own bytes, without the white space around it. Raises DataChangedError."""
+        start, length = int(self._starts[row]), int(self._stops[row] - self._starts[row])
+        content = os.pread(self._opened().fileno(), length, start)
+        while len(content) < length:  # one call reads at most about 2 GB
+            more = os.pread(self._opened().fileno(), length - len(content), start + len(content))
+            if not more:
+                raise self._changed("it is shorter now")
+            content += more
+        return content
 
     def fault(self, _row: int) -> str | None:
         """Return why a record could not even be written as JSON: never the case in a file."""
         return None
 
     def fingerprint(self) -> dict[str, str | int]:
-        """Return SHA-256 and size of the file, and the number of its records."""
-        return {"sha256": sha256_of_file(self.path), "bytes": self._size, "records": len(self)}
+        """Return SHA-256 and size of the file as it was when opened, and the number of its records."""
+        return {"sha256": self._sha256, "bytes": self._size, "records": len(self)}
 
-    def _data(self) -> mmap.mmap:
-        if self._mapping is None:
-            try:
-                with self.path.open("rb") as stream:
-                    size = os.fstat(stream.fileno()).st_size
-                    if size != self._size:
-                        raise DatasetError(
-                            f"data file has changed since it was opened: {self.path} ({self._size} bytes, now {size})"
-                        )
-                    if size == 0:  # an empty file cannot be mapped
-                        raise DatasetError(f"data file is empty: {self.path} ({_WANTED})")
-                    self._mapping = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            except OSError as error:
-                raise DatasetError(f"data file cannot be read: {self.path} ({error.strerror})") from error
-        return self._mapping
+    def check_unchanged(self) -> None:
+        """Raise DataChangedError where the path no longer leads to the file that was opened, as it was then."""
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            raise self._changed(str(error.strerror)) from error
+        if _version_of(found) != self._version:
+            raise self._changed("another file lies there, or it was written to")
+
+    def _opened(self) -> IO[bytes]:
+        if self._stream is None:
+            self.check_unchanged()
+            self._stream = self.path.open("rb", buffering=0)
+        return self._stream
+
+    def _changed(self, how: str) -> DataChangedError:
+        return DataChangedError(f"data file has changed since it was opened: {self.path} ({how})")
 
 
 class RecordList:
@@ -142,6 +169,9 @@ class RecordList:
             digest.update(encoded + b"\n")
         return {"sha256": digest.hexdigest(), "bytes": sum(map(len, self._encoded)), "records": len(self)}
 
+    def check_unchanged(self) -> None:
+        """Do nothing: the records were encoded once, and stay."""
+
     def _encode(self, row: int, record: object) -> bytes:
         plain = dict(record) if isinstance(record, Mapping) else record
         try:
@@ -154,7 +184,12 @@ class RecordList:
             return b"null"
 
 
-def _size_of(path: Path) -> int:
+def _version_of(found: os.stat_result) -> tuple[int, int, int, int]:
+    """Return what changes when a file is replaced or written to: device, inode, size, time of the last write."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _check_is_file(path: Path) -> None:
     try:
         found = path.stat()
     except OSError as error:
@@ -171,7 +206,6 @@ def _size_of(path: Path) -> int:
         raise DatasetError(f"data file is a folder: {path} (wanted: one JSON or JSON Lines file{holds})")
     if not stat.S_ISREG(found.st_mode):
         raise DatasetError(f"data file is no regular file: {path} (wanted: a file on disk; pipes cannot be read twice)")
-    return found.st_size
 
 
 def _names_in(folder: Path) -> list[str]:

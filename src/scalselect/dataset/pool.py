@@ -75,7 +75,7 @@ class Pool:
         ------
         ValueError
             The range does not lie inside the pool.
-        DatasetError
+        DataChangedError
             While reading: the data file was changed or removed.
         """
         if not 0 <= start <= stop <= len(self):
@@ -91,12 +91,13 @@ class Pool:
     def fingerprint(self) -> dict[str, str | int]:
         """Return `sha256` and `bytes` of the data file (or of the encoded list) and `records`, all of them.
 
-        Raises
-        ------
-        OSError
-            The data file cannot be read any more.
+        The hash is that of the file as it was opened, not of what may lie there by now.
         """
         return self._records.fingerprint()
+
+    def check_unchanged(self) -> None:
+        """Raise DataChangedError where the data file is no longer the one that was opened."""
+        self._records.check_unchanged()
 
     def describe(self) -> str:
         """Return format, container and number of rows, in one line for people."""
