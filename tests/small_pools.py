@@ -56,5 +56,7 @@ def promised_files(run_dir):
     for path in names:
         if path.name == "run.json" or (path.parent.name == "representations" and path.suffix == ".json"):
             continue  # times and dates
+        if path.name == ".claim":
+            continue  # who held it last
         promised[str(path.relative_to(run_dir))] = path.read_bytes()
     return promised

@@ -120,7 +120,7 @@ DATA_CASES = [
     case(
         "broken array",
         lambda place: place.run(data=place.file("broken.json", '[{"conversations": []},\n{"conv')),
-        "data file is broken: {}/broken.json (at byte ",
+        "data file is broken: {}/broken.json (line 2, at byte ",
     ),
     case(
         "unknown format",
@@ -128,7 +128,7 @@ DATA_CASES = [
         "format cannot be recognised: {}/other.json has records with the keys conversation, picture",
         "(did you mean `conversations`?)",
     ),
-    case("no JSON", lambda place: place.run(data=place.file("a.txt", "some text")), "begins with b'some text'"),
+    case("no JSON", lambda place: place.run(data=place.file("a.txt", "some text")), "begins with 'some text'"),
     case("empty", lambda place: place.run(data=place.file("empty.json")), "data file is empty: {}/empty.json"),
     case("no record", lambda place: place.run(data=place.file("none.json", "[]")), "data file holds no record"),
     case(

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from scalselect import shard_work, storage
 from scalselect.errors import ShardError
+from scalselect.representation_store import RepresentationStore
+from scalselect.run_folder import RunFolder
 from small_pools import command, promised_files, scores_of, write_pool
 
 OPTIONS = ["--budget", "50%", "--shard-size", "5"]
@@ -39,30 +42,59 @@ def test_death_at_every_write_leaves_a_run_that_continues(tmp_path, words, monke
     assert command(*words(tmp_path / "whole")) == 0
     expected = promised_files(tmp_path / "whole")
     assert len(expected) == 2 * 4 + 4
-    flush = os.fsync
     moments = 0
-    while True:
+    while not _dies_at(moments, words(tmp_path / f"died-{moments}"), monkeypatch):
         out = tmp_path / f"died-{moments}"
-        count = iter(range(10**6))
-
-        def dying(descriptor, moments=moments, count=count):
-            if next(count) == moments:
-                raise _Death
-            flush(descriptor)
-
-        monkeypatch.setattr(storage.os, "fsync", dying)
-        try:
-            code = command(*words(out))
-        except _Death:
-            code = None
-        monkeypatch.undo()
-        if code == 0:
-            break
         assert command(*words(out)) == 0, moments
         assert promised_files(out) == expected, moments
         moments += 1
     # Every file is written and flushed, then its folder: two moments a write.
     assert moments == 2 * (1 + 4 * 3 + 7)
+
+
+@pytest.mark.parametrize("again", [["score", "--energy", "0.5"], ["select", "--budget", "3"]])
+def test_death_while_scoring_or_selecting_anew(tmp_path, words, monkeypatch, again):
+    """Whatever is asked next, scores and choice belong together, and the first command's files can be had again."""
+    stage, *options = again
+    assert command(*words(tmp_path / "whole")) == 0
+    expected = promised_files(tmp_path / "whole")
+    moments = 0
+    while True:
+        out = shutil.copytree(tmp_path / "whole", tmp_path / f"died-{moments}")
+        if _dies_at(moments, [stage, out, *options], monkeypatch):
+            break
+        if command("select", out, "--budget", "4") == 0:
+            summary = json.loads((out / "selection.json").read_text())
+            assert sum(scores_of(out)["selected"]) == 4
+            assert sum(scores_of(out)["leverage_score"]) == pytest.approx(summary["subspace"]["k"], abs=1e-8)
+            assert summary["subspace"]["energy"] >= summary["inputs"]["score"]["energy"]
+        assert command(stage, out, *options) == 0, moments
+        assert command(*words(out)) == 0, moments
+        assert promised_files(out) == expected, moments
+        moments += 1
+    assert moments > 4
+
+
+def _dies_at(moment, words, monkeypatch):
+    """Run a command that dies at the n-th flush, as by SIGKILL: nothing is cleaned up. Return whether it lived."""
+    flush, unlink, count, dead = os.fsync, Path.unlink, iter(range(10**6)), []
+
+    def dying(descriptor):
+        if next(count) == moment:
+            dead.append(True)
+            raise _Death
+        flush(descriptor)
+
+    monkeypatch.setattr(storage.os, "fsync", dying)
+    monkeypatch.setattr(Path, "unlink", lambda path, **options: None if dead else unlink(path, **options))
+    # The temporary files it leaves are those of a dead process.
+    monkeypatch.setattr(storage.os, "getpid", lambda: 2**22 + 1)
+    try:
+        return command(*words) == 0
+    except _Death:
+        return False
+    finally:
+        monkeypatch.undo()
 
 
 def test_interrupted_between_rows(tmp_path, words, monkeypatch, capsys):
@@ -131,8 +163,8 @@ def test_another_energy_scores_and_selects_again(tmp_path, words):
         ("--instruction-tokens", "non-assistant", "instruction_tokens: 'user' in the run folder, 'non-assistant'"),
         ("--shard-size", "6", "shard_size: 5 in the run folder, 6 in this call"),
         ("--exif", "apply", "exif: 'ignore' in the run folder, 'apply' in this call"),
-        ("--max-length", "500", "max_length: None in the run folder, 500 in this call"),
-        ("--batch-size", "2", "max_rows: None in the run folder, 2 in this call"),
+        ("--max-length", "500", "max_length: not given in the run folder, 500 in this call"),
+        ("--batch-size", "2", "max_rows: not given in the run folder, 2 in this call"),
         ("--dtype", "bfloat16", "dtype: 'float32' in the run folder, 'bfloat16' in this call"),
         ("--chat-template", "vicuna", "model_chat_template: "),
     ],
@@ -175,6 +207,106 @@ def test_another_model_is_refused(tmp_path, pictures, checkpoints, capsys):
     assert re.search(r"model_weights: '\w{64}' in the run folder, '\w{64}' in this call", capsys.readouterr().err)
 
 
+def test_a_score_without_a_choice_leaves_no_old_choice_behind(tmp_path, words):
+    out = tmp_path / "run"
+    assert command(*words(out)) == 0
+    assert command("score", out, "--energy", "0.5") == 0
+    assert not (out / "selection.json").exists()
+    assert not (out / "selected.json").exists()
+    assert set(scores_of(out)["selected"]) == {None}
+    assert json.loads((out / "run.json").read_text())["select"] is None
+
+
+def test_scores_of_other_representations_are_not_selected_from(tmp_path, words, capsys):
+    out = tmp_path / "run"
+    assert command(*words(out)) == 0
+    scores = (out / "scores.parquet").read_bytes()
+    for path in (out / "representations").glob("*.json"):
+        path.unlink()
+    store = RepresentationStore(out / "representations")
+    other = tmp_path / "other"
+    assert command(*words(other), "--attention-mass", "0.3") == 0
+    for path in (other / "representations").iterdir():
+        shutil.copy(path, out / "representations" / path.name)
+    assert store.is_published(3)
+    capsys.readouterr()
+    assert command("select", out, "--budget", "3") == 2
+    assert "scalselect score" in capsys.readouterr().err
+    assert (out / "scores.parquet").read_bytes() == scores
+    assert command("score", out) == 0
+    assert command("select", out, "--budget", "50%") == 0
+    assert scores_of(out) == scores_of(other)
+
+
+def test_two_at_once_do_not_mix(tmp_path, words):
+    """While one selects, the other waits for its claim; each leaves a whole choice."""
+    out = tmp_path / "run"
+    assert command(*words(out)) == 0
+    told, codes = [], []
+    with RunFolder(out).claimed():
+        thread = threading.Thread(target=lambda: codes.append(command("select", out, "--budget", "3")))
+        thread.start()
+        time.sleep(0.5)
+        assert codes == []
+        assert sum(scores_of(out)["selected"]) == 8
+        with pytest.raises(_Death), RunFolder(out).claimed(lambda holder: _die(told, holder)):
+            pass
+    thread.join(timeout=60)
+    assert codes == [0]
+    assert sum(scores_of(out)["selected"]) == 3
+    assert re.fullmatch(r".+, process \d+", told[0])
+
+
+def _die(told, holder):
+    told.append(holder)
+    raise _Death
+
+
+def test_a_data_file_that_changes_under_way_poisons_no_shard(tmp_path, words, monkeypatch, capsys):
+    data, out = tmp_path / "data" / "pool.json", tmp_path / "run"
+    assert command(*words(tmp_path / "whole")) == 0
+    content, original, calls = data.read_bytes(), shard_work.represent_samples, []
+
+    def meddling(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            data.write_bytes(content.replace(b"red", b"RED"))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(shard_work, "represent_samples", meddling)
+    assert command(*words(out)) == 1
+    assert "data file has changed" in capsys.readouterr().err
+    assert len(list((out / "representations").glob("*.json"))) == 1
+    monkeypatch.undo()
+    data.write_bytes(content)
+    assert command(*words(out)) == 0
+    assert promised_files(out) == promised_files(tmp_path / "whole")
+
+
+def test_one_sample_that_nobody_can_prepare_costs_itself_only(tmp_path, words, monkeypatch, capsys):
+    original, count = shard_work.open_image, iter(range(1000))
+
+    def failing(*arguments, **options):
+        if next(count) == 7:
+            raise IndexError("tuple index out of range at 0x7f00deadbeef")
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(shard_work, "open_image", failing)
+    assert command(*words(tmp_path / "run"), "--max-skipped", "20%") == 0
+    assert scores_of(tmp_path / "run")["reason"][7] == "preparation_failed"
+    detail = RepresentationStore(tmp_path / "run" / "representations").rows(1).to_pylist()[2]["detail"]
+    assert detail == "IndexError: tuple index out of range at 0x..."
+
+    def exhausted(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(shard_work, "open_image", exhausted)
+    assert command(*words(tmp_path / "full"), "--max-skipped", "20%") == 1
+    message = capsys.readouterr().err
+    assert "memory ran out while row 0 was made ready" in message
+    assert "--image-max-pixels" in message
+
+
 def test_a_damaged_shard_is_noticed_and_its_remedy_works(tmp_path, words, capsys):
     out = tmp_path / "run"
     assert command(*words(out)) == 0
@@ -188,7 +320,7 @@ def test_a_damaged_shard_is_noticed_and_its_remedy_works(tmp_path, words, capsys
     assert command(*words(out)) == 1
     message = capsys.readouterr().err
     assert str(shard) in message
-    remedy = re.search(r"delete (\S+) and run", message)[1]
+    remedy = re.search(r"delete (\S+), then repeat", message)[1]
     Path(remedy).unlink()
     assert command(*words(out)) == 0
     assert promised_files(out) == expected
@@ -238,6 +370,29 @@ def test_bad_rows_are_told_in_the_same_bytes_wherever_the_data_lie(tmp_path, pic
         words = ["run", data, "--model", checkpoints("llava"), *OPTIONS, "--output", folder / "run"]
         assert command(*words, "--max-skipped", "50%") == 0
     assert promised_files(tmp_path / "a" / "run") == promised_files(tmp_path / "somewhere/else" / "run")
+
+
+def test_exact_copies_tie_whatever_batch_they_fell_into(tmp_path, pictures, checkpoints):
+    data = write_pool(tmp_path, pictures, rows=24)
+    records = json.loads(data.read_text())
+    for i in range(1, 24, 5):
+        records[i] = records[1] | {"id": i}
+    data.write_text(json.dumps(records))
+    words = [
+        "run",
+        data,
+        "--model",
+        checkpoints("qwen3_vl", "large"),
+        "--output",
+        tmp_path / "run",
+        "--shard-size",
+        "7",
+    ]
+    assert command(*words, "--budget", "3") == 0
+    scores = scores_of(tmp_path / "run")
+    assert len({scores["leverage_score"][i] for i in range(1, 24, 5)}) == 1
+    ranks = [scores["rank"][i] for i in range(1, 24, 5)]
+    assert ranks == list(range(ranks[0], ranks[0] + 5))
 
 
 def test_a_missing_shard_stops_scoring(tmp_path, words, capsys):

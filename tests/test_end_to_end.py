@@ -182,7 +182,7 @@ def test_bad_rows_have_reasons_and_the_others_are_scored(tmp_path, pictures, che
     bad = {
         "image_missing": record(20, tmp_path / "nowhere.png"),
         "image_unreadable": record(21, broken),
-        "image_refused": record(22, tmp_path / "thin.png"),
+        "image_too_large": record(22, tmp_path / "thin.png"),
         "marker_mismatch": record(23, pictures[0]) | {"image": [str(pictures[0])] * 3},
         "no_usable_turn": {"image": str(pictures[0]), "conversations": []},
         "unknown_role": {"image": str(pictures[0]), "conversations": [{"from": "narrator", "value": "<image>x"}]},
@@ -239,7 +239,7 @@ def test_a_trial_ends_with_an_estimate_for_all(demo, tmp_path, capsys):
     assert "rows/s" in printed
     assert len(scores_of(tmp_path / "run")["row"]) == 40
     assert command(*words) == 2
-    assert "limit: 40 in the run folder, None in this call" in capsys.readouterr().err
+    assert "limit: 40 in the run folder, not given in this call" in capsys.readouterr().err
 
 
 def test_a_budget_above_the_eligible_rows_fails_after_scoring_and_keeps_everything(

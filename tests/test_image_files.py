@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scalselect import image_files
 from scalselect.errors import SampleError
 from scalselect.image_files import open_image
 
@@ -68,15 +69,15 @@ def test_palette_transparency_is_alpha(tmp_path, transparency):
     assert "transparency" not in image.picture.info
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("orientation", [0, 1, 3, 6, 8, 9, 300])
 def test_orientation_is_told_and_applied_only_when_asked(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = saved(tmp_path, Image.fromarray(GRADIENT), exif=exif)
     ignored, applied = open_image(path), open_image(path, exif="apply")
-    assert ignored.exif_rotated == applied.exif_rotated == (orientation != 1)
+    assert ignored.exif_rotated == applied.exif_rotated == (orientation in {3, 6, 8})
     assert np.array_equal(np.asarray(ignored.picture), GRADIENT)
-    turns = {1: 0, 3: 2, 6: 3, 8: 1}[orientation]
+    turns = {3: 2, 6: 3, 8: 1}.get(orientation, 0)
     assert np.array_equal(np.asarray(applied.picture), np.rot90(GRADIENT, turns))
 
 
@@ -163,14 +164,64 @@ def test_limit_of_pixels_is_checked_before_decoding(tmp_path, monkeypatch):
     assert "6 x 4" in large.detail
 
 
+@pytest.mark.parametrize("size", [(1, 201), (201, 1), (3, 601)])
+def test_thin_picture_is_too_large_before_decoding(tmp_path, monkeypatch, size):
+    path = saved(tmp_path, Image.new("RGB", size))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _image: pytest.fail("decoded"))
+    thin = failure(path)
+    assert thin.reason == "image_too_large"
+    assert thin.detail == f"{size[0]} x {size[1]} pixels: one side is more than 200 times the other"
+
+
+@pytest.mark.parametrize("size", [(1, 200), (600, 3)])
+def test_picture_not_quite_as_thin_is_read(tmp_path, size):
+    assert open_image(saved(tmp_path, Image.new("RGB", size))).picture.size == size
+
+
+def icon_that_holds(tmp_path, size):
+    """Write an icon whose header says 6 x 4 and whose picture is another."""
+    path, inner = Path(saved(tmp_path, Image.fromarray(GRADIENT), "a.ico", sizes=[(6, 4)])), io.BytesIO()
+    Image.new("RGB", size).save(inner, "PNG")
+    header = path.read_bytes()[:22]
+    path.write_bytes(header[:14] + len(inner.getvalue()).to_bytes(4, "little") + header[18:] + inner.getvalue())
+    return str(path)
+
+
+@pytest.mark.filterwarnings("ignore:Image was not the expected size")
+def test_icon_is_as_large_as_what_it_holds(tmp_path):
+    assert "1 x 900 pixels" in failure(icon_that_holds(tmp_path, (1, 900))).detail
+    assert "30 x 30 pixels" in failure(icon_that_holds(tmp_path, (30, 30)), max_pixels=899).detail
+
+
 def test_what_pillow_calls_a_bomb_is_too_large(tmp_path, monkeypatch):
     path = saved(tmp_path, Image.fromarray(GRADIENT))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert failure(path).reason == "image_too_large"
+
+
+@pytest.mark.parametrize("action", ["error", "always", "ignore"])
+def test_only_our_own_limit_counts_whatever_the_warning_filters(tmp_path, monkeypatch, action):
+    path = saved(tmp_path, Image.fromarray(GRADIENT))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert failure(path).reason == "image_too_large"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter(action)
+        if action == "always":  # Pillow itself does warn
+            Image.open(path).close()
+            assert len(caught) == 1
+            caught.clear()
+        assert open_image(path).picture.size == (6, 4)
+        assert failure(path, max_pixels=23).reason == "image_too_large"
+        assert caught == []
+
+
+def test_other_warnings_of_pillow_are_shown_once(tmp_path, monkeypatch):
+    path = icon_that_holds(tmp_path, (7, 7))
+    monkeypatch.setattr(image_files, "_warned_of", set())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            open_image(path)
+    assert [str(each.message) for each in caught] == ["Image was not the expected size"]
 
 
 def test_memory_error_is_not_swallowed(tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ def test_plain_lines_where_stderr_is_no_terminal(clock, capsys):
     told = Stderr()
     told.say("pool: 100 rows")
     told.warn("the model is untested")
-    told.start(total=4000, done=1000)
+    told.start(total=4000, done=1000, skipped=0)
     for second in range(1, 26):
         clock.now = 1000 + second
         told.row("skipped" if second == 3 else "scored")
@@ -60,7 +60,7 @@ def test_plain_lines_where_stderr_is_no_terminal(clock, capsys):
 
 def test_rows_done_before_do_not_count_as_speed(clock, capsys):
     told = Stderr()
-    told.start(total=1000, done=990)
+    told.start(total=1000, done=990, skipped=0)
     for _ in range(5):
         clock.now += 2
         told.row("text_only")
@@ -72,7 +72,7 @@ def test_rows_done_before_do_not_count_as_speed(clock, capsys):
 
 def test_nothing_done_nothing_told(clock, capsys):
     told = Stderr()
-    told.start(total=10, done=10)
+    told.start(total=10, done=10, skipped=0)
     clock.now += 60
     told.stop()
     assert capsys.readouterr() == ("", "")
@@ -81,17 +81,17 @@ def test_nothing_done_nothing_told(clock, capsys):
 def test_counting_begins_anew(clock, capsys):
     told = Stderr()
     for _ in range(2):
-        told.start(total=1, done=0)
+        told.start(total=1, done=0, skipped=0)
         clock.now += 1
         told.row("skipped")
         told.stop()
-    line = "represented 1 of 1 rows, 1.0 rows/s, 0 s left, 1 skipped"
+    line = "represented 1 of 1 rows, 1.0 rows/s, 1 skipped"
     assert capsys.readouterr().err.splitlines() == [line, line]
 
 
 def test_no_time_at_all_is_no_division_by_zero(clock, capsys):
     told = Stderr()
-    told.start(total=2, done=0)
+    told.start(total=2, done=0, skipped=0)
     told.row("scored")
     told.stop()
     assert "represented 1 of 2 rows" in capsys.readouterr().err
@@ -102,7 +102,7 @@ def test_a_bar_where_stderr_is_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(progress.tqdm, "monitor_interval", 0)  # no thread of tqdm's own
     told = Stderr()
-    told.start(total=3, done=1)
+    told.start(total=3, done=1, skipped=0)
     told.say("a sentence in between")
     told.row("skipped")
     told.row("scored")
@@ -122,7 +122,7 @@ def test_silent_tells_warnings_only(capsys):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         told.say("pool: 100 rows")
-        told.start(10, 0)
+        told.start(10, 0, 0)
         told.row("scored")
         told.stop()
     assert caught == []

@@ -236,7 +236,7 @@ def test_damage_is_noticed_and_the_remedy_works(store, suffix, damage):
     with pytest.raises(DamagedFileError, match=f"shard file is not what was published: {path}") as raised:
         read(store, suffix)
     report = store.folder / "shard-0000000.json"
-    assert f"delete {report} and run the same command again" in str(raised.value)
+    assert f"delete {report}, then repeat the `scalselect run`" in str(raised.value)
     report.unlink()
     assert not store.is_published(0)
     publish(store)
@@ -248,7 +248,7 @@ def test_a_missing_file_is_named_with_the_remedy(store, suffix):
     publish(store)
     path = store.folder / f"shard-0000000{suffix}"
     path.unlink()
-    with pytest.raises(DamagedFileError, match=rf"shard file is missing: {path}; delete .*shard-0000000\.json and run"):
+    with pytest.raises(DamagedFileError, match=rf"file is missing: {path}; delete .*shard-0000000\.json, then repeat"):
         read(store, suffix)
 
 
@@ -257,7 +257,7 @@ def test_a_damaged_report_is_named_with_the_remedy(store, content):
     publish(store)
     path = store.folder / "shard-0000000.json"
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match=rf"shard report cannot be read: {path} .*; delete {path} and run"):
+    with pytest.raises(DamagedFileError, match=rf"shard report cannot be read: {path} .*; delete {path}, then repeat"):
         store.report(0)
     with pytest.raises(DamagedFileError, match="shard report cannot be read"):
         store.representations(0)

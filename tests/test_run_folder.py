@@ -161,7 +161,7 @@ class TestRunJson:
         message = str(raised.value)
         assert message.startswith(f"run folder belongs to another run: {created.path}\n")
         assert "\n  attention_mass: 0.9 in the run folder, 0.5 in this call\n" in message
-        assert "\n  exif: None in the run folder, 'apply' in this call\n" in message
+        assert "\n  exif: not given in the run folder, 'apply' in this call\n" in message
         assert "rows" not in message
         assert "another output folder" in message
         assert created.read() == run_json()
@@ -203,7 +203,7 @@ class TestRunJson:
 
     def test_refusal_needs_a_difference(self, tmp_path):
         refuse_other_keys({"a": 1, "b": None}, {"b": None, "a": 1}, tmp_path)
-        with pytest.raises(RunFolderError, match="  b: 2 in the run folder, None in this call"):
+        with pytest.raises(RunFolderError, match="  b: 2 in the run folder, not given in this call"):
             refuse_other_keys({"a": 1, "b": 2}, {"a": 1}, tmp_path)
 
     def test_refusals_are_misuse(self):

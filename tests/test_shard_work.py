@@ -122,6 +122,6 @@ def test_a_run_that_skips_too_much_stops_early(tmp_path, pictures, checkpoints, 
     words = ["run", data, "--model", checkpoints("llava"), "--budget", "2", "--output", out, "--shard-size", "600"]
     assert command(*words) == 1
     message = capsys.readouterr().err
-    assert "300 of 1,200 rows were skipped (25.0%)" in message
-    assert "image_missing 300" in message
+    assert "300 of 1,200 rows (text-only ones left out) were skipped, 25.0%" in message
+    assert "image_missing 300; for example row 0: `nowhere.png`: No such file or directory" in message
     assert len(list((out / "representations").glob("*.json"))) == 2

@@ -60,7 +60,8 @@ QWEN_SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 
-# Both print what the published templates print for text and images; the older one brings a system prompt of its own.
+# Both print what the published templates print for text and images. The older one brings a system prompt of its own;
+# the newer one shows images of user turns alone.
 _QWEN_TURNS = """\
 {%- for turn in messages -%}
   {{- SYSTEM -}}
@@ -88,7 +89,10 @@ _DEFAULT_SYSTEM = (
     "{%- endif -%}"
 )
 QWEN2_5_VL_TEMPLATE = _QWEN_TURNS.replace("  {{- SYSTEM -}}", "  " + _DEFAULT_SYSTEM)
-QWEN3_VL_TEMPLATE = _QWEN_TURNS.replace("  {{- SYSTEM -}}\n", "")
+QWEN3_VL_TEMPLATE = _QWEN_TURNS.replace("  {{- SYSTEM -}}\n", "").replace(
+    '      {%- if part.type == "image" -%}\n',
+    '      {%- if part.type == "image" and turn.role != "user" -%}\n      {%- elif part.type == "image" -%}\n',
+)
 
 
 def build_checkpoint(family: Family, folder: Path, *, size: Size = "small", seed: int = 0) -> Path:

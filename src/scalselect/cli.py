@@ -114,18 +114,21 @@ def _represent(namespace: argparse.Namespace) -> int:
 
 def _score(namespace: argparse.Namespace) -> int:
     from scalselect.pipeline import score  # noqa: PLC0415
+    from scalselect.progress import Stderr  # noqa: PLC0415
     from scalselect.summary import summary_of_scores  # noqa: PLC0415
 
-    summary = summary_of_scores(namespace.run_dir, score(namespace.run_dir, **_options(namespace)))
+    subspace = score(namespace.run_dir, **_options(namespace), progress=Stderr())
+    summary = summary_of_scores(namespace.run_dir, subspace)
     _print(summary.as_json() if namespace.json else summary.as_text())
     return EXIT_DONE
 
 
 def _select(namespace: argparse.Namespace) -> int:
     from scalselect.pipeline import select  # noqa: PLC0415
+    from scalselect.progress import Stderr  # noqa: PLC0415
     from scalselect.summary import summary_of_run  # noqa: PLC0415
 
-    result = select(namespace.run_dir, budget=namespace.budget, dataset=namespace.dataset)
+    result = select(namespace.run_dir, budget=namespace.budget, dataset=namespace.dataset, progress=Stderr())
     summary = summary_of_run(result)
     _print(summary.as_json() if namespace.json else summary.as_text())
     return EXIT_DONE
@@ -225,7 +228,15 @@ def _options(namespace: argparse.Namespace) -> dict[str, Any]:
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    if sys.stdout is None:  # closed by whoever started this process
+        return
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has read enough
+        sys.stdout = None
+    except OSError as error:
+        raise WorkError(f"the work is done, but the summary cannot be printed: {error.strerror}") from error
 
 
 def _fail(message: str, code: int) -> int:

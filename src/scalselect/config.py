@@ -48,6 +48,7 @@ class RepresentConfig:
         None,
         "folder that image paths are relative to (default: the data file's)",
         aliases=("media-dir", "image-folder"),
+        metavar="DIR",
     )
     revision: str | None = _option(None, "revision of a model that comes from a hub", metavar="R")
     chat_template: str | None = _option(
@@ -117,7 +118,7 @@ class RunConfig:
     select
         None where nothing is to be chosen (``scalselect represent``, ``scalselect score``).
     max_skipped
-        Highest tolerated percentage of skipped rows among the rows that have images. Not part of run.json.
+        Highest tolerated percentage of skipped rows among all rows but text-only ones. Not part of run.json.
     """
 
     represent: RepresentConfig

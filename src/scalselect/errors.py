@@ -63,7 +63,17 @@ class ShardError(WorkError):
 
 
 class BudgetError(WorkError):
-    """Fewer eligible rows than the budget asks for."""
+    """Fewer eligible rows than the budget asks for.
+
+    Attributes
+    ----------
+    possible
+        A number of rows that can be chosen; None where there is none.
+    """
+
+    def __init__(self, message: str, possible: int | None = None) -> None:
+        super().__init__(message)
+        self.possible = possible
 
 
 class TooManySkippedError(WorkError):

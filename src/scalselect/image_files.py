@@ -6,6 +6,8 @@ import errno
 import io
 import os
 import stat
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +19,18 @@ from scalselect.records import Reason
 from scalselect.storage import sha256_of_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import NoReturn
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses, unless told otherwise
+MAX_ASPECT_RATIO = 200  # scaling the shorter side to a model's size makes more of such a picture than memory holds
 
+_ORIENTATIONS = range(2, 9)  # the values of the tag that turn or mirror
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 _KERNEL_FOLDERS = ("/proc/", "/sys/")  # "regular" files there may block, or never end
+
+_warned_of: set[tuple[type[Warning], str]] = set()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +44,7 @@ class DecodedImage:
     sha256, bytes
         Hash and size of the file as read.
     exif_rotated
-        An orientation tag other than 1 is present, whether it was applied or not.
+        An orientation tag that turns or mirrors (2 to 8) is present, whether it was applied or not.
     alpha
         The file has an alpha channel or a transparent colour.
     """
@@ -62,7 +69,8 @@ def open_image(path: str, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS)
     Raises
     ------
     SampleError
-        `image_missing`, `image_unreadable` or `image_too_large`; the detail leaves naming the file to the caller.
+        `image_missing`, `image_unreadable`, or `image_too_large` for more than `max_pixels` or a side more than
+        `MAX_ASPECT_RATIO` times the other; the detail leaves naming the file to the caller.
     OSError
         Failures that say nothing of the sample: too many open files, a broken disk, a stale mount.
     MemoryError
@@ -70,25 +78,26 @@ def open_image(path: str, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS)
     """
     content = _read_regular_file(path)
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with _no_warning_of_size(), Image.open(io.BytesIO(content)) as image:
             _check_size(image, max_pixels)
             if image.format == "EPS":  # Pillow would start another program to draw it
                 _refuse_unreadable("an EPS drawing")
             image.load()
-            orientation = _orientation(image)
+            _check_size(image, max_pixels)  # an icon's header may have told another size
+            rotated = _orientation(image) in _ORIENTATIONS
             alpha = image.has_transparency_data
-            turned = ImageOps.exif_transpose(image) if exif == "apply" and orientation != 1 else image
+            turned = ImageOps.exif_transpose(image) if exif == "apply" and rotated else image
             turned.info.pop("transparency", None)  # else Pillow warns that it is dropped
             picture = turned.convert("RGB")
     except (SampleError, MemoryError):
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise SampleError(Reason.IMAGE_TOO_LARGE, str(error)) from None
     except UnidentifiedImageError:  # its own message shows an address in memory, another one each time
         _refuse_unreadable("no picture in a format that can be read")
     except Exception as error:  # noqa: BLE001  Pillow's decoders raise nearly everything on broken files
         _refuse_unreadable(f"{type(error).__name__}: {error}")
-    return DecodedImage(picture, sha256_of_bytes(content), len(content), orientation != 1, alpha)
+    return DecodedImage(picture, sha256_of_bytes(content), len(content), rotated, alpha)
 
 
 def _read_regular_file(path: str) -> bytes:
@@ -116,6 +125,25 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise SampleError(Reason.IMAGE_TOO_LARGE, f"{width} x {height} pixels, more than {max_pixels:,}")
+    if max(width, height) > MAX_ASPECT_RATIO * max(1, min(width, height)):
+        how = f"one side is more than {MAX_ASPECT_RATIO} times the other"
+        raise SampleError(Reason.IMAGE_TOO_LARGE, f"{width} x {height} pixels: {how}")
+
+
+@contextmanager
+def _no_warning_of_size() -> Iterator[None]:
+    """Keep Pillow's warning of large pictures to ourselves: `max_pixels` is the limit here.
+
+    Changing the filters makes Python forget which warnings it has shown, so every other one is passed on by hand, once.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+    for each in caught:
+        known = (each.category, str(each.message))
+        if known not in _warned_of:
+            _warned_of.add(known)
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -18,10 +18,9 @@ from scalselect.progress import Silent
 from scalselect.run_folder import RunFolder
 from scalselect.score_work import score_run
 from scalselect.select_work import select_run
-from scalselect.storage import remove_temporary_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -142,11 +141,14 @@ def represent(
     **options: Any,
 ) -> Represented:
     """Do stage 1 alone: one vector a sample, stored in the run folder `output`. See `run` for the parameters."""
+    for name in ("budget", "energy"):
+        if name in options:
+            raise OptionError(f"{name} has no effect on representing; give it to `score`, `select` or `run`")
     config = RunConfig.from_options(options, config_file)
     return represent_config(dataset, config, model=model, output=output, processor=processor, progress=progress)
 
 
-def score(run_dir: str | Path, *, energy: float | None = None) -> DominantSubspace:
+def score(run_dir: str | Path, *, energy: float | None = None, progress: Progress | None = None) -> DominantSubspace:
     """Do stage 2 alone: leverage scores of all representations of a run folder. Loads no model.
 
     Parameters
@@ -157,10 +159,19 @@ def score(run_dir: str | Path, *, energy: float | None = None) -> DominantSubspa
     folder = RunFolder(run_dir)
     recorded = folder.require().get("score") or {}
     given = recorded if energy is None else {"energy": energy}
-    return score_run(folder, ScoreConfig(**given))
+    config = ScoreConfig(**given)
+    progress = progress or Silent()
+    with folder.claimed(_waiting(progress)):
+        return score_run(folder, config, progress)
 
 
-def select(run_dir: str | Path, *, budget: str | int | Budget, dataset: Dataset | None = None) -> RunResult:
+def select(
+    run_dir: str | Path,
+    *,
+    budget: str | int | Budget,
+    dataset: Dataset | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
     """Do stage 3 alone: choose rows of a scored run folder. Loads no model.
 
     Parameters
@@ -178,8 +189,10 @@ def select(run_dir: str | Path, *, budget: str | int | Budget, dataset: Dataset 
     recorded = folder.require()
     _refuse_budget_above(config.budget, recorded["represent"]["rows"])
     folder.read_scores()  # no scores: said before the data file is read
-    summary = select_run(folder, _pool_of(recorded, dataset), config)
-    return _result(folder, summary, None)
+    pool = _pool_of(recorded, dataset)
+    progress = progress or Silent()
+    with folder.claimed(_waiting(progress)):
+        return _result(folder, select_run(folder, pool, config, progress), None)
 
 
 def run_config(
@@ -197,11 +210,10 @@ def run_config(
     folder = RunFolder(output)
     represented = represent_config(dataset, config, model=model, output=output, processor=processor, progress=progress)
     progress = progress or Silent()
-    progress.say("scoring")
-    score_run(folder, config.score)
-    progress.say("selecting")
     pool = _pool_of(folder.require(), dataset)
-    return _result(folder, select_run(folder, pool, config.select), represented)
+    with folder.claimed(_waiting(progress)):
+        score_run(folder, config.score, progress)
+        return _result(folder, select_run(folder, pool, config.select, progress), represented)
 
 
 def represent_config(
@@ -228,7 +240,6 @@ def represent_config(
         _refuse_budget_above(config.select.budget, len(pool))
     progress = progress or Silent()
     progress.say(f"pool: {pool.describe()}")
-    remove_temporary_files(folder.path)
     # Imported here because torch and transformers take seconds, which the other commands need not wait.
     from scalselect.represent_work import represent_run  # noqa: PLC0415
 
@@ -262,10 +273,17 @@ def _result(folder: RunFolder, summary: dict[str, Any], represented: Represented
     )
 
 
+def _waiting(progress: Progress) -> Callable[[str], None]:
+    return lambda holder: progress.say(f"waiting: {holder or 'another process'} is scoring or selecting in this folder")
+
+
 def _pool_of(recorded: Mapping[str, Any], dataset: Dataset | None) -> Pool:
     """Open the data of a run again, to copy records from, and make sure that they are the same."""
     keys = recorded["represent"]
-    data = recorded["data"]["path"] if dataset is None else dataset
+    path: str | None = recorded["data"]["path"]
+    if dataset is None and path is not None and not Path(path).is_file():
+        raise DatasetError(f"the data file of the run is gone: {path} (give its new place with --dataset)")
+    data = path if dataset is None else dataset
     if data is None:
         raise RunFolderError("the run was given a Python list: pass the same list as `dataset`")
     pool = open_pool(data, format=keys["data_format"], limit=keys["limit"])

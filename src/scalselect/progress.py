@@ -23,8 +23,8 @@ class Progress(Protocol):
     def warn(self, line: str) -> None:
         """Tell something the user should know and may act upon."""
 
-    def start(self, total: int, done: int) -> None:
-        """Begin counting rows; `done` of `total` are finished already."""
+    def start(self, total: int, done: int, skipped: int) -> None:
+        """Begin counting rows; `done` of `total` are finished already, `skipped` of them without a score."""
 
     def row(self, status: str) -> None:
         """Count one finished row."""
@@ -43,7 +43,7 @@ class Silent:
         """Issue a ScalselectWarning."""
         warnings.warn(line, ScalselectWarning, stacklevel=2)
 
-    def start(self, total: int, done: int) -> None:
+    def start(self, total: int, done: int, skipped: int) -> None:
         """Tell nothing."""
 
     def row(self, status: str) -> None:
@@ -69,9 +69,9 @@ class Stderr:
         """Print one line."""
         self.say(f"warning: {line}")
 
-    def start(self, total: int, done: int) -> None:
+    def start(self, total: int, done: int, skipped: int) -> None:
         """Begin counting rows."""
-        self._total, self._done, self._here, self._skipped = total, done, 0, 0
+        self._total, self._done, self._here, self._skipped = total, done, 0, skipped
         self._began = self._last = time.monotonic()
         if sys.stderr.isatty():
             self._bar = tqdm(total=total, initial=done, unit="row", file=sys.stderr, dynamic_ncols=True, leave=False)
@@ -100,9 +100,9 @@ class Stderr:
     def _line(self) -> str:
         rate = self._here / max(time.monotonic() - self._began, 1e-9)
         left = (self._total - self._done) / rate if rate else 0.0
+        ahead = f", {readable_seconds(left)} left" if self._done < self._total else ""
         return (
-            f"represented {self._done:,} of {self._total:,} rows, {rate:.1f} rows/s, {readable_seconds(left)} left, "
-            f"{self._skipped:,} skipped"
+            f"represented {self._done:,} of {self._total:,} rows, {rate:.1f} rows/s{ahead}, {self._skipped:,} skipped"
         )
 
 

@@ -21,15 +21,16 @@ class Reason(StrEnum):
     """Why a row has no score: the fixed vocabulary of the `reason` columns."""
 
     INVALID_RECORD = "invalid_record"  # not a JSON object, or a field of a type no reader can use
-    NO_USABLE_TURN = "no_usable_turn"  # no conversation, or every turn of it is empty
+    NO_USABLE_TURN = "no_usable_turn"  # no conversation, or no turn of it has any text
     UNKNOWN_ROLE = "unknown_role"  # a turn whose role is not understood
     UNSUPPORTED_CONTENT = "unsupported_content"  # content parts, video or audio
     MARKER_MISMATCH = "marker_mismatch"  # some, but not as many `<image>` markers as images
     IMAGE_MISSING = "image_missing"  # no file lies where the record says
     IMAGE_UNREADABLE = "image_unreadable"  # the file is no image, or a broken one
-    IMAGE_TOO_LARGE = "image_too_large"  # more pixels than may be decoded
+    IMAGE_TOO_LARGE = "image_too_large"  # more pixels, or a longer and thinner shape, than may be decoded
     IMAGE_REFUSED = "image_refused"  # the checkpoint's own processor refuses the picture
     TEMPLATE_REFUSED = "template_refused"  # the chat template refuses the conversation
+    PREPARATION_FAILED = "preparation_failed"  # an error that nobody foresaw, while text and images were made ready
     SPANS_LOST = "spans_lost"  # the chat template rewrites texts, so tokens cannot be traced to turns
     TOO_LONG = "too_long"  # the length limit would cut an image or the whole instruction
     NOT_FINITE = "not_finite"  # the model returned NaN or infinity
@@ -147,7 +148,7 @@ class RowRecord:
     escaped
         Number of places where a text spelled out a special token of the model.
     images_in_front, exif_rotated, alpha
-        No marker in the record; some image has an orientation tag other than 1; some image has transparency.
+        No marker in the record; some image has an orientation tag that turns it; some image has transparency.
     """
 
     identity: RowIdentity

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from threadpoolctl import threadpool_limits
 
 from scalselect.engines.local import run_tasks
-from scalselect.errors import MisuseError, ShardError, TooManySkippedError, WorkError
-from scalselect.run_folder import refuse_other_keys
-from scalselect.score_work import shards_of
+from scalselect.errors import DataChangedError, DatasetError, MisuseError, ShardError, TooManySkippedError, WorkError
+from scalselect.run_folder import refuse_other_keys, shards_of
 from scalselect.shard_work import ShardWork
-from scalselect.vlm.checkpoint import attention_restored, load_checkpoint
+from scalselect.storage import remove_temporary_files
+from scalselect.vlm.checkpoint import load_checkpoint, model_restored, quiet_transformers
 from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.settings import Settings, library_versions, resolve_settings, torch_threads
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from scalselect.config import RepresentConfig, RunConfig
     from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
-    from scalselect.representation_store import ShardReport
+    from scalselect.representation_store import RepresentationStore, ShardReport
     from scalselect.run_folder import RunFolder
 
 NUMERICS_VERSION = 1  # raised whenever the same inputs would give other vectors
@@ -56,18 +56,22 @@ def represent_run(
     settings = resolve_settings(config.represent, model, before)
     keys = _keys(pool, config.represent, settings)
     if before is not None:  # before the model is loaded, which may take long
-        refuse_other_keys({name: before.get(name) for name in keys}, keys, folder.path)
+        known = {name: before.get(name) for name in keys}
+        refuse_other_keys(known, keys, folder.path, note="model and chat template were not compared")
+    else:
+        _refuse_where_no_image_exists(pool)
     threads = settings.threads
-    with attention_restored(model), threadpool_limits(limits=threads), torch_threads(threads):
+    with quiet_transformers(), model_restored(model), threadpool_limits(limits=threads), torch_threads(threads):
         checkpoint = load_checkpoint(model, config.represent, settings, processor=processor)
         for warning in checkpoint.warnings:
             progress.warn(warning)
-        rehearse(checkpoint)
+        rehearse(checkpoint, config.represent)
         keys |= {f"model_{name}": value for name, value in checkpoint.fingerprint.items()}
         if before is None:
             folder.create(_run_json(pool, model, config, keys))
         else:
             refuse_other_keys(before, keys, folder.path)
+        remove_temporary_files(folder.path)
         progress.say(
             f"model: {checkpoint.parameter_bytes / 1e6:,.0f} MB of parameters up to the first decoder layer, "
             f"{settings.dtype} on {settings.device}"
@@ -84,7 +88,8 @@ def _keys(pool: Pool, config: RepresentConfig, settings: Settings) -> dict[str, 
         del options[resolved_elsewhere]
     return {
         **options,
-        "images": None if config.images is None else str(Path(config.images).absolute()),
+        "images": str(pool.images),
+        "limit": pool.limit,
         "dtype": settings.dtype,
         "threads": settings.threads,
         "max_rows": settings.max_rows,
@@ -95,6 +100,15 @@ def _keys(pool: Pool, config: RepresentConfig, settings: Settings) -> dict[str, 
         "numerics_version": NUMERICS_VERSION,
         "transformers": ".".join(metadata.version("transformers").split(".")[:2]),
     }
+
+
+def _refuse_where_no_image_exists(pool: Pool) -> None:
+    missing, looked_at = pool.images_found()
+    if missing is not None:
+        raise DatasetError(
+            f"none of the first {looked_at} images exists; the first is looked for at {missing} (give the folder that "
+            "image paths start from with --images)"
+        )
 
 
 def _run_json(pool: Pool, model: Any, config: RunConfig, keys: dict[str, Any]) -> dict[str, Any]:
@@ -114,8 +128,9 @@ def _represent_missing(
     folder: RunFolder, work: ShardWork, shards: range, max_skipped: Decimal, progress: Progress
 ) -> list[ShardReport]:
     reports = {shard: folder.store.report(shard) for shard in shards if folder.store.is_published(shard)}
-    skips = _SkipLimit(max_skipped, reports.values())
-    progress.start(len(work.pool), sum(report.stop - report.start for report in reports.values()))
+    skips = _SkipLimit(max_skipped, reports.values(), folder.store)
+    finished = sum(report.stop - report.start for report in reports.values())
+    progress.start(len(work.pool), finished, sum(report.counts.get("skipped", 0) for report in reports.values()))
     failed: dict[int, Exception] = {}
     try:
         outcomes = run_tasks(
@@ -123,7 +138,7 @@ def _represent_missing(
             work,
             # A single sample too large for the memory is as large the next time.
             worth_retrying=lambda error: not isinstance(error, ShardError),
-            fatal=(MisuseError, OSError),
+            fatal=(MisuseError, DataChangedError, OSError),
         )
         for outcome in outcomes:
             if outcome.result is None:
@@ -148,8 +163,10 @@ def _represent_missing(
 class _SkipLimit:
     """Counts skipped rows and stops a run that skips too many: its data are probably not where it looks for them."""
 
-    def __init__(self, highest: Decimal, reports: Iterable[ShardReport]) -> None:
+    def __init__(self, highest: Decimal, reports: Iterable[ShardReport], store: RepresentationStore) -> None:
         self._highest = highest
+        self._store = store
+        self._example: str | None = None
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         for report in reports:
@@ -158,6 +175,9 @@ class _SkipLimit:
     def count(self, report: ShardReport) -> None:
         self._counts.update(report.counts)
         self._reasons.update(report.reasons)
+        if self._example is None and report.reasons:
+            details = self._store.rows(report.shard, ["row", "detail"]).to_pylist()
+            self._example = next(f"row {item['row']}: {item['detail']}" for item in details if item["detail"])
 
     def check(self, *, at_end: bool) -> None:
         """Raise TooManySkippedError where the share of skipped rows, among rows not text-only, is too high."""
@@ -167,7 +187,8 @@ class _SkipLimit:
             return
         commonest = ", ".join(f"{reason} {number:,}" for reason, number in self._reasons.most_common(3))
         raise TooManySkippedError(
-            f"{skipped:,} of {seen:,} rows were skipped ({100 * skipped / seen:.1f}%), more than --max-skipped "
-            f"{self._highest}% allows; commonest reasons: {commonest}. What was represented is kept: repeat the "
-            "command with a higher --max-skipped, or mend the data and begin in another folder"
+            f"{skipped:,} of {seen:,} rows (text-only ones left out) were skipped, {100 * skipped / seen:.1f}%: more "
+            f"than --max-skipped {self._highest}% allows. Commonest reasons: {commonest}; for example {self._example}. "
+            f"All are told in {self._store.folder}/*.rows.parquet, column `detail`. What was represented is kept: "
+            "repeat the command with a higher --max-skipped, or mend the data and begin in another folder"
         )

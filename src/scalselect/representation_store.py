@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "scalselect"  # the one metadata key: several would be written in random order
 _SHARDS_A_FOLDER = 10_000
+_REPEAT = "repeat the `scalselect run` or `scalselect represent` command that made this folder"
 
 ROWS_SCHEMA = pa.schema(
     [
@@ -181,8 +182,13 @@ class RepresentationStore:
         path = self._path(shard, ".json")
         try:
             content = json.loads(path.read_bytes())
+        except FileNotFoundError as error:
+            raise DamagedFileError(f"shard {shard} is not represented: {path}; {_REPEAT}") from error
+        except ValueError as error:
+            raise DamagedFileError(f"shard report cannot be read: {path} ({error}); {_remedy(path)}") from error
+        try:
             return ShardReport(**{item.name: content[item.name] for item in fields(ShardReport)})
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise DamagedFileError(f"shard report cannot be read: {path} ({error}); {_remedy(path)}") from error
 
     def representations(self, shard: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -254,7 +260,7 @@ def table_from_bytes(content: bytes, columns: list[str] | None = None) -> pa.Tab
 
 
 def _remedy(report: Path) -> str:
-    return f"delete {report} and run the same command again to compute the shard anew"
+    return f"delete {report}, then {_REPEAT}"
 
 
 def _count(words: Any) -> dict[str, int]:

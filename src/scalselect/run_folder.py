@@ -6,6 +6,7 @@ file is missing, or was made from other inputs, is done again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -20,10 +21,10 @@ from safetensors import safe_open
 from scalselect.errors import RunFolderError
 from scalselect.records import DominantSubspace
 from scalselect.representation_store import METADATA_KEY, RepresentationStore, table_bytes, table_from_bytes
-from scalselect.storage import create_exclusive, publish_bytes, sha256_of_file
+from scalselect.storage import TEMPORARY_MARK, claimed, create_exclusive, publish_bytes, sha256_of_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 SCORES_SCHEMA = pa.schema(
     [
@@ -57,16 +58,19 @@ class RunFolder:
         self.subspace = self.path / "subspace.safetensors"
         self.scores = self.path / "scores.parquet"
         self.selection = self.path / "selection.json"
+        self.claim = self.path / ".claim"
 
     def check_usable(self) -> None:
         """Raise RunFolderError where the folder cannot become, or is not, a run folder. Writes nothing."""
+        if "\0" in str(self.path):
+            raise RunFolderError(f"output is no possible name of a folder: {str(self.path)!r}")
         if self.run_json.exists():
             if not os.access(self.path, os.W_OK):
                 raise RunFolderError(f"run folder cannot be written: {self.path}")
             return
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"output is a file, a folder is wanted: {self.path}")
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if self.path.is_dir() and any(TEMPORARY_MARK not in entry.name for entry in self.path.iterdir()):
             raise RunFolderError(
                 f"output folder holds files but no run.json: {self.path}; give a new or empty folder, or that of a run"
             )
@@ -117,6 +121,13 @@ class RunFolder:
         if any(content.get(name) != value for name, value in groups.items()):
             publish_bytes(self.run_json, _json_bytes({**content, **groups}))
 
+    @contextlib.contextmanager
+    def claimed(self, on_wait: Callable[[str], None] = lambda _holder: None) -> Iterator[None]:
+        """Score or select alone: others wait for the end of the block. Raises RunFolderError where it is read-only."""
+        self.check_usable()
+        with claimed(self.claim, on_wait):
+            yield
+
     def write_subspace(self, subspace: DominantSubspace, inputs: Mapping[str, Any]) -> None:
         """Write `subspace.safetensors`: mean [hidden], basis [hidden, k], singular values [k], all float64."""
         facts = {**facts_of_subspace(subspace), "inputs": inputs}
@@ -164,14 +175,19 @@ class RunFolder:
 
     def has_scores_from(self, inputs: Mapping[str, Any]) -> bool:
         """Tell whether subspace and scores are there and were made from these inputs."""
+        return self.inputs_of_scores() == inputs
+
+    def inputs_of_scores(self) -> dict[str, Any] | None:
+        """Return what the scores were made from; None where there are none, or subspace and scores do not match."""
         facts = self._subspace_facts()
-        if facts is None or facts["inputs"] != inputs:
-            return False
         try:
             metadata = pq.read_schema(self.scores).metadata or {}
         except (FileNotFoundError, pa.ArrowInvalid):
-            return False
-        return bool(json.loads(metadata.get(METADATA_KEY.encode(), b"null")) == inputs)
+            return None
+        inputs = json.loads(metadata.get(METADATA_KEY.encode(), b"null"))
+        if facts is None or not isinstance(inputs, dict) or facts.get("inputs") != inputs:
+            return None
+        return inputs
 
     def write_selection(self, content: Mapping[str, Any]) -> None:
         """Write `selection.json`: last of all, so that it vouches for the other files."""
@@ -185,6 +201,12 @@ class RunFolder:
             raise RunFolderError(f"nothing was selected yet: {self.path}") from None
         except (ValueError, AttributeError) as error:
             raise RunFolderError(f"selection.json is damaged: {self.selection} ({error}); delete it") from error
+
+    def forget_selection(self) -> None:
+        """Remove a choice that the scores no longer stand for: first the file that vouches for it, then the subset."""
+        self.selection.unlink(missing_ok=True)
+        for subset in self.path.glob("selected.json*"):
+            subset.unlink()
 
     def has_selection_from(self, inputs: Mapping[str, Any]) -> bool:
         """Tell whether a finished selection with these inputs is there, its files untouched."""
@@ -208,10 +230,10 @@ class RunFolder:
         return facts if isinstance(facts, dict) else None
 
 
-def refuse_other_keys(recorded: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
-    """Raise RunFolderError naming every key that differs, with both values."""
+def refuse_other_keys(recorded: Mapping[str, Any], wanted: Mapping[str, Any], path: Path, *, note: str = "") -> None:
+    """Raise RunFolderError naming every key that differs, with both values, and `note` where it is given."""
     different = [
-        f"  {name}: {recorded.get(name)!r} in the run folder, {wanted.get(name)!r} in this call"
+        f"  {name}: {_shown(recorded.get(name))} in the run folder, {_shown(wanted.get(name))} in this call"
         for name in sorted({*recorded, *wanted})
         if recorded.get(name) != wanted.get(name)
     ]
@@ -219,8 +241,18 @@ def refuse_other_keys(recorded: Mapping[str, Any], wanted: Mapping[str, Any], pa
         raise RunFolderError(
             f"run folder belongs to another run: {path}\n"
             + "\n".join(different)
+            + (f"\n  ({note})" if note else "")
             + "\nuse another output folder, or call with the same values"
         )
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else repr(value)
+
+
+def shards_of(represent: Mapping[str, Any]) -> range:
+    """Return the numbers of all shards of a run, from the `represent` group of its run.json."""
+    return range(-(-represent["rows"] // represent["shard_size"]))
 
 
 def facts_of_subspace(subspace: DominantSubspace) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from scalselect.errors import WorkError
-from scalselect.run_folder import SCORES_SCHEMA
+from scalselect.run_folder import SCORES_SCHEMA, shards_of
 from scalselect.selection.ranking import rank_rows
 from scalselect.subspace.dominant import dominant_subspace
 from scalselect.subspace.leverage import as_written, leverage_scores
@@ -19,20 +20,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scalselect.config import ScoreConfig
+    from scalselect.progress import Progress
     from scalselect.records import DominantSubspace
     from scalselect.representation_store import RepresentationStore
     from scalselect.run_folder import RunFolder
 
 
-def shards_of(represent: dict[str, Any]) -> range:
-    """Return the numbers of all shards of a run, from the `represent` group of its run.json."""
-    return range(-(-represent["rows"] // represent["shard_size"]))
-
-
-def score_run(folder: RunFolder, config: ScoreConfig) -> DominantSubspace:
+def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> DominantSubspace:
     """Score every representation of a run and write `subspace.safetensors`, then `scores.parquet`.
 
-    Does nothing where both were made from the same shards with the same options.
+    Does nothing where both were made from the same shards with the same options. The caller holds the folder's claim.
 
     Raises
     ------
@@ -48,16 +45,19 @@ def score_run(folder: RunFolder, config: ScoreConfig) -> DominantSubspace:
             "`scalselect run` or `scalselect represent` command that made this folder"
         )
     inputs = {"score": {"energy": config.energy}, "store": folder.store.digest(shards)}
+    if not folder.has_scores_from(inputs):
+        progress.say("scoring")
+        # The number of threads decides the last digits of sums, so it is the recorded one.
+        with threadpool_limits(limits=run["represent"]["threads"]):
+            subspace = _subspace(folder.store, shards, config)
+            rows, scores = _scores(folder.store, shards, subspace)
+        # A choice made by other scores is none any more.
+        folder.forget_selection()
+        folder.update(select=None)
+        folder.write_subspace(subspace, inputs)
+        folder.write_scores(_table(folder.store, shards, rows, scores), inputs)
     folder.update(score=inputs["score"])
-    if folder.has_scores_from(inputs):
-        return folder.read_subspace()
-    # The number of threads decides the last digits of sums, so it is the recorded one.
-    with threadpool_limits(limits=run["represent"]["threads"]):
-        subspace = _subspace(folder.store, shards, config)
-        rows, scores = _scores(folder.store, shards, subspace)
-    folder.write_subspace(subspace, inputs)
-    folder.write_scores(_table(folder.store, shards, rows, scores), inputs)
-    return subspace
+    return folder.read_subspace()
 
 
 def _subspace(store: RepresentationStore, shards: range, config: ScoreConfig) -> DominantSubspace:
@@ -65,9 +65,13 @@ def _subspace(store: RepresentationStore, shards: range, config: ScoreConfig) ->
     for _, block in store.blocks(shards):
         if sums is None:
             sums = ScatterSums(shift_from(block))
-        sums.add(block)
+        part = ScatterSums(sums.shift)
+        part.add(block)
+        sums.merge(part)
     if sums is None:
-        raise WorkError("no row of the pool has a representation; see `reason` in the shards' rows for why")
+        counts = pc.value_counts(store.all_rows(shards, ["status"])["status"]).to_pylist()
+        told = ", ".join(f"{item['counts']:,} {item['values'].replace('_', '-')}" for item in counts)
+        raise WorkError(f"no row of the pool has a representation: {told}")
     return dominant_subspace(sums, energy=config.energy)
 
 
@@ -75,7 +79,27 @@ def _scores(
     store: RepresentationStore, shards: range, subspace: DominantSubspace
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     parts = [(rows, as_written(leverage_scores(block, subspace))) for rows, block in store.blocks(shards)]
-    return np.concatenate([rows for rows, _ in parts]), np.concatenate([scores for _, scores in parts])
+    rows = np.concatenate([rows for rows, _ in parts])
+    scores = np.concatenate([scores for _, scores in parts])
+    return rows, scores[_first_copies(store, shards, rows)]
+
+
+def _first_copies(store: RepresentationStore, shards: range, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each scored row the place of the first one with the same images and conversation, int64 [scored].
+
+    Exact copies must tie, but the batch that a sample fell into leaves its mark in the last digits of its float32
+    vector: copies get the score of the first of them.
+    """
+    known = store.all_rows(shards, ["row", "text_sha256", "image_sha256"]).take(pa.array(rows))
+    images = pc.binary_join(known["image_sha256"], " ")
+    keys = pc.binary_join_element_wise(known["text_sha256"], images, " ")
+    # A row whose content has no hash is like no other.
+    codes = (
+        pc.coalesce(keys, pc.cast(known["row"], pa.string())).combine_chunks().dictionary_encode().indices.to_numpy()
+    )  # [scored]
+    first = np.unique(codes, return_index=True)[1].astype(np.int64)  # [different]
+    places: NDArray[np.int64] = first[codes]  # [scored]
+    return places
 
 
 def _table(store: RepresentationStore, shards: range, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> pa.Table:
@@ -83,7 +107,7 @@ def _table(store: RepresentationStore, shards: range, rows: NDArray[np.int64], s
     count = known.num_rows
     values, ranks, has = np.zeros(count), np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.bool_)
     values[rows], ranks[rows], has[rows] = scores, rank_rows(scores, rows), True
-    columns = {name: known[name] for name in known.column_names}
+    columns: dict[str, Any] = {name: known[name] for name in known.column_names}
     columns["leverage_score"] = pa.array(values, mask=~has)
     columns["rank"] = pa.array(ranks, mask=~has)
     columns["selected"] = pa.nulls(count, pa.bool_())

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scalselect.errors import SampleError
+from scalselect.errors import MisuseError, SampleError, ShardError
 from scalselect.image_files import open_image
 from scalselect.records import Reason, RowRecord, UnusableRecord
-from scalselect.vlm.batches import plan_batches
+from scalselect.vlm.batches import is_out_of_memory, plan_batches
 from scalselect.vlm.representation import represent_samples
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _WINDOW_ROWS = 64
 _WINDOW_BYTES = 512 * 2**20
 _SHOWN_LENGTH = 200
+_DETAIL_LENGTH = 600
+_ADVICE = "give --image-max-pixels or --max-length to make samples smaller, or take the row out of the data"
 _ADDRESS = re.compile("0x[0-9a-fA-F]{6,}")  # of objects, in messages of libraries: another one each time
 
 
@@ -92,6 +94,7 @@ class ShardWork:
         """
         if self.store.is_published(shard):
             return self.store.report(shard)
+        self.pool.check_unchanged()
         size = self.config.shard_size
         span = range(shard * size, min((shard + 1) * size, len(self.pool)))
         state = _Shard()
@@ -133,8 +136,16 @@ class ShardWork:
         try:
             record, prepared = self._prepare(state, sample, record)
         except SampleError as error:
-            detail = _ADDRESS.sub("0x...", error.detail)
-            self._finish(state, replace(record, status="skipped", reason=error.reason, detail=detail))
+            self._finish(state, _skipped(record, error.reason, error.detail))
+            return
+        except (MisuseError, OSError):
+            raise  # concerns every sample
+        except Exception as error:
+            if is_out_of_memory(error):
+                row = record.identity.row
+                raise ShardError(f"memory ran out while row {row} was made ready: {_ADVICE}") from error
+            # A bad sample costs itself only, whatever a decoder or a processor makes of it.
+            self._finish(state, _skipped(record, Reason.PREPARATION_FAILED, f"{type(error).__name__}: {error}"))
             return
         state.window.append((record, prepared))
         state.window_bytes += prepared.nbytes
@@ -196,7 +207,7 @@ class ShardWork:
                     state.vectors[record.identity.row] = result.vector
                 else:
                     detail = "the model returned NaN or infinity; another --dtype may help"
-                    record = replace(record, status="skipped", reason=Reason.NOT_FINITE, detail=detail)
+                    record = _skipped(record, Reason.NOT_FINITE, detail)
                 self._finish(state, record)
         state.window.clear()
         state.window_bytes = 0
@@ -206,6 +217,9 @@ class ShardWork:
         self.on_row(record.status)
 
     def _publish(self, shard: int, span: range, state: _Shard) -> ShardReport:
+        self.pool.check_unchanged()
+        if self.store.is_published(shard):  # by another process, meanwhile
+            return self.store.report(shard)
         records = [state.records[row] for row in sorted(state.records)]
         vectors = [state.vectors[row] for row in sorted(state.vectors)]
         empty = np.empty((0, self.checkpoint.hidden_size), dtype=np.float32)
@@ -216,3 +230,7 @@ class ShardWork:
             "versions": self.versions,
         }
         return self.store.publish(shard, span, records, np.stack(vectors) if vectors else empty, facts)
+
+
+def _skipped(record: RowRecord, reason: Reason, detail: str) -> RowRecord:
+    return replace(record, status="skipped", reason=reason, detail=_ADDRESS.sub("0x...", detail)[:_DETAIL_LENGTH])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -16,11 +17,12 @@ from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
 TEMPORARY_MARK = ".part-"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -82,12 +84,13 @@ def sha256_of_file(path: Path) -> str:
 def remove_temporary_files(folder: Path) -> int:
     """Delete what writers that are dead by now left below `folder`; return how many files that were.
 
-    Writers on other hosts cannot be asked whether they live, so their files are left alone.
+    Writers on other hosts, or in other containers of this one, cannot be asked whether they live, so their files are
+    left alone.
     """
     removed = 0
     for path in folder.rglob(f".*{TEMPORARY_MARK}*"):
         host, _, process = path.name.rpartition(TEMPORARY_MARK)[2].rpartition("-")[0].rpartition("-")
-        if host == socket.gethostname() and process.isdecimal() and not _is_alive(int(process)):
+        if host == _place() and process.isdecimal() and not _is_alive(int(process)):
             path.unlink(missing_ok=True)
             removed += 1
     return removed
@@ -117,8 +120,63 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def claimed(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Hold the claim of which `path` is the file while the block runs; one process at a time does.
+
+    The system takes the claim back when its holder dies, however that happens. Where the file system knows no locks
+    (some mounted object stores) nobody is kept out. The file is removed at the end.
+
+    Parameters
+    ----------
+    on_wait
+        Called once, with the holder as `host, process 123`, before waiting for somebody else.
+    """
+    while True:
+        with path.open("a+b") as file:
+            _lock(file, on_wait)
+            if not _is_at(file, path):  # its holder has just removed it: somebody may hold another one
+                continue
+            file.truncate(0)
+            file.write(f"{socket.gethostname()}, process {os.getpid()}".encode())
+            file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _lock(file: IO[bytes], on_wait: Callable[[str], None]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        on_wait(file.read().decode(errors="replace"))
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _place() -> str:
+    """Return where a process number has a meaning: this host, and inside it this container."""
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116  a link to no path
+    except OSError:
+        namespace = 0
+    return f"{socket.gethostname()}.{namespace}"
+
+
 def _temporary_beside(path: Path) -> Path:
-    writer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    writer = f"{_place()}-{os.getpid()}-{secrets.token_hex(4)}"
     return path.with_name(f".{path.name}{TEMPORARY_MARK}{writer}")
 
 

@@ -129,13 +129,14 @@ def _lines_of_rows(rows: Mapping[str, int], reasons: Mapping[str, int]) -> list[
         ("pool", f"{rows['pool']:,} rows"),
         ("scored", f"{rows.get('scored', 0):,}"),
         ("skipped", f"{rows.get('skipped', 0):,}" + (f" ({told})" if told else "")),
+        *([("", "why: `detail` in representations/*.rows.parquet; not tried again")] if told else []),
         ("text-only", f"{rows.get('text_only', 0):,}"),
     ]
 
 
 def _lines_of_notes(noted: Mapping[str, int]) -> list[tuple[str, str]]:
     found = [f"{noted[name]:,} {words}" for name, words in _NOTED_WORDS.items() if noted.get(name)]
-    return [("noted" if i == 0 else "", f"{text}") for i, text in enumerate(found)]
+    return [("noted" if i == 0 else "", text) for i, text in enumerate(found)]
 
 
 def _lines_of_trial(represented: Represented | None) -> list[tuple[str, str]]:
@@ -143,7 +144,8 @@ def _lines_of_trial(represented: Represented | None) -> list[tuple[str, str]]:
         return []
     words = (
         f"the first {represented.rows:,} of {represented.pool_rows:,} rows at {represented.rows_per_second:.1f} "
-        f"rows/s; all of them would take about {readable_seconds(represented.seconds_for_all)} here"
+        f"rows/s; all of them would take about {readable_seconds(represented.seconds_for_all)} here (in another "
+        "folder: this one holds the trial)"
     )
     return [("trial", words)]
 

@@ -29,6 +29,7 @@ def parts(read):
         (["What? <image>", "A cat."], 1, [["What?", 0], ["A cat."]]),
         ([" a \n<image>\t b ", " c "], 1, [[" a", 0, "b "], [" c "]]),
         (["<image>", "x"], 1, [[0], ["x"]]),
+        (["<image>", " x "], 1, [[0], [" x "]]),
         (["<image><image>x", "y"], 2, [[0, 1, "x"], ["y"]]),
         (["<image> \n <image>x", "y"], 2, [[0, 1, "x"], ["y"]]),
         (["a<image>b<image>c", "y"], 2, [["a", 0, "b", 1, "c"], ["y"]]),
@@ -118,11 +119,24 @@ def test_unusable_turns_have_their_reason(turn, reason):
     assert "turn 2" in caught.value.detail
 
 
-@pytest.mark.parametrize("turns", [[], [{"from": "human", "value": ""}, {"from": "gpt", "value": ""}]])
-def test_nothing_said_is_no_usable_turn(turns):
+@pytest.mark.parametrize(
+    ("texts", "images"),
+    [
+        ([], 0),
+        (["", ""], 0),
+        (["", " \n\u00a0"], 0),
+        (["<image>"], 1),
+        (["<image>\n", ""], 1),
+        (["", "\t"], 2),
+        ([" <image> \n <image>", "  "], 2),
+    ],
+)
+@pytest.mark.parametrize("image_position", ["record", "turn-start"])
+def test_nothing_said_is_no_usable_turn_with_images_or_without(texts, images, image_position):
     with pytest.raises(SampleError) as caught:
-        read_conversation(turns, 0)
+        conversation(*texts, images=images, image_position=image_position)
     assert caught.value.reason == "no_usable_turn"
+    assert caught.value.detail == ("no turn has any text" if texts else "the conversation is empty")
 
 
 def test_ten_megabytes_of_markers_take_linear_time():

@@ -1,5 +1,6 @@
 """Both formats in both containers, ids to the letter, and no record that raises."""
 
+import datetime as dt
 import json
 import pickle
 import re
@@ -113,6 +114,7 @@ def test_python_list_is_a_pool(monkeypatch, tmp_path):
         ('{"conversations": null}', "no_usable_turn"),
         ('{"conversations": []}', "no_usable_turn"),
         ('{"image": "a.jpg", "conversations": []}', "no_usable_turn"),
+        ('{"image": "a.jpg", "conversations": [{"from": "human", "value": "<image>\\n"}]}', "no_usable_turn"),
         ('{"conversations": "text"}', "invalid_record"),
         ('{"conversations": {"from": "human"}}', "invalid_record"),
         ('{"conversations": [[]]}', "invalid_record"),
@@ -185,6 +187,46 @@ def test_images_folder_is_what_paths_are_relative_to(tmp_path):
         open_pool(path, images=tmp_path / "picture")
     with pytest.raises(DatasetError, match="image folder is no folder"):
         open_pool(path, images=path)
+    with pytest.raises(OptionError, match="images is empty"):
+        open_pool(path, images="")
+
+
+def test_images_folder_has_one_spelling(tmp_path, monkeypatch):
+    pictures = tmp_path / "data" / "pictures"
+    pictures.mkdir(parents=True)
+    (tmp_path / "link").symlink_to("data/pictures")
+    path = write(pictures, [f'{{"image": "../1.jpg", "conversations": {TURNS}}}'])
+    monkeypatch.chdir(tmp_path)
+    spellings = ["data/pictures", "data/../data/pictures", "./link", pictures, "link/../pictures/"]
+    assert {open_pool(path, images=spelling).images for spelling in spellings} == {pictures.resolve()}
+    pool = open_pool(tmp_path / "link" / path.name)
+    assert pool.images == pictures.resolve()
+    (sample,) = pool.read(0, 1)
+    assert sample.images[0].path == f"{pictures.resolve()}/../1.jpg"
+    monkeypatch.chdir(tmp_path / "link")
+    assert open_pool([{"conversations": []}]).images == pictures.resolve()
+
+
+def test_images_are_found_or_the_first_missing_one_is_named(tmp_path):
+    def pool_of(*names, **options):
+        records = [{"image": name, "conversations": json.loads(TURNS)} for name in names]
+        return open_pool([*records, {"conversations": json.loads(PLAIN)}], images=tmp_path, **options)
+
+    missing = [f"{number}.jpg" for number in range(30)]
+    (tmp_path / "there.jpg").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    assert pool_of(*missing).images_found() == (str(tmp_path / "0.jpg"), 20)
+    assert pool_of("folder", *missing[:4]).images_found() == (str(tmp_path / "folder"), 5)
+    assert pool_of(*missing[:19], "there.jpg").images_found() == (None, 20)
+    assert pool_of(*missing[:20], "there.jpg").images_found() == (str(tmp_path / "0.jpg"), 20)
+    assert pool_of(*missing[:20], "there.jpg").images_found(first=21) == (None, 21)
+    assert pool_of(*missing, limit=3).images_found() == (str(tmp_path / "0.jpg"), 3)
+    assert pool_of("https://x.org/a.jpg", "").images_found() == (None, 0)
+    late = [{"conversations": json.loads(PLAIN)}] * 999 + json.loads(
+        f'[{{"image": ["a", "b"], "conversations": {PLAIN}}}, {{"image": "c", "conversations": {PLAIN}}}]'
+    )
+    assert open_pool(late, images=tmp_path).images_found() == (str(tmp_path / "a"), 2)
+    assert open_pool(late, images=tmp_path).images_found(first=1) == (str(tmp_path / "a"), 1)
 
 
 def test_auto_takes_the_format_of_most_records(tmp_path):
@@ -201,13 +243,41 @@ def test_auto_takes_the_format_of_most_records(tmp_path):
         open_pool(write(tmp_path, ["1", "2"]))
 
 
+def message_of(records):
+    with pytest.raises(DatasetError) as caught:
+        open_pool(records)
+    return str(caught.value)
+
+
+def test_list_whose_records_cannot_be_written_shows_the_first_fault():
+    day = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+    told = message_of([5, {"conversations": [], "day": day}, {"conversations": {1}}])
+    assert "record 1 cannot be written as JSON: Object of type datetime is not JSON serializable" in told
+    assert "wanted: turns under `conversations` or `messages`" in told
+    assert len(open_pool([{"day": day}, {"conversations": []}])) == 2
+
+
+def test_near_name_is_told_of_unknown_keys_only():
+    assert "did you mean" not in message_of([{"images": ["a.png"], "image": "a.png", "text": "x"}])
+    assert "did you mean `messages`?" in message_of([{"images": ["a.png"], "message": []}])
+
+
+def test_alpaca_records_are_called_by_their_name():
+    told = message_of([{"instruction": "What?", "input": "", "output": "A cat.", "images": ["a.png"]}])
+    assert "alpaca records, with the keys `instruction`, `output` (convert them to messages or LLaVA records" in told
+    assert "did you mean" not in told
+    assert "alpaca" not in message_of([{"instruction": "What?", "answer": "A cat."}])
+
+
 def test_limit_shortens_the_pool_only(tmp_path):
     path = write(tmp_path, [f'{{"id": {row}, "conversations": {PLAIN}}}' for row in range(5)])
     pool = open_pool(path, limit=2)
     assert (len(pool), pool.total_records) == (2, 5)
     assert pool.describe() == "LLaVA records (`conversations`, `image`) in a JSON array: 2 of 5 rows"
     assert pool.fingerprint() == open_pool(path).fingerprint()
-    assert len(open_pool(path, limit=99)) == 5
+    assert pool.limit == 2
+    for whole in (5, 99):
+        assert (len(open_pool(path, limit=whole)), open_pool(path, limit=whole).limit) == (5, None)
     with pytest.raises(ValueError, match="pool of 2"):
         pool.read(1, 3)
     with pytest.raises(IndexError):

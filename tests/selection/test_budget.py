@@ -47,13 +47,14 @@ def test_percentages_of_two_decimals_agree_with_whole_numbers(hundredths, eligib
 def test_counts_up_to_the_eligible_rows():
     assert rows_to_choose(Budget(count=5), 812) == 5
     assert rows_to_choose(Budget(count=812), 812) == 812
-    with pytest.raises(BudgetError, match=r"asks for 1000 rows and 812 are eligible \(choose at most 812 with `--bud"):
+    with pytest.raises(BudgetError, match=r"asks for 1000 rows and 812 are eligible"):
         rows_to_choose(Budget(count=1000), 812)
 
 
 def test_a_percentage_of_less_than_one_row_names_both_numbers():
-    with pytest.raises(BudgetError, match=r"0\.5% of 199 eligible rows is less than one row .*`--budget 1`"):
+    with pytest.raises(BudgetError, match=r"0\.5% of 199 eligible rows is less than one row") as raised:
         rows_to_choose(Budget(percent=Decimal("0.5")), 199)
+    assert raised.value.possible == 1
     assert rows_to_choose(Budget(percent=Decimal("0.5")), 200) == 1
 
 

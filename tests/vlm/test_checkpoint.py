@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import pytest
@@ -8,7 +9,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from scalselect.config import RepresentConfig
 from scalselect.errors import ModelError, OptionError
-from scalselect.vlm.checkpoint import attention_restored, load_checkpoint
+from scalselect.vlm.checkpoint import load_checkpoint, model_restored
 from scalselect.vlm.refusals import refuse_unsupported
 from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.settings import resolve_settings
@@ -50,7 +51,7 @@ def test_llava_leaves_out_the_tower_layer_nobody_reads(loaded):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_rehearsal_passes(loaded, family):
-    rehearse(loaded(family))
+    rehearse(loaded(family), RepresentConfig())
 
 
 def test_a_missing_tensor_stops(copy):
@@ -189,18 +190,62 @@ def test_a_loaded_model_is_used_as_it_is_and_given_back(checkpoints, loaded):
     model = AutoModelForImageTextToText.from_pretrained(checkpoints("qwen2_5_vl"))
     processor = AutoProcessor.from_pretrained(checkpoints("qwen2_5_vl"))
     before = model.config.get_text_config()._attn_implementation
-    with attention_restored(model):
+    with model_restored(model):
         checkpoint = load(model, processor=processor)
-        rehearse(checkpoint)
+        rehearse(checkpoint, RepresentConfig())
         assert model.config.get_text_config()._attn_implementation != before
     assert model.config.get_text_config()._attn_implementation == before
     again = AutoModelForImageTextToText.from_pretrained(checkpoints("qwen2_5_vl"))
     assert load(again, processor=processor).fingerprint == checkpoint.fingerprint
-    assert checkpoint.fingerprint["weights"] == loaded("qwen2_5_vl").fingerprint["weights"]
     with pytest.raises(OptionError, match="processor"):
         load(model)
     with pytest.raises(OptionError, match="dtype cannot be changed"):
         load(model, processor=processor, dtype="bfloat16")
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
+def test_a_folder_and_the_same_checkpoint_loaded_are_one_model(checkpoints, loaded, family):
+    model = AutoModelForImageTextToText.from_pretrained(checkpoints(family))
+    processor = AutoProcessor.from_pretrained(checkpoints(family))
+    processor.tokenizer(["a", "b c"], padding=True, truncation=True, max_length=5)  # use must not change the hash
+    assert load(model, processor=processor).fingerprint == loaded(family).fingerprint
+
+
+def test_a_loaded_model_keeps_its_mode(checkpoints):
+    model = AutoModelForImageTextToText.from_pretrained(checkpoints("llava")).train()
+    with model_restored(model):
+        load(model, processor=AutoProcessor.from_pretrained(checkpoints("llava")))
+        assert not model.training
+    assert model.training
+
+
+@pytest.mark.parametrize("model", [object(), None, 5])
+def test_what_is_no_model_is_refused(model):
+    with pytest.raises(OptionError, match="must be a folder, a hub name, or a loaded"):
+        load(model)
+
+
+def test_a_processor_that_is_none_is_refused(checkpoints):
+    model = AutoModelForImageTextToText.from_pretrained(checkpoints("llava"))
+    with pytest.raises(ModelError, match="no image processor"):
+        load(model, processor=AutoProcessor.from_pretrained(checkpoints("llava")).tokenizer)
+
+
+def test_a_revision_of_a_folder_is_refused(checkpoints):
+    with pytest.raises(OptionError, match="revision has no effect"):
+        load(checkpoints("llava"), revision="v2")
+
+
+def test_a_length_limit_without_room_is_refused_by_its_name(loaded):
+    with pytest.raises(OptionError, match=r"max_length leaves no room .*: 20 "):
+        rehearse(loaded("llava", max_length=20), RepresentConfig(max_length=20))
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("1", 1), ("1000", None), ("no number", None)])
+def test_auto_threads_follow_the_environment(checkpoints, monkeypatch, asked, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    expected = threads or len(os.sched_getaffinity(0))
+    assert resolve_settings(RepresentConfig(), checkpoints("llava"), None).threads == expected
 
 
 def test_pixel_limits_are_refused_where_they_have_no_effect(checkpoints):
@@ -213,7 +258,7 @@ def test_pixel_limits_are_refused_where_they_have_no_effect(checkpoints):
 def test_half_precision_models_run(checkpoints):
     checkpoint = load(checkpoints("llava"), dtype="bfloat16")
     assert next(checkpoint.first_layer._model.parameters()).dtype == torch.bfloat16
-    rehearse(checkpoint)
+    rehearse(checkpoint, RepresentConfig())
 
 
 def test_auto_keeps_what_the_run_settled_on(checkpoints):

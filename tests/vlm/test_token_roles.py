@@ -129,6 +129,17 @@ def test_a_template_that_rewrites_texts_is_found_out(processor, template):
     assert caught.value.reason == Reason.SPANS_LOST
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_images_that_a_template_leaves_out_are_its_fault_not_the_pictures(loaded, pictures, family):
+    turns = talk(["user", "Draw a cat"], ["assistant", IMAGE, "Here"], ["user", "Thanks"])
+    if family != "qwen3_vl":
+        assert len(prepared(loaded, family, turns, pictures).vision) > 0
+        return
+    with pytest.raises(SampleError, match="shows 0 of 1 images") as caught:
+        prepared(loaded, family, turns, pictures)
+    assert caught.value.reason == Reason.TEMPLATE_REFUSED
+
+
 def test_a_template_that_strips_texts_is_followed(processor):
     template = "{% for m in messages %}[{% for p in m.content %}{{ p.text | trim }}{% endfor %}]{% endfor %}"
     rendered = render_conversation(

@@ -52,7 +52,8 @@ def read_conversation(turns: Sequence[Any], images: int, *, image_position: str 
     Raises
     ------
     SampleError
-        `no_usable_turn`, `unknown_role`, `unsupported_content`, `invalid_record` or `marker_mismatch`.
+        `no_usable_turn` (no turn has any text but white space), `unknown_role`, `unsupported_content`,
+        `invalid_record` or `marker_mismatch`.
     """
     spoken = [_read_turn(turn, number) for number, turn in enumerate(turns, start=1)]
     if not spoken:
@@ -65,8 +66,8 @@ def read_conversation(turns: Sequence[Any], images: int, *, image_position: str 
     in_front = images > 0 and markers == 0
     if in_front:
         placed = _with_images_in_front(placed, images)
-    if not any(turn.parts for turn in placed):
-        raise SampleError(Reason.NO_USABLE_TURN, "every turn is empty")
+    if not any(isinstance(part, TextPart) and part.text.strip() for turn in placed for part in turn.parts):
+        raise SampleError(Reason.NO_USABLE_TURN, "no turn has any text")  # with images or without: nothing to learn
     if image_position == "turn-start":
         placed = [_images_first(turn) for turn in placed]
     return Conversation(tuple(placed), in_front)

@@ -21,6 +21,7 @@ _RECORDS_LOOKED_AT = 100
 _KEYS_SHOWN = 12
 _URL = re.compile(r"(?:[a-z][a-z0-9+.\-]*://|file:|data:)", re.IGNORECASE)
 _OTHER_MEDIA = ("video", "videos", "audio", "audios")
+_ALPACA_KEYS = ("instruction", "output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,15 @@ FORMATS = {
 }
 
 
-def choose_format(name: str, records: Iterable[bytes], where: str) -> RecordFormat:
+def choose_format(name: str, records: Iterable[bytes], where: str, first_fault: str | None = None) -> RecordFormat:
     """Return the format of that name; for `auto` the one whose turns key most of the first 100 objects have.
+
+    Parameters
+    ----------
+    where
+        What holds the records, for messages.
+    first_fault
+        Which record of a list could not be encoded, and why; told where no other is an object.
 
     Raises
     ------
@@ -101,7 +109,7 @@ def choose_format(name: str, records: Iterable[bytes], where: str) -> RecordForm
             break
     best = max(FORMATS.values(), key=lambda known: seen.get(known.turns_key, 0))
     if best.turns_key not in seen:
-        raise DatasetError(_unknown_format(where, list(seen)))
+        raise DatasetError(_unknown_format(where, list(seen), first_fault))
     return best
 
 
@@ -139,11 +147,17 @@ def _texts_of(value: object, key: str) -> list[str]:
     return texts
 
 
-def _unknown_format(where: str, keys: list[str]) -> str:
+def _unknown_format(where: str, keys: list[str], first_fault: str | None) -> str:
     turns_keys = [known.turns_key for known in FORMATS.values()]
     wanted = "wanted: turns under " + " or ".join(f"`{key}`" for key in turns_keys)
     if not keys:
-        return f"format cannot be recognised, no record is a JSON object: {where} ({wanted})"
+        found = f"{first_fault}; {wanted}" if first_fault else wanted
+        return f"format cannot be recognised, no record is a JSON object: {where} ({found})"
+    if all(key in keys for key in _ALPACA_KEYS):
+        spelled = ", ".join(f"`{key}`" for key in _ALPACA_KEYS)
+        advice = f"convert them to messages or LLaVA records; {wanted}"
+        return f"format is not supported yet: {where} has alpaca records, with the keys {spelled} ({advice})"
+    other_fields = {*_OTHER_MEDIA, *(key for known in FORMATS.values() for key in known.image_keys)}
     listed = ", ".join(shown(key).strip("'") for key in keys[:_KEYS_SHOWN])
-    near = next((hint for key in keys if (hint := did_you_mean(key, turns_keys))), "")
+    near = next((hint for key in keys if key not in other_fields and (hint := did_you_mean(key, turns_keys))), "")
     return f"format cannot be recognised: {where} has records with the keys {listed} ({wanted}){near}"

@@ -2,11 +2,13 @@
 
 A data file is mapped into memory while it is indexed and hashed, and only byte offsets are kept: 16 bytes a record
 (the mapped pages may be taken back by the system at any time). Records are then read one by one from the file that
-was opened; that it is still the same file can be checked at any time.
+was opened, which stays readable when another one takes its name. That nobody wrote to it is seen by its size and the
+time of its last write: a change in place that keeps the one and restores the other is out of reach.
 """
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import json
@@ -14,6 +16,7 @@ import mmap
 import os
 import re
 import stat
+import weakref
 from array import array
 from collections.abc import Mapping
 from itertools import islice
@@ -37,7 +40,14 @@ Container = Literal["json", "jsonl"]
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SEPARATOR = re.compile(rb"[ \t\n\r]*+,?+[ \t\n\r]*+")
 _LINE_SPACE = b" \t\r"
+_UNREADABLE_BEGINNINGS = (  # the first that matches says what a file is
+    (re.compile(rb"\x1f\x8b"), "is gzip-compressed: unpack it first"),
+    (re.compile(rb"\xff\xfe\0\0|\0\0\xfe\xff|[\[{\" \t\r\n]\0\0\0"), "is UTF-32: save it as UTF-8"),
+    (re.compile(rb"\xff\xfe|\xfe\xff|[\[{\" \t\r\n]\0|\0[\[{\" \t\r\n]"), "is UTF-16: save it as UTF-8"),
+)
 _LINES_LOOKED_AT = 100
+_SHOWN_BYTES = 24
+_COUNTED_AT_ONCE = 1 << 24
 _WANTED = "wanted: a JSON array of records such as `[{...}, {...}]`, or JSON Lines with one record on each line"
 
 
@@ -53,6 +63,8 @@ class RecordFile:
     ------
     DatasetError
         The file is missing, unreadable, empty, broken, or neither of the two.
+    DataChangedError
+        It was written to while it was indexed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,19 +72,34 @@ class RecordFile:
         _check_is_file(path)
         self._stream: IO[bytes] | None = None
         try:
-            self._stream = path.open("rb", buffering=0)
-            self._version = _version_of(os.fstat(self._stream.fileno()))
-            if self._size == 0:  # an empty file cannot be mapped
-                raise DatasetError(f"data file is empty: {path} ({_WANTED})")
-            data = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
+            stream = path.open("rb", buffering=0)
         except OSError as error:
-            raise DatasetError(f"data file cannot be read: {path} ({error.strerror})") from error
+            raise self._unreadable(error) from error
+        try:
+            self._version = _version_of(os.fstat(stream.fileno()))
+            self._read_through(stream)
+        except BaseException:  # whoever keeps the exception must not keep the file open
+            stream.close()
+            raise
+        self._keep(stream)
+
+    def _read_through(self, stream: IO[bytes]) -> None:
+        if self._size == 0:  # an empty file cannot be mapped
+            raise DatasetError(f"data file is empty: {self.path} ({_WANTED})")
+        try:
+            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise self._unreadable(error) from error
         with data:
             self._index(data)
             self._sha256 = sha256_of_bytes(data)
+        self._check_version(os.fstat(stream.fileno()))
 
     def _index(self, data: mmap.mmap) -> None:
         path = self.path
+        for beginning, what in _UNREADABLE_BEGINNINGS:
+            if beginning.match(data):
+                raise DatasetError(f"data file {what} ({path})")
         start = skip_space(data, len(_BYTE_ORDER_MARK) if data[:3] == _BYTE_ORDER_MARK else 0)
         if start == self._size:
             raise DatasetError(f"data file is empty: {path} ({_WANTED})")
@@ -97,14 +124,17 @@ class RecordFile:
 
     def raw(self, row: int) -> bytes:
         """Return the record's own bytes, without the white space around it. Raises DataChangedError."""
-        start, length = int(self._starts[row]), int(self._stops[row] - self._starts[row])
-        content = os.pread(self._opened().fileno(), length, start)
-        while len(content) < length:  # one call reads at most about 2 GB
-            more = os.pread(self._opened().fileno(), length - len(content), start + len(content))
-            if not more:
+        position, stop = int(self._starts[row]), int(self._stops[row])
+        file = self._opened().fileno()
+        pieces: list[bytes] = []
+        while position < stop:  # one call reads at most about 2 GB
+            piece = os.pread(file, stop - position, position)
+            if not piece:
                 raise self._changed("it is shorter now")
-            content += more
-        return content
+            pieces.append(piece)
+            position += len(piece)
+        self._check_version(os.fstat(file))  # after reading, so that what was read is what was indexed
+        return b"".join(pieces)
 
     def fault(self, _row: int) -> str | None:
         """Return why a record could not even be written as JSON: never the case in a file."""
@@ -120,14 +150,36 @@ class RecordFile:
             found = self.path.stat()
         except OSError as error:
             raise self._changed(str(error.strerror)) from error
+        self._check_version(found)
+
+    def _opened(self) -> IO[bytes]:
+        """Return the open file; after unpickling, open it first and check that it is the same."""
+        if self._stream is not None:
+            return self._stream
+        try:
+            stream = self.path.open("rb", buffering=0)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self._changed(str(error.strerror)) from error
+        try:
+            self._check_version(os.fstat(stream.fileno()))
+        except BaseException:
+            stream.close()
+            raise
+        return self._keep(stream)
+
+    def _keep(self, stream: IO[bytes]) -> IO[bytes]:
+        # Two threads may each open the file. Either stream serves, and each is closed when this object goes away, not
+        # when the other one takes its place: it may be in use.
+        weakref.finalize(self, stream.close)
+        self._stream = stream
+        return stream
+
+    def _check_version(self, found: os.stat_result) -> None:
         if _version_of(found) != self._version:
             raise self._changed("another file lies there, or it was written to")
 
-    def _opened(self) -> IO[bytes]:
-        if self._stream is None:
-            self.check_unchanged()
-            self._stream = self.path.open("rb", buffering=0)
-        return self._stream
+    def _unreadable(self, error: OSError) -> DatasetError:
+        return DatasetError(f"data file cannot be read: {self.path} ({error.strerror})")
 
     def _changed(self, how: str) -> DataChangedError:
         return DataChangedError(f"data file has changed since it was opened: {self.path} ({how})")
@@ -135,6 +187,8 @@ class RecordFile:
 
 class RecordList:
     """Records given as a Python list: each is encoded once, and what cannot be is remembered as the row's fault.
+
+    Paths are written as their text, NumPy's and other scalars with an `item` method as the Python value they hold.
 
     Raises
     ------
@@ -162,6 +216,10 @@ class RecordList:
         """Return why the record could not be written as JSON, None if it could."""
         return self._faults.get(row)
 
+    def first_fault(self) -> str | None:
+        """Return which record is the first that could not be written as JSON, and why; None if all could."""
+        return next((f"record {row} {fault}" for row, fault in self._faults.items()), None)
+
     def fingerprint(self) -> dict[str, str | int]:
         """Return SHA-256 over the encoded records with a line feed after each, their size and number."""
         digest = hashlib.sha256()
@@ -176,12 +234,22 @@ class RecordList:
         plain = dict(record) if isinstance(record, Mapping) else record
         try:
             try:
-                return json.dumps(plain, ensure_ascii=False).encode()
+                return json.dumps(plain, ensure_ascii=False, default=_as_plain).encode()
             except UnicodeEncodeError:  # half a surrogate pair can only be written escaped
-                return json.dumps(plain).encode()
+                return json.dumps(plain, default=_as_plain).encode()
         except (TypeError, ValueError, RecursionError) as error:
             self._faults[row] = f"cannot be written as JSON: {error}"
             return b"null"
+
+
+def _as_plain(value: object) -> Any:
+    """Return what `json` can write for a path or a scalar. Raises TypeError for anything else."""
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "shape", None) == ():
+        return item()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def _version_of(found: os.stat_result) -> tuple[int, int, int, int]:
@@ -235,10 +303,8 @@ def _recognise(data: mmap.mmap, start: int, path: Path) -> Container:
         return "jsonl"
     if data[start : start + 1] == b"{" and len(lines) > 1:
         raise spread
-    beginning = data[start : start + 24]
-    raise DatasetError(
-        f"data file is neither a JSON array nor JSON Lines: {path} begins with {beginning!r} ({_WANTED})"
-    )
+    beginning = _text_at(data, start)
+    raise DatasetError(f"data file is neither a JSON array nor JSON Lines: {path} begins with {beginning} ({_WANTED})")
 
 
 def _is_object(line: bytes) -> bool:
@@ -292,6 +358,18 @@ def _as_arrays(bounds: Iterable[tuple[int, int]]) -> tuple[NDArray[np.int64], ND
 
 
 def _what_follows(data: mmap.mmap, error: BrokenJsonError) -> str:
-    following = data[error.position : error.position + 24]
-    what = f"there follows {following!r}" if following else "the file ends there"
-    return f"at byte {error.position}: {error.problem}; {what}"
+    at_end = error.position >= len(data)
+    what = "the file ends there" if at_end else f"there follows {_text_at(data, error.position)}"
+    return f"line {_line_of(data, error.position)}, at byte {error.position}: {error.problem}; {what}"
+
+
+def _line_of(data: mmap.mmap, position: int) -> int:
+    """Return the number, from 1, of the line that holds the byte."""
+    steps = range(0, position, _COUNTED_AT_ONCE)
+    return 1 + sum(data[start : min(start + _COUNTED_AT_ONCE, position)].count(b"\n") for start in steps)
+
+
+def _text_at(data: mmap.mmap, position: int) -> str:
+    """Return the beginning of what stands there, quoted, its control characters escaped."""
+    shown = data[position : position + _SHOWN_BYTES]
+    return repr(codecs.getincrementaldecoder("utf-8")("replace").decode(shown))  # less half a character at the cut

@@ -23,6 +23,7 @@ SPACE = re.compile(rb"[ \t\n\r]*+")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SCALAR = re.compile(rb'[^ \t\n\r,:"\[\]{}]++')
 _UP_TO_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+[\[\]{}]', re.DOTALL)
+_TRAILING_COMMA = re.compile(rb",[ \t\n\r]*+[\]}]")
 _CLOSER = {ord("["): ord("]"), ord("{"): ord("}")}
 _QUOTE, _COMMA, _COLON = ord('"'), ord(","), ord(":")
 
@@ -100,6 +101,8 @@ def array_bounds(data: Buffer, start: int) -> Iterator[tuple[int, int]]:
             if data[position : position + 1] != b",":
                 break
             position = skip_space(data, position + 1)
+            if data[position : position + 1] == b"]":
+                raise BrokenJsonError(position, "a trailing comma before `]`")
     if data[position : position + 1] != b"]":
         raise BrokenJsonError(position, "neither `,` nor `]` after a record")
     position = skip_space(data, position + 1)
@@ -122,8 +125,13 @@ def check_value(text: bytes, offset: int) -> None:
         try:
             json.loads(characters)
         except json.JSONDecodeError as error:
-            before = characters[: error.pos].encode("utf-8", "surrogateescape")
-            raise BrokenJsonError(offset + len(before), error.msg.lower()) from None
+            position = len(characters[: error.pos].encode("utf-8", "surrogateescape"))
+            comma = _TRAILING_COMMA.match(text, max(text.rfind(b",", 0, position + 1), 0))
+            # Python before 3.13 stops at the bracket without a word for it, later ones at the comma.
+            if comma and (position == comma.end() - 1 or "trailing comma" in error.msg):
+                problem = f"a trailing comma before `{chr(text[comma.end() - 1])}`"
+                raise BrokenJsonError(offset + comma.end() - 1, problem) from None
+            raise BrokenJsonError(offset + position, error.msg.lower()) from None
         except (ValueError, RecursionError):
             return  # too many digits, or nested too deep: JSON all the same
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from scalselect.dataset.record_fields import Fields
 
+_ROWS_SEARCHED = 1_000
 _CONTAINER_TITLES = {"json": "a JSON array", "jsonl": "JSON Lines"}
 
 
@@ -35,11 +37,11 @@ class Pool:
     path
         The data file, absolute; None for a Python list.
     images
-        Folder that relative image paths are relative to, absolute.
+        Folder that relative image paths are relative to, absolute, symbolic links and `..` resolved.
     image_position
         `record` or `turn-start`; see `scalselect.dataset.conversations`.
     limit
-        Number of rows looked at, from the first; None for all.
+        Number of rows looked at, from the first, if there are more; None for all.
     """
 
     source: str
@@ -51,7 +53,7 @@ class Pool:
     _format: RecordFormat
 
     def __len__(self) -> int:
-        return self.total_records if self.limit is None else min(self.limit, self.total_records)
+        return self.total_records if self.limit is None else self.limit
 
     @property
     def total_records(self) -> int:
@@ -98,6 +100,29 @@ class Pool:
     def check_unchanged(self) -> None:
         """Raise DataChangedError where the data file is no longer the one that was opened."""
         self._records.check_unchanged()
+
+    def images_found(self, first: int = 20) -> tuple[str | None, int]:
+        """Look whether the first images of the pool lie where its records say.
+
+        Parameters
+        ----------
+        first
+            Number of image references looked at, at most, among the first 1,000 rows.
+
+        Returns
+        -------
+        tuple
+            Path of the first image if none of those looked at exists as a file, else None; number looked at.
+
+        Raises
+        ------
+        DataChangedError
+            The data file was changed or removed.
+        """
+        rows = self.read(0, min(len(self), _ROWS_SEARCHED))
+        references = (image for row in rows if isinstance(row, Sample) for image in row.images)
+        paths = [image.path for image in islice(references, first)]
+        return (paths[0] if paths and not any(map(os.path.isfile, paths)) else None), len(paths)
 
     def describe(self) -> str:
         """Return format, container and number of rows, in one line for people."""
@@ -152,7 +177,7 @@ def open_pool(
     image_position
         `record` or `turn-start`.
     limit
-        Only the first rows; more than there are means all.
+        Only the first rows; as many as there are, or more, means all.
 
     Raises
     ------
@@ -169,14 +194,15 @@ def open_pool(
         raise OptionError(f"limit must be a whole number of at least 1: {limit!r}")
     records, path = _open_records(data)
     rows = (records.raw(row) for row in range(len(records)))
+    first_fault = records.first_fault() if isinstance(records, RecordList) else None
     return Pool(
         source="records" if path is None else path.stem,
         path=path,
         images=_image_folder(images, Path.cwd() if path is None else path.parent),
         image_position=image_position,
-        limit=limit,
+        limit=None if limit is not None and limit >= len(records) else limit,
         _records=records,
-        _format=choose_format(format, rows, "the list" if path is None else str(path)),
+        _format=choose_format(format, rows, "the list" if path is None else str(path), first_fault),
     )
 
 
@@ -195,11 +221,13 @@ def _open_records(data: object) -> tuple[RecordFile | RecordList, Path | None]:
 
 def _image_folder(given: str | Path | None, default: Path) -> Path:
     if given is None:
-        return default
+        return Path(os.path.realpath(default))
+    if given == "":  # a Path would make it the working directory
+        raise OptionError("images is empty (wanted: the folder that image paths are relative to)")
     folder = Path(given).absolute()
     try:
         if folder.is_dir():
-            return folder
+            return Path(os.path.realpath(folder))  # one folder, one spelling: it is a key of the run
         problem = "is no folder" if folder.exists() else "does not exist"
         near = did_you_mean(folder.name, (entry.name for entry in folder.parent.iterdir() if entry.is_dir()))
     except (OSError, ValueError):  # a folder that may not be listed, a NUL byte

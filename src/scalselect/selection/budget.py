@@ -33,10 +33,7 @@ def rows_to_choose(budget: Budget, eligible: int) -> int:
         )
     if budget.count is not None:
         if budget.count > eligible:
-            raise BudgetError(
-                f"the budget asks for {budget.count} rows and {eligible} are eligible "
-                f"(choose at most {eligible} with `--budget {eligible}`)"
-            )
+            raise BudgetError(f"the budget asks for {budget.count} rows and {eligible} are eligible", possible=eligible)
         return budget.count
     if budget.percent is None:
         raise ValueError("the budget has neither a count nor a percentage")
@@ -45,7 +42,5 @@ def rows_to_choose(budget: Budget, eligible: int) -> int:
     numerator, denominator = budget.percent.as_integer_ratio()
     rows = eligible * numerator // (100 * denominator)
     if rows == 0:
-        raise BudgetError(
-            f"{budget} of {eligible} eligible rows is less than one row (choose at least one with `--budget 1`)"
-        )
+        raise BudgetError(f"{budget} of {eligible} eligible rows is less than one row", possible=1)
     return rows

@@ -73,6 +73,11 @@ class ScatterSums:
         self._recentred = np.zeros(hidden)  # [hidden], squares that were moved from another shift to this one
 
     @property
+    def shift(self) -> NDArray[np.float64]:
+        """What the sums are about, float64 [hidden]."""
+        return self._shift
+
+    @property
     def hidden(self) -> int:
         """Number of feature dimensions."""
         return int(self._shift.shape[0])

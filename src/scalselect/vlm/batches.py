@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalselect.errors import ModelError, SampleError
+from scalselect.errors import SampleError
 from scalselect.records import Reason
 from scalselect.vlm.token_roles import SpecialTokenEscaper, render_conversation, roles_of_tokens
 
@@ -114,23 +114,29 @@ class SamplePreparer:
         rendered = render_conversation(
             self._processor, sample.turns, escape=self._escape, chat_template=self._chat_template
         )
+        self._check_every_image_is_shown(rendered.text, len(pictures))
         features = self._process(rendered.text, pictures)
         replacements = features.pop("text_replacement_offsets")[0]
         offsets = features.pop("offset_mapping")[0].numpy().astype(np.int64)  # [sequence, 2]
         inputs = {name: value for name, value in features.items() if isinstance(value, Tensor)}
         if len(inputs) != len(features):
             odd = ", ".join(sorted(set(features) - set(inputs)))
-            raise ModelError(f"the processor returns something that cannot be batched: {odd}")
+            raise SampleError(Reason.IMAGE_REFUSED, f"the processor returns what cannot be batched: {odd}")
         is_vision = (inputs["input_ids"][0] == self._image_token_id).numpy()  # [sequence]
         if not is_vision.any():
-            raise ModelError(
-                f"the processor wrote no image token (id {self._image_token_id}) for a sample with {len(pictures)} "
-                "images: processor and model do not belong together"
-            )
+            detail = f"the processor wrote no image token (id {self._image_token_id}) for {len(pictures)} images"
+            raise SampleError(Reason.IMAGE_REFUSED, detail)
         if self._metaspace_id is not None:
             offsets[(inputs["input_ids"][0] == self._metaspace_id).numpy()] = 0
         roles = roles_of_tokens(rendered, replacements, offsets, is_vision)
         return self._cut(inputs, roles.vision, roles.instruction(self._instruction_tokens), rendered.escaped)
+
+    def _check_every_image_is_shown(self, text: str, pictures: int) -> None:
+        """Raise SampleError where a template leaves images out, as Qwen3-VL's does in system and assistant turns."""
+        token = getattr(self._processor, "image_token", None)
+        if isinstance(token, str) and text.count(token) != pictures:
+            shown = f"the chat template shows {text.count(token)} of {pictures} images; it may leave out those of "
+            raise SampleError(Reason.TEMPLATE_REFUSED, shown + "system or assistant turns")
 
     def _process(self, text: str, pictures: Sequence[Image]) -> dict[str, Any]:
         # A template that prints the first token itself must not get a second one from the tokenizer.

@@ -38,7 +38,7 @@ class Checkpoint:
     warnings
         Sentences the user should read.
     parameter_bytes
-        Bytes of the parameters that were materialised.
+        Bytes of the parameters up to the first decoder layer.
     hidden_size
         Length of a representation.
     """
@@ -71,11 +71,12 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
     """
     dtype: torch.dtype = getattr(torch, settings.dtype)
     device = torch.device(settings.device)
-    with _quiet_transformers():
+    with quiet_transformers():
         if is_loaded(model):
             loaded, model_config = model, model.config
             if processor is None:
                 raise OptionError("a loaded model needs its processor as well: pass `processor=AutoProcessor...`")
+            _check_processor(processor, type(model).__name__)
             warnings = refuse_unsupported(model_config)
             dtype, device = loaded.dtype, loaded.device
             loaded.set_attn_implementation({"text_config": ATTENTION_NAME})
@@ -114,14 +115,18 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
 
 
 @contextlib.contextmanager
-def attention_restored(model: Any) -> Iterator[None]:
-    """Give a loaded model its attention implementation back when the block ends; nothing for a path."""
-    before = model.config.get_text_config()._attn_implementation if is_loaded(model) else None  # noqa: SLF001  no public reader
+def model_restored(model: Any) -> Iterator[None]:
+    """Give a loaded model its attention implementation and its mode back when the block ends; nothing for a path."""
+    if not is_loaded(model):
+        yield
+        return
+    attention = model.config.get_text_config()._attn_implementation  # noqa: SLF001  no public reader
+    training = model.training
     try:
         yield
     finally:
-        if before is not None:
-            model.set_attn_implementation({"text_config": before})
+        model.set_attn_implementation({"text_config": attention})
+        model.train(training)
 
 
 def effective_chat_template(processor: Any, option: str | None) -> str:
@@ -160,11 +165,15 @@ def _load_processor(path: str, revision: str | None) -> Any:
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().split("\n", 1)[0][:300]
         raise ModelError(f"the checkpoint's processor cannot be loaded: {path} ({reason})") from error
-    if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
-        raise ModelError(f"the checkpoint has no image processor or no tokenizer: {path} ({type(processor).__name__})")
-    if not getattr(processor.tokenizer, "is_fast", False):
-        raise ModelError(f"the checkpoint's tokenizer tells no character offsets, a fast one is needed: {path}")
+    _check_processor(processor, path)
     return processor
+
+
+def _check_processor(processor: Any, owner: str) -> None:
+    if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
+        raise ModelError(f"the processor of {owner} has no image processor or no tokenizer: {type(processor).__name__}")
+    if not getattr(processor.tokenizer, "is_fast", False):
+        raise ModelError(f"the tokenizer of {owner} tells no character offsets, a fast one is needed")
 
 
 def _image_limits(processor: Any, config: RepresentConfig) -> dict[str, Any]:
@@ -190,7 +199,7 @@ def _image_limits(processor: Any, config: RepresentConfig) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep loading bars and notes of transformers off the user's screen; errors still raise."""
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from scalselect.vlm.truncation import unread_tower_layers
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,17 +26,28 @@ def fingerprint(config: Any, processor: Any, template: str, model: Any) -> dict[
     model
         The loaded model; of its parameters those up to decoder layer 0 count.
     """
-    facts = config.to_dict()
-    for changing in ("transformers_version", "_name_or_path"):
-        facts.pop(changing, None)
+    facts = _without(config.to_dict(), {"transformers_version", "_name_or_path", "dtype", "torch_dtype"})
     image_processor = processor.image_processor
     pictures = {"class": type(image_processor).__name__, **image_processor.to_dict()}
-    tokenizer = processor.tokenizer.backend_tokenizer.to_str()
+    tokenizer = json.loads(processor.tokenizer.backend_tokenizer.to_str())
+    for changed_by_use in ("padding", "truncation"):
+        tokenizer.pop(changed_by_use, None)
+    own = {name: value for name, value in vars(processor).items() if isinstance(value, (bool, int, float, str))}
+    own.pop("chat_template", None)  # hashed by itself
     return {
         "config": _hash_json(facts),
-        "processor": _hash_json([type(processor).__name__, pictures, tokenizer]),
+        "processor": _hash_json([type(processor).__name__, own, pictures, tokenizer]),
         "chat_template": hashlib.sha256(template.encode()).hexdigest(),
         "weights": _hash_weights(model),
+    }
+
+
+def _without(facts: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    """Leave out, at any depth, what loading writes into a configuration: the number type is a key of its own."""
+    return {
+        name: _without(value, names) if isinstance(value, dict) else value
+        for name, value in facts.items()
+        if name not in names
     }
 
 
@@ -58,6 +71,11 @@ def needed_parameters(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
         later.append(model.lm_head)
     unread = {id(parameter) for module in later for parameter in module.parameters()}
     unread -= {id(parameter) for parameter in model.get_input_embeddings().parameters()}  # a tied output layer
-    for name, parameter in model.named_parameters():
-        if id(parameter) not in unread:
-            yield name.removeprefix("model."), parameter
+    tower = unread_tower_layers(model.config)
+    for full_name, parameter in model.named_parameters():
+        name = full_name.removeprefix("model.")
+        in_unread_tower = any(f"encoder.layers.{layer}." in name for layer in tower) and name.startswith(
+            "vision_tower."
+        )
+        if id(parameter) not in unread and not in_unread_tower:
+            yield name, parameter

@@ -6,19 +6,22 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from scalselect.errors import ModelError, SampleError
-from scalselect.records import ImagePart, ImageReference, RowIdentity, Sample, TextPart, Turn
+from scalselect.errors import ModelError, OptionError, SampleError
+from scalselect.records import ImagePart, ImageReference, Reason, RowIdentity, Sample, TextPart, Turn
 from scalselect.vlm.representation import represent_samples
 
 if TYPE_CHECKING:
+    from scalselect.config import RepresentConfig
     from scalselect.vlm.checkpoint import Checkpoint
 
 
-def rehearse(checkpoint: Checkpoint) -> None:
+def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> None:
     """Run a question about a plain picture through processor, template and first layer.
 
     Raises
     ------
+    OptionError
+        If the length limit leaves no room for a plain question.
     ModelError
         If template, processor and model do not work together: the cause in words.
     """
@@ -35,6 +38,10 @@ def rehearse(checkpoint: Checkpoint) -> None:
         prepared = checkpoint.preparer.prepare(sample, [picture])
         represented, _ = represent_samples(checkpoint, [prepared], attention_mass=0.5)
     except SampleError as error:
+        if error.reason == Reason.TOO_LONG:
+            raise OptionError(
+                f"max_length leaves no room for a plain question on one picture: {config.max_length} ({error.detail})"
+            ) from error
         raise ModelError(f"the checkpoint cannot take a plain question about one picture: {error.detail}") from error
     except (TypeError, AttributeError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n", 1)[0][:300]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 from transformers import AutoConfig
 
 from scalselect.errors import ModelError, OptionError, did_you_mean
@@ -60,6 +60,8 @@ def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, An
         If the checkpoint's configuration cannot be read.
     """
     device = _resolved_device(config, model)
+    if config.revision is not None and (is_loaded(model) or Path(str(model)).exists()):
+        raise OptionError(f"revision has no effect on a model that lies on disk: {config.revision}; leave it out")
     dtype = config.dtype
     if is_loaded(model):
         dtype = str(model.dtype).removeprefix("torch.")
@@ -69,7 +71,7 @@ def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, An
         dtype = recorded["dtype"] if recorded else _auto_dtype(model, config.revision, device)
     threads = config.threads
     if threads == "auto":
-        threads = recorded["threads"] if recorded else len(os.sched_getaffinity(0))
+        threads = recorded["threads"] if recorded else _usable_threads()
     max_rows = None if config.batch_size == "auto" else int(config.batch_size)
     if config.batch_size == "auto" and recorded:
         max_rows = recorded["max_rows"]
@@ -83,9 +85,20 @@ def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, An
     )
 
 
+def _usable_threads() -> int:
+    """Return the CPUs this process may use, or fewer where the environment asks for fewer."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(usable, int(asked)) if asked.isdecimal() and int(asked) > 0 else usable
+
+
 def is_loaded(model: Any) -> bool:
-    """Tell whether `model` is a model object and not the name of one."""
-    return not isinstance(model, (str, Path))
+    """Tell whether `model` is a model object and not the name of one. Raises OptionError where it is neither."""
+    if isinstance(model, (str, Path)):
+        return False
+    if not all(hasattr(model, name) for name in ("config", "get_decoder", "set_attn_implementation")):
+        raise OptionError(f"model must be a folder, a hub name, or a loaded transformers model: {type(model).__name__}")
+    return True
 
 
 def _resolved_device(config: RepresentConfig, model: Any) -> str:
@@ -127,6 +140,8 @@ def load_config(path: str, revision: str | None) -> Any:
 
 def _refuse_missing_folder(path: str) -> None:
     """Raise ModelError for what can only be meant as a folder and is none, before a hub is asked for it."""
+    if not path:
+        raise ModelError("model is empty; give the folder of a checkpoint or a hub name")
     folder = Path(path)
     if folder.is_file():
         raise ModelError(f"model is a file, the folder of a checkpoint is wanted: {path}")
@@ -150,8 +165,9 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that compute representations."""
-    return {"torch": torch.__version__, "transformers": transformers.__version__}
+    """Return the versions of the libraries that decide the digits of representations."""
+    names = ("numpy", "pillow", "tokenizers", "torch", "torchvision", "transformers")
+    return {name: metadata.version(name) for name in names}
 
 
 def _check_device(device: str) -> None:

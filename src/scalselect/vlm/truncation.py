@@ -56,8 +56,8 @@ def load_first_layer(path: str, config: Any, *, dtype: torch.dtype, revision: st
     return model.eval()
 
 
-def _drop_unread_tower_layers(config: Any) -> None:
-    """Shorten a vision tower whose last layers nobody reads.
+def unread_tower_layers(config: Any) -> range:
+    """Return the last layers of a vision tower whose output nobody reads.
 
     LLaVA reads its CLIP tower at layer -2: the last layer's output is thrown away. Only CLIP towers are cut, where
     the outputs were compared and found equal.
@@ -65,7 +65,15 @@ def _drop_unread_tower_layers(config: Any) -> None:
     layer = getattr(config, "vision_feature_layer", None)
     tower: Any = getattr(config, "vision_config", None)
     if isinstance(layer, int) and layer < -1 and getattr(tower, "model_type", None) == "clip_vision_model":
-        tower.num_hidden_layers += layer + 1
+        return range(tower.num_hidden_layers + layer + 1, tower.num_hidden_layers)
+    return range(0)
+
+
+def _drop_unread_tower_layers(config: Any) -> None:
+    tower: Any = getattr(config, "vision_config", None)
+    unread = unread_tower_layers(config)
+    if unread:
+        tower.num_hidden_layers = unread.start
         config.vision_feature_layer = -1
     if getattr(tower, "deepstack_visual_indexes", None):
         # Their mergers feed the hidden states after layer 0, which is where the pass ends.
