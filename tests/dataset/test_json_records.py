@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalselect.dataset import json_records, json_scanner
-from scalselect.dataset.json_records import RecordFile, RecordList
+from scalselect.dataset import json_index, json_records, json_scanner
+from scalselect.dataset.json_records import RecordFile
+from scalselect.dataset.record_list import RecordList
 from scalselect.errors import DataChangedError, DatasetError
 
 JSON_VALUES = st.recursive(
@@ -41,10 +42,10 @@ def no_fast_reader(monkeypatch):
     """Msgspec refuses every array, so the scanner has to find the records."""
 
     def refuse(*_arguments):
-        raise json_records.msgspec.DecodeError("no")
+        raise json_index.msgspec.DecodeError("no")
         yield
 
-    monkeypatch.setattr(json_records, "_decoded_bounds", refuse)
+    monkeypatch.setattr(json_index, "_decoded_bounds", refuse)
 
 
 @given(st.lists(JSON_VALUES, min_size=1, max_size=6), st.sampled_from([None, 0, 2]), st.booleans())
@@ -54,7 +55,7 @@ def test_scanner_and_fast_reader_find_the_same_offsets(tmp_path_factory, values,
     records = RecordFile(path)
     start = text.encode("utf-8", "replace").index(b"[")
     scanned = list(json_scanner.array_bounds(path.read_bytes(), start))
-    fast = list(json_records._decoded_bounds(path.read_bytes(), start))
+    fast = list(json_index._decoded_bounds(path.read_bytes(), start))
     assert scanned == fast
     assert [json.loads(raw) for raw in all_raw(records)] == json.loads(path.read_bytes())
 
@@ -114,7 +115,7 @@ def test_broken_array_names_the_place_and_shows_as_text_what_follows(tmp_path, c
 
 
 def test_lines_are_counted_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr(json_records, "_COUNTED_AT_ONCE", 7)
+    monkeypatch.setattr(json_index, "_COUNTED_AT_ONCE", 7)
     with pytest.raises(DatasetError, match="line 812, at byte 1622:"):
         RecordFile(file_of(tmp_path, "[" + "1,\n" * 270 + "\n" * 541 + "1" * 269 + " 2]"))
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, get_args
 from scalselect.config import ImagePosition
 from scalselect.dataset.conversations import hash_of_turns, read_conversation
 from scalselect.dataset.formats import RecordFormat, choose_format, image_reference, refuse_other_media
-from scalselect.dataset.json_records import RecordFile, RecordList
+from scalselect.dataset.json_records import RecordFile
 from scalselect.dataset.record_fields import record_fields, row_identity
+from scalselect.dataset.record_list import RecordList
 from scalselect.errors import DatasetError, OptionError, SampleError, did_you_mean
 from scalselect.records import RowIdentity, Sample, UnusableRecord
 

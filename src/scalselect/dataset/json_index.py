@@ -1,0 +1,127 @@
+"""Where the records of a mapped JSON array or JSON Lines file begin and end, in bytes."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from array import array
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+
+from scalselect.dataset.json_scanner import BrokenJsonError, array_bounds, check_value, end_of_value, skip_space
+from scalselect.errors import DatasetError
+
+if TYPE_CHECKING:
+    import mmap
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+Container = Literal["json", "jsonl"]
+
+WANTED = "wanted: a JSON array of records such as `[{...}, {...}]`, or JSON Lines with one record on each line"
+_SEPARATOR = re.compile(rb"[ \t\n\r]*+,?+[ \t\n\r]*+")
+_LINE_SPACE = b" \t\r"
+_LINES_LOOKED_AT = 100
+_SHOWN_BYTES = 24
+_COUNTED_AT_ONCE = 1 << 24
+
+
+def recognise(data: mmap.mmap, start: int, path: Path) -> Container:
+    """Return what the file holds, by looking at its first records. Raises DatasetError where it is neither."""
+    if data[start : start + 1] == b"[":
+        return "json"
+    lines = list(islice(_line_bounds(data, start), _LINES_LOOKED_AT))
+    if _is_object(data[slice(*lines[0])]):
+        return "jsonl"
+    spread = DatasetError(f"data file holds one JSON object spread over several lines: {path} ({WANTED})")
+    if data[start : start + 1] == b"{":
+        try:
+            stop = end_of_value(data, start)
+        except BrokenJsonError:  # so this is a broken line, or a broken object
+            pass
+        else:
+            if stop > lines[0][1]:
+                raise spread
+    # A broken first line of JSON Lines is a bad row. The lines of a printed object are indented or end in a comma.
+    if any(data[first - 1 : first] == b"\n" and _is_object(data[first:last]) for first, last in lines[1:]):
+        return "jsonl"
+    if data[start : start + 1] == b"{" and len(lines) > 1:
+        raise spread
+    beginning = _text_at(data, start)
+    raise DatasetError(f"data file is neither a JSON array nor JSON Lines: {path} begins with {beginning} ({WANTED})")
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        check_value(line, 0)
+    except BrokenJsonError:
+        return False
+    return line.startswith(b"{")
+
+
+def array_offsets(data: mmap.mmap, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return start and stop of every record of an array, int64 [records] each. Raises BrokenJsonError."""
+    try:
+        return _as_arrays(_decoded_bounds(data, start))
+    except (msgspec.MsgspecError, RecursionError):  # NaN and the like, or really broken
+        return _as_arrays(array_bounds(data, start))
+
+
+def _decoded_bounds(data: mmap.mmap, start: int) -> Iterator[tuple[int, int]]:
+    records = msgspec.json.decode(memoryview(data)[start:], type=list[msgspec.Raw])
+    position = skip_space(data, start + 1)
+    for record in records:
+        stop = position + len(record)
+        yield position, stop
+        separator = _SEPARATOR.match(data, stop)
+        position = stop if separator is None else separator.end()
+
+
+def line_offsets(data: mmap.mmap, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return start and stop of every line that is not blank, int64 [records] each."""
+    return _as_arrays(_line_bounds(data, start))
+
+
+def _line_bounds(data: mmap.mmap, start: int) -> Iterator[tuple[int, int]]:
+    """Yield start and stop of every line that is not blank, less the white space at its ends."""
+    while start < len(data):
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        line = data[start:end]
+        kept = line.strip(_LINE_SPACE)
+        if kept:
+            first = start + len(line) - len(line.lstrip(_LINE_SPACE))
+            yield first, first + len(kept)
+        start = end + 1
+
+
+def _as_arrays(bounds: Iterable[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    flat = array("q")
+    for pair in bounds:
+        flat.extend(pair)
+    pairs = np.frombuffer(flat, dtype=np.int64).reshape(-1, 2)  # [records, 2]
+    return pairs[:, 0].copy(), pairs[:, 1].copy()
+
+
+def what_follows(data: mmap.mmap, error: BrokenJsonError) -> str:
+    """Return where an array is broken, and how, in words."""
+    at_end = error.position >= len(data)
+    what = "the file ends there" if at_end else f"there follows {_text_at(data, error.position)}"
+    return f"line {_line_of(data, error.position)}, at byte {error.position}: {error.problem}; {what}"
+
+
+def _line_of(data: mmap.mmap, position: int) -> int:
+    """Return the number, from 1, of the line that holds the byte."""
+    steps = range(0, position, _COUNTED_AT_ONCE)
+    return 1 + sum(data[start : min(start + _COUNTED_AT_ONCE, position)].count(b"\n") for start in steps)
+
+
+def _text_at(data: mmap.mmap, position: int) -> str:
+    """Return the beginning of what stands there, quoted, its control characters escaped."""
+    shown = data[position : position + _SHOWN_BYTES]
+    return repr(codecs.getincrementaldecoder("utf-8")("replace").decode(shown))  # less half a character at the cut
