@@ -34,7 +34,7 @@ from transformers import AutoModelForImageTextToText, core_model_loading
 from scalselect.config import RepresentConfig
 from scalselect.records import ImagePart, ImageReference, RowIdentity, Sample, TextPart, Turn
 from scalselect.vlm.checkpoint import Checkpoint, load_checkpoint
-from scalselect.vlm.representation import represent_samples
+from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.settings import load_config, resolve_settings
 from scalselect.vlm.truncation import load_first_layer
 
@@ -151,7 +151,7 @@ def time_pairs(model: Any, checkpoint: Checkpoint, samples: list[PreparedSample]
         begin = time.perf_counter()
         reference = full_pass(model, sample)
         middle = time.perf_counter()
-        [represented], _ = represent_samples(checkpoint, [sample], attention_mass=ATTENTION_MASS)
+        [represented], _ = represent_samples(checkpoint, [sample], Pooling(attention_mass=ATTENTION_MASS))
         end = time.perf_counter()
         if number == 0:  # the warm-up
             continue

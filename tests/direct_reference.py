@@ -49,7 +49,8 @@ class ReferenceRow:
 
     `input_ids` int64 [sequence]; `vision_positions` int64 [vision] and `instruction_positions` int64 [instruction]
     ascending; `attention` (a_v) and `share` (p_v) float64 [vision]; `hidden` float64 [vision, hidden], the rows of
-    hidden_states[1] at the vision tokens; `kept` int64 [kept], positions in the sequence, ascending; `vector`
+    hidden_states[layer + 1] at the vision tokens; `instruction_vector` float64 [hidden], their mean at the
+    instruction tokens (NaN where there is none); `kept` int64 [kept], positions in the sequence, ascending; `vector`
     float64 [hidden]; `uniform`: no instruction token attends to a vision token.
     """
 
@@ -63,6 +64,7 @@ class ReferenceRow:
     vector: NDArray[np.float64]
     uniform: bool
     attention_mass: float
+    instruction_vector: NDArray[np.float64] | None = None
 
 
 def load_reference(folder: Path):
@@ -73,9 +75,20 @@ def load_reference(folder: Path):
 
 @torch.no_grad()
 def reference_row(
-    model, processor, family: str, sample: Sample, *, instruction_tokens: str = "user", attention_mass: float = 0.9
+    model,
+    processor,
+    family: str,
+    sample: Sample,
+    *,
+    instruction_tokens: str = "user",
+    attention_mass: float = 0.9,
+    layer: int = 0,
 ) -> ReferenceRow:
-    """Stage 1 of the method for one sample with images, `family` naming the template's structure."""
+    """Stage 1 of the method for one sample with images, `family` naming the template's structure.
+
+    `layer` must not be the last one, whose entry of hidden_states has passed the final norm.
+    """
+    assert layer < model.config.get_text_config().num_hidden_layers - 1
     assert model.config.get_text_config()._attn_implementation == "eager"
     inputs, expanded = _model_input(processor, family, sample)
     input_ids = inputs["input_ids"][0].numpy()
@@ -87,8 +100,8 @@ def reference_row(
         instruction = np.setdiff1d(np.flatnonzero(~assistant), vision)
 
     output = model(**inputs, output_attentions=True, output_hidden_states=True)
-    A = output.attentions[0][0].double().mean(dim=0).numpy()  # [sequence, sequence]
-    H = output.hidden_states[1][0].double().numpy()  # [sequence, hidden]
+    A = output.attentions[layer][0].double().mean(dim=0).numpy()  # [sequence, sequence]
+    H = output.hidden_states[layer + 1][0].double().numpy()  # [sequence, hidden]
 
     a = A[np.ix_(instruction, vision)].mean(axis=0) if instruction.size else np.zeros(vision.size)  # [vision]
     uniform = bool(a.sum() == 0)
@@ -106,6 +119,7 @@ def reference_row(
         hidden=H[vision],
         kept=vision[kept],
         vector=H[vision[kept]].mean(axis=0),
+        instruction_vector=H[instruction].mean(axis=0) if instruction.size else np.full(H.shape[1], np.nan),
         uniform=uniform,
         attention_mass=attention_mass,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import FrozenInstanceError, asdict, fields
 from decimal import Decimal
 from pathlib import Path
@@ -28,6 +29,10 @@ DEFAULTS = {
     "chat_template": None,
     "instruction_tokens": "user",
     "attention_mass": 0.9,
+    "layer": 0,
+    "pooling": "attended",
+    "deepstack": "exclude",
+    "vectors": "vision",
     "image_position": "record",
     "exif": "ignore",
     "image_min_pixels": None,
@@ -43,6 +48,9 @@ DEFAULTS = {
 CHOICES = {
     "format": ("auto", "llava", "messages"),
     "instruction_tokens": ("user", "non-assistant"),
+    "pooling": ("attended", "all"),
+    "deepstack": ("exclude", "include"),
+    "vectors": ("vision", "vision+instruction"),
     "image_position": ("record", "turn-start"),
     "exif": ("ignore", "apply"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
@@ -82,7 +90,7 @@ def test_configurations_are_frozen():
 def test_choices(name):
     for choice in CHOICES[name]:
         assert getattr(RunConfig.from_options({name: choice}).represent, name) == choice
-    with pytest.raises(OptionError, match=f"{name} must be one of {', '.join(CHOICES[name])}: 'xyz'$"):
+    with pytest.raises(OptionError, match=re.escape(f"{name} must be one of {', '.join(CHOICES[name])}: 'xyz'") + "$"):
         RunConfig.from_options({name: "xyz"})
 
 

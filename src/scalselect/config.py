@@ -22,6 +22,9 @@ InstructionTokens = Literal["user", "non-assistant"]
 ImagePosition = Literal["record", "turn-start"]
 Exif = Literal["ignore", "apply"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Pooling = Literal["attended", "all"]
+DeepStack = Literal["exclude", "include"]
+Vectors = Literal["vision", "vision+instruction"]
 
 DEFAULT_MAX_SKIPPED = Decimal(5)
 
@@ -56,6 +59,10 @@ class RepresentConfig:
     )
     instruction_tokens: str = _option("user", "which tokens are the instruction", choices=InstructionTokens)
     attention_mass: float = _option(0.9, "share of attention that the averaged vision tokens hold", kind=float)
+    layer: int = _option(0, "decoder layer whose output is averaged, counted from 0", kind=int)
+    pooling: str = _option("attended", "which vision tokens are averaged", choices=Pooling)
+    deepstack: str = _option("exclude", "whether vision features added after the layer count", choices=DeepStack)
+    vectors: str = _option("vision", "what is stored of a sample", choices=Vectors)
     image_position: str = _option("record", "where in its turn an image is shown", choices=ImagePosition)
     exif: str = _option("ignore", "whether an orientation tag turns the picture", choices=Exif)
     image_min_pixels: int | None = _option(None, "the processor's lower limit of pixels an image", kind=int)
@@ -80,6 +87,8 @@ class RepresentConfig:
         _check_fraction("attention_mass", self.attention_mass)
         for name in ("image_min_pixels", "image_max_pixels", "max_length", "shard_size", "limit"):
             _check_positive(name, getattr(self, name))
+        if not isinstance(self.layer, int) or self.layer < 0:
+            raise OptionError(f"layer must be a whole number of at least 0: {self.layer!r}")
         for name in ("batch_size", "threads"):
             if getattr(self, name) != "auto":
                 _check_positive(name, getattr(self, name), besides="auto")

@@ -73,8 +73,8 @@ def represent_run(
             refuse_other_keys(before, keys, folder.path)
         remove_temporary_files(folder.path)
         progress.say(
-            f"model: {checkpoint.parameter_bytes / 1e6:,.0f} MB of parameters up to the first decoder layer, "
-            f"{settings.dtype} on {settings.device}"
+            f"model: {checkpoint.parameter_bytes / 1e6:,.0f} MB of parameters up to decoder layer "
+            f"{config.represent.layer}, {settings.dtype} on {settings.device}"
         )
         work = ShardWork(pool, checkpoint, folder.store, config.represent, settings, library_versions(), progress.row)
         return _represent_missing(folder, work, shards_of(keys), config.max_skipped, progress)

@@ -2,7 +2,8 @@
 
 A shard is three files. The report is written last, so a shard whose report exists is whole::
 
-    representations/shard-0000000.safetensors    `representations` [rows, hidden] float32, `rows` [rows] int64
+    representations/shard-0000000.safetensors    `representations` [rows, hidden] float32, `rows` [rows] int64, and
+                                                 `instruction_representations` [rows, hidden] where asked for
     representations/shard-0000000.rows.parquet   one row for every pool row of the shard
     representations/shard-0000000.json           row range, counts, seconds, device, sha256 of the other two
 
@@ -124,6 +125,8 @@ class RepresentationStore:
         records: Sequence[RowRecord],
         representations: NDArray[np.float32],
         facts: dict[str, Any],
+        *,
+        instruction_representations: NDArray[np.float32] | None = None,
     ) -> ShardReport:
         """Write a shard: arrays, rows, and last the report that makes it count.
 
@@ -137,6 +140,8 @@ class RepresentationStore:
             One row for every record whose status is `scored`, in order, float32 [scored, hidden].
         facts
             `seconds`, `device`, `split_batches` and `versions` of the report.
+        instruction_representations
+            A second vector of the same rows, where asked for, float32 [scored, hidden].
 
         Raises
         ------
@@ -146,13 +151,15 @@ class RepresentationStore:
         if [record.identity.row for record in records] != list(span):
             raise ValueError(f"shard {shard} needs one record for every row of {span}, in order")
         scored = [record.identity.row for record in records if record.status == "scored"]
+        arrays = {"representations": representations, "instruction_representations": instruction_representations}
         # The writer takes the bytes as they lie, whatever the strides.
-        representations = np.ascontiguousarray(representations, dtype=np.float32)  # [scored, hidden]
-        if len(scored) != len(representations):
-            raise ValueError(f"shard {shard} has {len(scored)} scored rows but {len(representations)} representations")
+        stored = {name: np.ascontiguousarray(x, dtype=np.float32) for name, x in arrays.items() if x is not None}
+        for name, array in stored.items():  # [scored, hidden]
+            if len(scored) != len(array):
+                raise ValueError(f"shard {shard} has {len(scored)} scored rows but {len(array)} {name}")
         contents = {
             ".safetensors": safetensors.numpy.save(
-                {"representations": representations, "rows": np.asarray(scored, dtype=np.int64)},
+                {**stored, "rows": np.asarray(scored, dtype=np.int64)},
                 metadata={
                     METADATA_KEY: json.dumps({"shard": shard, "start": span.start, "stop": span.stop}, sort_keys=True)
                 },
@@ -195,6 +202,11 @@ class RepresentationStore:
         """Return pool positions [scored] and representations float32 [scored, hidden]. Raises DamagedFileError."""
         arrays = safetensors.numpy.load(self._read(shard, ".safetensors"))
         return arrays["rows"], arrays["representations"]
+
+    def instruction_representations(self, shard: int) -> NDArray[np.float32] | None:
+        """Return the second vectors of the scored rows, float32 [scored, hidden]; None where none were asked for."""
+        arrays: dict[str, NDArray[np.float32]] = safetensors.numpy.load(self._read(shard, ".safetensors"))
+        return arrays.get("instruction_representations")
 
     def rows(self, shard: int, columns: list[str] | None = None) -> pa.Table:
         """Return the rows of a shard as a table of `ROWS_SCHEMA`, or some of its columns. Raises DamagedFileError."""

@@ -19,7 +19,7 @@ from scalselect.errors import MisuseError, SampleError, ShardError
 from scalselect.image_files import open_image
 from scalselect.records import Reason, RowRecord, UnusableRecord
 from scalselect.vlm.batches import is_out_of_memory, plan_batches
-from scalselect.vlm.representation import represent_samples
+from scalselect.vlm.representation import Pooling, represent_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +50,7 @@ class _Shard:
 
     records: dict[int, RowRecord] = field(default_factory=dict)
     vectors: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    instruction_vectors: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     window: list[tuple[RowRecord, PreparedSample]] = field(default_factory=list)
     window_bytes: int = 0
     splits: int = 0
@@ -193,7 +194,7 @@ class ShardWork:
                 results, splits = represent_samples(
                     self.checkpoint,
                     [state.window[i][1] for i in batch],
-                    attention_mass=self.config.attention_mass,
+                    self._pooling(),
                 )
             state.splits += splits
             for i, result in zip(batch, results, strict=True):
@@ -205,6 +206,8 @@ class ShardWork:
                 )
                 if result.finite:
                     state.vectors[record.identity.row] = result.vector
+                    if result.instruction_vector is not None:
+                        state.instruction_vectors[record.identity.row] = result.instruction_vector
                 else:
                     detail = "the model returned NaN or infinity; another --dtype may help"
                     record = _skipped(record, Reason.NOT_FINITE, detail)
@@ -221,15 +224,28 @@ class ShardWork:
         if self.store.is_published(shard):  # by another process, meanwhile
             return self.store.report(shard)
         records = [state.records[row] for row in sorted(state.records)]
-        vectors = [state.vectors[row] for row in sorted(state.vectors)]
-        empty = np.empty((0, self.checkpoint.hidden_size), dtype=np.float32)
+        both = self.config.vectors == "vision+instruction"
+        instruction = self._stacked(state.instruction_vectors) if both else None
         facts = {
             "seconds": {stage: round(seconds, 3) for stage, seconds in sorted(state.seconds.items())},
             "device": self.checkpoint.device.type,
             "split_batches": state.splits,
             "versions": self.versions,
         }
-        return self.store.publish(shard, span, records, np.stack(vectors) if vectors else empty, facts)
+        return self.store.publish(
+            shard, span, records, self._stacked(state.vectors), facts, instruction_representations=instruction
+        )
+
+    def _pooling(self) -> Pooling:
+        return Pooling(
+            attention_mass=self.config.attention_mass if self.config.pooling == "attended" else None,
+            instruction_vector=self.config.vectors == "vision+instruction",
+        )
+
+    def _stacked(self, vectors: dict[int, NDArray[np.float32]]) -> NDArray[np.float32]:
+        if not vectors:
+            return np.empty((0, self.checkpoint.hidden_size), dtype=np.float32)
+        return np.stack([vectors[row] for row in sorted(vectors)])  # [scored, hidden]
 
 
 def _skipped(record: RowRecord, reason: Reason, detail: str) -> RowRecord:

@@ -10,7 +10,7 @@ from scalselect.selection.top_leverage import select_top_leverage
 from scalselect.subspace.dominant import dominant_subspace
 from scalselect.subspace.leverage import as_written, leverage_scores
 from scalselect.subspace.scatter import ScatterSums, shift_from
-from scalselect.vlm.representation import represent_samples
+from scalselect.vlm.representation import Pooling, represent_samples
 
 FAMILIES = ["llava", "qwen2_5_vl", "qwen3_vl"]
 CASES = [(family, "small") for family in FAMILIES] + [("llava", "large"), ("qwen2_5_vl", "large")]
@@ -46,7 +46,7 @@ def represent(checkpoint, prepared, batch, side="right"):
     results = []
     for start in range(0, len(prepared), batch):
         some = prepared[start : start + batch]
-        found, splits = represent_samples(checkpoint, some, attention_mass=0.9, padding_side=side)
+        found, splits = represent_samples(checkpoint, some, Pooling(attention_mass=0.9), padding_side=side)
         assert splits == 0
         results += found
     return results
@@ -103,6 +103,6 @@ def test_the_comparison_can_fail(loaded, references):
     samples, expected = references("llava", "small", "user")
     checkpoint = loaded("llava")
     prepared = prepare(checkpoint, samples)
-    found, _ = represent_samples(checkpoint, prepared[:3], attention_mass=0.5)
+    found, _ = represent_samples(checkpoint, prepared[:3], Pooling(attention_mass=0.5))
     kinds = [agreement(row.kept, row.vector, reference) for row, reference in zip(found, expected[:3], strict=True)]
     assert "different" in kinds

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalselect.vlm.attention_pooling import attended_tokens, mean_of_attended
+from scalselect.vlm.attention_pooling import attended_tokens, mean_of_rows
 
 
 def plainly(attention, mass):
@@ -58,6 +58,6 @@ def test_all_tokens_are_kept_where_the_mass_is_never_exceeded():
 
 def test_mean_is_plain_and_float32():
     hidden = torch.arange(12, dtype=torch.bfloat16).reshape(4, 3)
-    mean = mean_of_attended(hidden, torch.tensor([1, 3]))
+    mean = mean_of_rows(hidden, torch.tensor([1, 3]))
     assert mean.dtype == torch.float32
     assert mean.tolist() == [6.0, 7.0, 8.0]

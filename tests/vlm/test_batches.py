@@ -9,7 +9,7 @@ from scalselect.errors import SampleError, ShardError
 from scalselect.records import ImagePart, Reason, TextPart, Turn
 from scalselect.vlm import representation
 from scalselect.vlm.batches import is_out_of_memory, plan_batches
-from scalselect.vlm.representation import represent_samples
+from scalselect.vlm.representation import Pooling, represent_samples
 
 IMAGE = ImagePart(0)
 PICTURE = Image.effect_noise((56, 56), 90).convert("RGB")
@@ -96,16 +96,16 @@ def test_pixel_limits_reach_the_processor(loaded, pictures):
 def test_out_of_memory_halves_the_batch_until_it_fits(loaded, pictures, monkeypatch):
     checkpoint = loaded("qwen2_5_vl")
     samples = [prepare(loaded, pictures, talk) for talk in (LONG_ANSWER, LONG_QUESTION, QUESTION_FIRST)]
-    expected, _ = represent_samples(checkpoint, samples, attention_mass=0.9)
+    expected, _ = represent_samples(checkpoint, samples, Pooling(attention_mass=0.9))
     original = representation._represent_batch
 
-    def tight(checkpoint, samples, mass, side):
+    def tight(checkpoint, samples, pooling, side):
         if len(samples) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(checkpoint, samples, mass, side)
+        return original(checkpoint, samples, pooling, side)
 
     monkeypatch.setattr(representation, "_represent_batch", tight)
-    found, splits = represent_samples(checkpoint, samples, attention_mass=0.9)
+    found, splits = represent_samples(checkpoint, samples, Pooling(attention_mass=0.9))
     assert splits == 2
     for one, other in zip(found, expected, strict=True):
         assert one.kept.tolist() == other.kept.tolist()
@@ -118,7 +118,7 @@ def test_out_of_memory_with_one_sample_fails_with_advice(loaded, pictures, monke
     monkeypatch.setattr(representation, "_represent_batch", full)
     samples = [prepare(loaded, pictures, LONG_ANSWER)] * 2
     with pytest.raises(ShardError, match="--image-max-pixels"):
-        represent_samples(loaded("qwen2_5_vl"), samples, attention_mass=0.9)
+        represent_samples(loaded("qwen2_5_vl"), samples, Pooling(attention_mass=0.9))
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory():
@@ -131,5 +131,5 @@ def test_nan_in_the_model_is_noticed(loaded, pictures, monkeypatch):
     checkpoint = loaded("qwen2_5_vl")
     sample = prepare(loaded, pictures, LONG_ANSWER)
     sample.inputs["pixel_values"][:] = torch.nan
-    found, _ = represent_samples(checkpoint, [sample], attention_mass=0.9)
+    found, _ = represent_samples(checkpoint, [sample], Pooling(attention_mass=0.9))
     assert not found[0].finite

@@ -17,13 +17,13 @@ class AttendedTokens:
     kept
         Indices into the vision tokens, ascending, int64 [kept].
     cut_margin
-        Distance from the wanted share to the nearest cumulative mass: how safe the cut is.
+        Distance from the wanted share to the nearest cumulative mass: how safe the cut is. None where nothing is cut.
     uniform
         There was no attention to go by, so every vision token counted alike.
     """
 
     kept: Tensor
-    cut_margin: float
+    cut_margin: float | None
     uniform: bool
 
 
@@ -53,6 +53,11 @@ def attended_tokens(attention: Tensor, attention_mass: float) -> AttendedTokens:
     return AttendedTokens(torch.sort(order[:count]).values, margin, uniform)
 
 
-def mean_of_attended(hidden: Tensor, positions: Tensor) -> Tensor:
-    """Return the plain mean of the rows of `hidden` [sequence, hidden] at `positions` [kept], float32 [hidden]."""
+def all_tokens(vision: int) -> AttendedTokens:
+    """Return all vision tokens, whatever the attention: the paper's ablation of the instruction."""
+    return AttendedTokens(torch.arange(vision), None, uniform=False)
+
+
+def mean_of_rows(hidden: Tensor, positions: Tensor) -> Tensor:
+    """Return the plain mean of `hidden` [sequence, hidden] at `positions` [rows], float32 [hidden]; NaN of no row."""
     return hidden.index_select(0, positions.to(hidden.device)).to(torch.float32).mean(dim=0)

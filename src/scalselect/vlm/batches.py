@@ -75,6 +75,7 @@ class SamplePreparer:
         *,
         image_token_id: int,
         instruction_tokens: str,
+        reads_instruction: bool,
         chat_template: str | None,
         max_length: int | None,
         images_kwargs: dict[str, Any],
@@ -82,6 +83,7 @@ class SamplePreparer:
         self._processor = processor
         self._image_token_id = image_token_id
         self._instruction_tokens = instruction_tokens
+        self._reads_instruction = reads_instruction
         self._chat_template = chat_template
         self._max_length = max_length
         self._images_kwargs = images_kwargs
@@ -167,7 +169,10 @@ class SamplePreparer:
         if instruction.any() and not instruction[:limit].any():
             raise SampleError(Reason.TOO_LONG, f"the whole instruction lies beyond {limit} tokens of {length}")
         # Under a causal mask nothing behind the last token that is read can change what is read.
-        needed = int(np.flatnonzero((vision | instruction)[:limit])[-1]) + 1
+        read = vision | instruction if self._reads_instruction else vision
+        needed = int(np.flatnonzero(read[:limit])[-1]) + 1
+        if not self._reads_instruction:
+            instruction = np.zeros_like(instruction)
         return PreparedSample(
             inputs={name: x[:, :needed] if name in _SEQUENCE_INPUTS else x for name, x in inputs.items()},
             instruction=torch.from_numpy(np.flatnonzero(instruction[:limit])),

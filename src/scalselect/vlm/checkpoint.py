@@ -18,7 +18,7 @@ from scalselect.vlm.fingerprints import fingerprint, needed_parameters
 from scalselect.vlm.first_layer import ATTENTION_NAME, FirstLayer
 from scalselect.vlm.refusals import image_token_id, refuse_unsupported
 from scalselect.vlm.settings import is_loaded, load_config
-from scalselect.vlm.truncation import load_first_layer
+from scalselect.vlm.truncation import load_truncated, truncated_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Checkpoint:
-    """A model up to its first decoder layer, with everything needed to feed it.
+    """A model up to one decoder layer, with everything needed to feed it.
 
     Attributes
     ----------
@@ -38,9 +38,11 @@ class Checkpoint:
     warnings
         Sentences the user should read.
     parameter_bytes
-        Bytes of the parameters up to the first decoder layer.
+        Bytes of the parameters up to the wanted decoder layer.
     hidden_size
         Length of a representation.
+    reads_instruction
+        Whether instruction tokens have a say in the vectors.
     """
 
     preparer: SamplePreparer
@@ -52,10 +54,11 @@ class Checkpoint:
     fingerprint: dict[str, str]
     warnings: list[str]
     parameter_bytes: int
+    reads_instruction: bool
 
 
 def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, processor: Any = None) -> Checkpoint:
-    """Load what the first decoder layer needs, and nothing else.
+    """Load what the wanted decoder layer needs, and nothing else.
 
     Parameters
     ----------
@@ -74,36 +77,41 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
     with quiet_transformers():
         if is_loaded(model):
             loaded, model_config = model, model.config
+            _refuse_layer_options(model_config, config)
             if processor is None:
                 raise OptionError("a loaded model needs its processor as well: pass `processor=AutoProcessor...`")
             _check_processor(processor, type(model).__name__)
-            warnings = refuse_unsupported(model_config)
+            warnings = refuse_unsupported(model_config, layer=config.layer)
             dtype, device = loaded.dtype, loaded.device
             loaded.set_attn_implementation({"text_config": ATTENTION_NAME})
             loaded.eval()
         else:
             model_config = load_config(str(model), config.revision)
-            warnings = refuse_unsupported(model_config)
+            warnings = refuse_unsupported(model_config, layer=config.layer)
+            _refuse_layer_options(model_config, config)
             processor = _load_processor(str(model), config.revision) if processor is None else processor
-            loaded = load_first_layer(str(model), model_config, dtype=dtype, revision=config.revision)
+            shorter = truncated_config(model_config, layer=config.layer, deepstack=config.deepstack)
+            loaded = load_truncated(str(model), shorter, dtype=dtype, revision=config.revision)
         template = effective_chat_template(processor, config.chat_template)
-        hashes = fingerprint(model_config, processor, template, loaded)
-        parameters = sum(parameter.nbytes for _, parameter in needed_parameters(loaded))
+        hashes = fingerprint(model_config, processor, template, loaded, layer=config.layer)
+        parameters = sum(parameter.nbytes for _, parameter in needed_parameters(loaded, config.layer))
         loaded.to(device)
     token = image_token_id(model_config)
     if token is None:
         raise ModelError("the configuration names no image token")
     pad = processor.tokenizer.pad_token_id
+    reads_instruction = config.pooling == "attended" or config.vectors == "vision+instruction"
     return Checkpoint(
         preparer=SamplePreparer(
             processor,
             image_token_id=token,
             instruction_tokens=config.instruction_tokens,
+            reads_instruction=reads_instruction,
             chat_template=template,
             max_length=config.max_length,
             images_kwargs=_image_limits(processor, config),
         ),
-        first_layer=FirstLayer(loaded),
+        first_layer=FirstLayer(loaded, layer=config.layer, deepstack=config.deepstack),
         device=device,
         dtype=dtype,
         pad_token_id=0 if pad is None else pad,
@@ -111,7 +119,20 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
         fingerprint=hashes,
         warnings=warnings,
         parameter_bytes=parameters,
+        reads_instruction=reads_instruction,
     )
+
+
+def _refuse_layer_options(model_config: Any, config: RepresentConfig) -> None:
+    """Raise OptionError for a layer that is not there, or a DeepStack that is none."""
+    layers = model_config.get_text_config().num_hidden_layers
+    if config.layer >= layers:
+        raise OptionError(f"layer must lie between 0 and {layers - 1} for this model: {config.layer}")
+    levels = len(getattr(getattr(model_config, "vision_config", None), "deepstack_visual_indexes", None) or [])
+    if config.deepstack == "include" and config.layer >= levels:
+        raise OptionError(
+            f"deepstack `include` has no effect: this model adds no vision features after decoder layer {config.layer}"
+        )
 
 
 @contextlib.contextmanager

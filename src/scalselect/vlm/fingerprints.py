@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def fingerprint(config: Any, processor: Any, template: str, model: Any) -> dict[str, str]:
+def fingerprint(config: Any, processor: Any, template: str, model: Any, *, layer: int = 0) -> dict[str, str]:
     """Return hashes of everything of a checkpoint that determines representations.
 
     Parameters
@@ -24,7 +24,7 @@ def fingerprint(config: Any, processor: Any, template: str, model: Any) -> dict[
     template
         Text of the chat template that is used.
     model
-        The loaded model; of its parameters those up to decoder layer 0 count.
+        The loaded model; of its parameters those up to decoder layer `layer` count.
     """
     facts = _without(config.to_dict(), {"transformers_version", "_name_or_path", "dtype", "torch_dtype"})
     image_processor = processor.image_processor
@@ -38,7 +38,7 @@ def fingerprint(config: Any, processor: Any, template: str, model: Any) -> dict[
         "config": _hash_json(facts),
         "processor": _hash_json([type(processor).__name__, own, pictures, tokenizer]),
         "chat_template": hashlib.sha256(template.encode()).hexdigest(),
-        "weights": _hash_weights(model),
+        "weights": _hash_weights(model, layer),
     }
 
 
@@ -55,18 +55,22 @@ def _hash_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _hash_weights(model: Any) -> str:
+def _hash_weights(model: Any, layer: int) -> str:
     digest = hashlib.sha256()
-    for name, parameter in sorted(needed_parameters(model), key=lambda pair: pair[0]):
+    for name, parameter in sorted(needed_parameters(model, layer), key=lambda pair: pair[0]):
         digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}\n".encode())
         digest.update(parameter.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def needed_parameters(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the parameters up to decoder layer 0; a fully loaded model has more."""
+def needed_parameters(model: Any, layer: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the parameters up to a decoder layer; a fully loaded model has more."""
     decoder = model.get_decoder()
-    later = [decoder.norm, *list(decoder.layers)[1:]] if hasattr(decoder, "norm") else list(decoder.layers)[1:]
+    later = (
+        [decoder.norm, *list(decoder.layers)[layer + 1 :]]
+        if hasattr(decoder, "norm")
+        else list(decoder.layers)[layer + 1 :]
+    )
     if getattr(model, "lm_head", None) is not None:
         later.append(model.lm_head)
     unread = {id(parameter) for module in later for parameter in module.parameters()}

@@ -1,9 +1,9 @@
-"""Hidden states and instruction-to-vision attention of decoder layer 0, and nothing after it.
+"""Hidden states and instruction-to-vision attention of one decoder layer (the first by default), nothing after it.
 
 The model's own forward pass runs; two things are added. An attention function registered with transformers computes,
-in layer 0 only, the softmax of the instruction rows, averaged over heads and rows, and then hands on to SDPA. A hook
-takes the output of layer 0 and ends the pass there: what follows in the model (final norm, DeepStack features added
-to the hidden state, further layers) never runs. See the method, stage 1.
+in the wanted layer only, the softmax of the instruction rows, averaged over heads and rows, and then hands on to
+SDPA. A hook takes the output of that layer and ends the pass there: what follows in the model (final norm, further
+layers, and unless asked for the DeepStack features added to the hidden state) never runs. See the method, stage 1.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class FirstLayerOutput:
     Attributes
     ----------
     hidden
-        Output of decoder layer 0, model dtype [batch, sequence, hidden].
+        Output of the decoder layer, model dtype [batch, sequence, hidden].
     attention
         For each sample the attention of its instruction tokens, mean over query heads and instruction tokens,
         float32 [sequence]; zeros for a sample without instruction tokens.
@@ -59,7 +59,7 @@ class FirstLayerOutput:
 
 
 class _PassEnds(Exception):  # noqa: N818  control flow, not an error
-    """Carries the output of layer 0 out of the model's forward pass."""
+    """Carries the output of the layer out of the model's forward pass."""
 
     def __init__(self, hidden: Tensor) -> None:
         super().__init__()
@@ -70,12 +70,17 @@ _active: WeakKeyDictionary[nn.Module, _Capture] = WeakKeyDictionary()
 
 
 class FirstLayer:
-    """A vision-language model, run up to and including its first decoder layer.
+    """A vision-language model, run up to and including one decoder layer: the first, unless another is wanted.
 
     Parameters
     ----------
     model
         A transformers model whose text config's attention implementation is `ATTENTION_NAME`.
+    layer
+        Number of the decoder layer, from 0.
+    deepstack
+        `exclude` takes the layer's own output; `include` the hidden state that the model hands on, with the vision
+        features that Qwen3-VL adds after its first layers.
 
     Raises
     ------
@@ -83,18 +88,23 @@ class FirstLayer:
         If no decoder layer with a self-attention module can be found.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, layer: int = 0, deepstack: str = "exclude") -> None:
         self._model = model
-        layers = getattr(model.get_decoder(), "layers", None)
-        layer = layers[0] if layers else None
-        attention = getattr(layer, "self_attn", None)
-        if layer is None or attention is None:
+        decoder = model.get_decoder()
+        layers = list(getattr(decoder, "layers", None) or [])
+        attention = getattr(layers[layer], "self_attn", None) if layer < len(layers) else None
+        if attention is None:
             raise ModelError(
-                f"the decoder of {type(model).__name__} has no `layers[0].self_attn`, so its first layer's attention "
-                "cannot be read: choose a model whose language model is a plain softmax-attention decoder"
+                f"the decoder of {type(model).__name__} has no `layers[{layer}].self_attn`, so the attention of this "
+                "layer cannot be read: choose a model whose language model is a plain softmax-attention decoder"
             )
-        self._layer: nn.Module = layer
+        self._number = layer
+        self._layer: nn.Module = layers[layer]
         self._attention: nn.Module = attention
+        # Where the model takes up the hidden state that it hands on after the layer.
+        self._next: nn.Module | None = None
+        if deepstack == "include":
+            self._next = layers[layer + 1] if layer + 1 < len(layers) else decoder.norm
 
     @torch.inference_mode()
     def __call__(self, inputs: dict[str, Tensor], instruction: list[Tensor]) -> FirstLayerOutput:
@@ -110,7 +120,7 @@ class FirstLayer:
         Raises
         ------
         ModelError
-            If the attention of layer 0 did not run exactly once, or was given an argument that is not understood.
+            If the attention of the layer did not run exactly once, or was given an argument that is not understood.
         """
         capture = _Capture(instruction)
         with self._pass_ends_after_layer():
@@ -120,22 +130,28 @@ class FirstLayer:
             except _PassEnds as ended:
                 hidden = ended.hidden
             else:
-                raise ModelError(f"{type(self._model).__name__} did not run its first decoder layer")
+                raise ModelError(f"{type(self._model).__name__} did not run its decoder layer {self._number}")
             finally:
                 del _active[self._attention]
         if capture.calls != 1:
             raise ModelError(
-                f"the attention of the first decoder layer of {type(self._model).__name__} ran {capture.calls} times "
-                "through the registered function; exactly once was expected"
+                f"the attention of decoder layer {self._number} of {type(self._model).__name__} ran {capture.calls} "
+                "times through the registered function; exactly once was expected"
             )
         return FirstLayerOutput(hidden, capture.attention)
 
     @contextlib.contextmanager
     def _pass_ends_after_layer(self) -> Iterator[None]:
-        def end(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def end_after(_module: nn.Module, _inputs: Any, output: Any) -> None:
             raise _PassEnds(output[0] if isinstance(output, tuple) else output)
 
-        handle = self._layer.register_forward_hook(end)
+        def end_before(_module: nn.Module, inputs: Any) -> None:
+            raise _PassEnds(inputs[0])
+
+        if self._next is None:
+            handle = self._layer.register_forward_hook(end_after)
+        else:
+            handle = self._next.register_forward_pre_hook(end_before)
         try:
             yield
         finally:
@@ -152,11 +168,12 @@ def _attention_forward(  # noqa: PLR0917  the signature that transformers calls
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
+    # In every layer that runs: SDPA would leave out what it does not know without a word.
+    for name, argument in kwargs.items():
+        if name not in _ACCOUNTED_FOR and argument is not None:
+            raise ModelError(f"the decoder's attention uses `{name}`, which is not supported: {argument!r:.60}")
     capture = _active.get(module)
     if capture is not None:
-        for name, argument in kwargs.items():
-            if name not in _ACCOUNTED_FOR and argument is not None:
-                raise ModelError(f"the first layer's attention uses `{name}`, which is not supported: {argument!r:.60}")
         scale = scaling if scaling is not None else query.shape[-1] ** -0.5
         for i, rows in enumerate(capture.instruction):
             mask = None if attention_mask is None else attention_mask[i if attention_mask.shape[0] > 1 else 0]

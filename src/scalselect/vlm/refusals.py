@@ -18,7 +18,7 @@ _REFUSED_FAMILIES = {
 _SOFTMAX_ATTENTION = ("full_attention", "sliding_attention")
 
 
-def refuse_unsupported(config: Any) -> list[str]:
+def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
     """Raise ModelError naming the cause for a configuration that cannot be used; else return warnings in words."""
     family = config.model_type
     text = config.get_text_config()
@@ -35,8 +35,8 @@ def refuse_unsupported(config: Any) -> list[str]:
         cause = "vision enters through cross-attention layers"
     elif image_token_id(config) is None:
         cause = "its configuration names no image token, so vision tokens cannot be told"
-    elif layer_types[0] not in _SOFTMAX_ATTENTION:
-        cause = f"its decoder layer 0 has no softmax attention: {layer_types[0]}"
+    elif layer < len(layer_types) and layer_types[layer] not in _SOFTMAX_ATTENTION:
+        cause = f"its decoder layer {layer} has no softmax attention: {layer_types[layer]}{_other_layer(layer_types)}"
     elif getattr(config, "quantization_config", None) is not None:
         method = getattr(config.quantization_config, "quant_method", None) or config.quantization_config
         cause = f"the checkpoint is quantised ({method}): give the unquantised one"
@@ -45,6 +45,13 @@ def refuse_unsupported(config: Any) -> list[str]:
     if family in TESTED_FAMILIES:
         return []
     return [f"model type `{family}` is untested: its vectors were never compared with those of the full model"]
+
+
+def _other_layer(layer_types: list[str]) -> str:
+    for number, kind in enumerate(layer_types):
+        if kind in _SOFTMAX_ATTENTION:
+            return f"; the first layer that has is --layer {number}"
+    return ""
 
 
 def image_token_id(config: Any) -> int | None:

@@ -8,9 +8,11 @@ from PIL import Image
 
 from scalselect.errors import ModelError, OptionError, SampleError
 from scalselect.records import ImagePart, ImageReference, Reason, RowIdentity, Sample, TextPart, Turn
-from scalselect.vlm.representation import represent_samples
+from scalselect.vlm.representation import Pooling, represent_samples
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from scalselect.config import RepresentConfig
     from scalselect.vlm.checkpoint import Checkpoint
 
@@ -36,7 +38,7 @@ def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> None:
     picture = Image.new("RGB", (224, 224), (128, 128, 128))
     try:
         prepared = checkpoint.preparer.prepare(sample, [picture])
-        represented, _ = represent_samples(checkpoint, [prepared], attention_mass=0.5)
+        represented, _ = represent_samples(checkpoint, [prepared], Pooling(attention_mass=0.5))
     except SampleError as error:
         if error.reason == Reason.TOO_LONG:
             raise OptionError(
@@ -48,11 +50,11 @@ def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> None:
         raise ModelError(
             f"the checkpoint cannot take a plain question about one picture: {type(error).__name__}: {reason}"
         ) from error
-    if len(prepared.instruction) == 0:
+    if checkpoint.reads_instruction and len(prepared.instruction) == 0:
         raise ModelError("no instruction token was found in a plain question: the chat template drops user texts")
-    if (
-        represented[0].uniform
-        and represented[0].finite
-        and int(prepared.instruction.max()) > int(prepared.vision.min())
-    ):
-        raise ModelError("the instruction pays no attention to the image in the first decoder layer")
+    if represented[0].uniform and represented[0].finite and _comes_after(prepared.instruction, prepared.vision):
+        raise ModelError("the instruction pays no attention to the image in this decoder layer")
+
+
+def _comes_after(instruction: Tensor, vision: Tensor) -> bool:
+    return len(instruction) > 0 and int(instruction.max()) > int(vision.min())

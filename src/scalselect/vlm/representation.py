@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from scalselect.errors import ShardError
-from scalselect.vlm.attention_pooling import attended_tokens, mean_of_attended
+from scalselect.vlm.attention_pooling import AttendedTokens, all_tokens, attended_tokens, mean_of_rows
 from scalselect.vlm.batches import collate, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -29,10 +29,13 @@ class SampleRepresentation:
     ----------
     vector
         Mean of layer 0's output over the attended vision tokens, float32 [hidden].
+    instruction_vector
+        Mean of the layer's output over the instruction tokens, float32 [hidden]; NaN where there is none. None
+        where it was not asked for.
     kept
         Positions of the attended tokens in the sample's own sequence, ascending, int64 [kept].
     cut_margin
-        Distance from the wanted attention mass to the nearest cumulative mass.
+        Distance from the wanted attention mass to the nearest cumulative mass; None where all tokens are kept.
     uniform
         The instruction attends to no vision token; all counted alike.
     finite
@@ -40,14 +43,31 @@ class SampleRepresentation:
     """
 
     vector: NDArray[np.float32]
+    instruction_vector: NDArray[np.float32] | None
     kept: NDArray[np.int64]
-    cut_margin: float
+    cut_margin: float | None
     uniform: bool
     finite: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pooling:
+    """How the hidden states of a sample become its vectors.
+
+    Attributes
+    ----------
+    attention_mass
+        Share of attention that the averaged vision tokens hold; None averages all of them.
+    instruction_vector
+        Whether the mean over the instruction tokens is wanted as well.
+    """
+
+    attention_mass: float | None = 0.9
+    instruction_vector: bool = False
+
+
 def represent_samples(
-    checkpoint: Checkpoint, samples: Sequence[PreparedSample], *, attention_mass: float, padding_side: str = "right"
+    checkpoint: Checkpoint, samples: Sequence[PreparedSample], pooling: Pooling, *, padding_side: str = "right"
 ) -> tuple[list[SampleRepresentation], int]:
     """Represent one batch of samples; a batch too large for the memory is halved and tried again.
 
@@ -64,7 +84,7 @@ def represent_samples(
         If a single sample does not fit into the memory.
     """
     try:
-        return _represent_batch(checkpoint, samples, attention_mass, padding_side), 0
+        return _represent_batch(checkpoint, samples, pooling, padding_side), 0
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -80,16 +100,14 @@ def represent_samples(
     results: list[SampleRepresentation] = []
     splits = 1
     for half in (samples[:middle], samples[middle:]):
-        represented, more = represent_samples(
-            checkpoint, half, attention_mass=attention_mass, padding_side=padding_side
-        )
+        represented, more = represent_samples(checkpoint, half, pooling, padding_side=padding_side)
         results += represented
         splits += more
     return results, splits
 
 
 def _represent_batch(
-    checkpoint: Checkpoint, samples: Sequence[PreparedSample], attention_mass: float, padding_side: str
+    checkpoint: Checkpoint, samples: Sequence[PreparedSample], pooling: Pooling, padding_side: str
 ) -> list[SampleRepresentation]:
     batch = collate(samples, pad_token_id=checkpoint.pad_token_id, padding_side=padding_side)
     inputs = {
@@ -100,16 +118,25 @@ def _represent_batch(
     # One copy from the device for the whole batch; the cuts are then found on the CPU.
     attention = torch.stack(output.attention).cpu()  # [batch, sequence]
     cuts = [
-        attended_tokens(row.index_select(0, vision), attention_mass)
+        _tokens_to_average(row.index_select(0, vision), pooling.attention_mass)
         for row, vision in zip(attention, batch.vision, strict=True)
     ]
     vectors = torch.stack(
-        [mean_of_attended(output.hidden[i], batch.vision[i].index_select(0, cut.kept)) for i, cut in enumerate(cuts)]
+        [mean_of_rows(output.hidden[i], batch.vision[i].index_select(0, cut.kept)) for i, cut in enumerate(cuts)]
     ).cpu()  # [batch, hidden]
+    instruction = None
+    if pooling.instruction_vector:
+        instruction = torch.stack(
+            [
+                mean_of_rows(hidden, positions)
+                for hidden, positions in zip(output.hidden, batch.instruction, strict=True)
+            ]
+        ).cpu()  # [batch, hidden]
     finite = torch.isfinite(vectors).all(dim=1) & torch.isfinite(attention).all(dim=1)
     return [
         SampleRepresentation(
             vector=vectors[i].numpy(),
+            instruction_vector=None if instruction is None else instruction[i].numpy(),
             kept=np.asarray(samples[i].vision.index_select(0, cut.kept)),
             cut_margin=cut.cut_margin,
             uniform=cut.uniform,
@@ -117,3 +144,7 @@ def _represent_batch(
         )
         for i, cut in enumerate(cuts)
     ]
+
+
+def _tokens_to_average(attention: torch.Tensor, attention_mass: float | None) -> AttendedTokens:
+    return all_tokens(len(attention)) if attention_mass is None else attended_tokens(attention, attention_mass)

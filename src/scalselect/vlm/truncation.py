@@ -1,7 +1,7 @@
-"""Load only what the first decoder layer needs: vision tower, projector, token embedding, one decoder layer.
+"""Load only what the wanted decoder layer needs: vision tower, projector, token embedding, the layers up to it.
 
 transformers materialises the parameters a configuration asks for and leaves the rest of the files unread, so the
-checkpoint is loaded under a configuration with one decoder layer, into a class without language-model head.
+checkpoint is loaded under a configuration with few decoder layers, into a class without language-model head.
 """
 
 from __future__ import annotations
@@ -19,19 +19,24 @@ if TYPE_CHECKING:
     import torch
 
 
-def first_layer_config(config: Any) -> Any:
-    """Return a copy of a model configuration that keeps one decoder layer and no unused vision layers."""
+def truncated_config(config: Any, *, layer: int = 0, deepstack: str = "exclude") -> Any:
+    """Return a copy of a model configuration that keeps decoder layers 0 to `layer` and no unused vision layers."""
     shorter = copy.deepcopy(config)
     text = shorter.get_text_config()
-    text.num_hidden_layers = 1
+    text.num_hidden_layers = layer + 1
     if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[:1]
+        text.layer_types = text.layer_types[: layer + 1]
     _drop_unread_tower_layers(shorter)
+    tower: Any = getattr(shorter, "vision_config", None)
+    if getattr(tower, "deepstack_visual_indexes", None):
+        # Level i is added after decoder layer i: what comes after the pass has ended needs no merger.
+        levels = layer + 1 if deepstack == "include" else layer
+        tower.deepstack_visual_indexes = tower.deepstack_visual_indexes[:levels]
     return shorter
 
 
-def load_first_layer(path: str, config: Any, *, dtype: torch.dtype, revision: str | None) -> Any:
-    """Load the truncated model in evaluation mode on the CPU.
+def load_truncated(path: str, config: Any, *, dtype: torch.dtype, revision: str | None) -> Any:
+    """Load a model under a truncated configuration, in evaluation mode, on the CPU.
 
     Raises
     ------
@@ -41,7 +46,7 @@ def load_first_layer(path: str, config: Any, *, dtype: torch.dtype, revision: st
     try:
         model, loading = AutoModel.from_pretrained(
             path,
-            config=first_layer_config(config),
+            config=config,
             dtype=dtype,
             attn_implementation={"text_config": ATTENTION_NAME},
             revision=revision or "main",
@@ -75,9 +80,6 @@ def _drop_unread_tower_layers(config: Any) -> None:
     if unread:
         tower.num_hidden_layers = unread.start
         config.vision_feature_layer = -1
-    if getattr(tower, "deepstack_visual_indexes", None):
-        # Their mergers feed the hidden states after layer 0, which is where the pass ends.
-        tower.deepstack_visual_indexes = []
 
 
 def _first_line(error: Exception) -> str:
