@@ -36,7 +36,7 @@ from scalselect.records import ImagePart, ImageReference, RowIdentity, Sample, T
 from scalselect.vlm.checkpoint import Checkpoint, load_checkpoint
 from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.settings import load_config, resolve_settings
-from scalselect.vlm.truncation import load_first_layer
+from scalselect.vlm.truncation import load_truncated, truncated_config
 
 sys.path[1:1] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("examples", "tests")]
 from direct_reference import VECTOR_TOLERANCE, ReferenceRow, agreement  # noqa: E402
@@ -90,7 +90,7 @@ def main() -> int:
         config = RepresentConfig(device="cpu", dtype="float32", threads=THREADS)
         checkpoint = load_checkpoint(name, config, resolve_settings(config, name, None))
         samples = [prepared_sample(checkpoint, row) for row in range(options.pairs or (2 if options.quick else 9))]
-        whole, truncated = load_full(folder), load_truncated(folder)
+        whole, truncated = load_full(folder), load_first_layer(folder)
         pairs = time_pairs(whole, checkpoint, samples)
         needed = needed_parameters(truncated, samples[0])
     table = [*facts(load, whole, samples), *cost_table(pairs, loads), *bytes_table(truncated, needed, loads)]
@@ -104,9 +104,10 @@ def load_full(folder: Path) -> Any:
     return model.eval()
 
 
-def load_truncated(folder: Path) -> Any:
+def load_first_layer(folder: Path) -> Any:
     """Load the model up to its first decoder layer."""
-    return load_first_layer(str(folder), load_config(str(folder), None), dtype=torch.float32, revision=None)
+    config = truncated_config(load_config(str(folder), None))
+    return load_truncated(str(folder), config, dtype=torch.float32, revision=None)
 
 
 def prepared_sample(checkpoint: Checkpoint, row: int) -> PreparedSample:
@@ -188,7 +189,7 @@ def _loading_here(kind: str, folder: Path) -> Loading:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
         before = _status_bytes("VmRSS")
         begin = time.perf_counter()
-        model = (load_full if kind == "full" else load_truncated)(folder)
+        model = (load_full if kind == "full" else load_first_layer)(folder)
         for parameter in model.parameters():
             parameter.detach().sum()  # the file is only mapped until its pages are touched
         seconds = time.perf_counter() - begin
