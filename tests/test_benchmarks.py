@@ -31,3 +31,15 @@ def test_first_layer_prints_its_table():
     assert counts["parameters materialised"] - sum(unneeded) == counts["parameters needed"]
     assert counts["tensors read from it"] == counts["parameters materialised"]
     assert counts["parameters needed"] < counts["tensors of the whole checkpoint"]
+
+
+@pytest.mark.slow
+def test_dtypes_prints_its_table():
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "dtypes.py", "--quick"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("command      python benchmarks/dtypes.py --quick\n")
+    flipped = re.search(r"^rows whose kept set differs +(\d+\.\d)% +(\d+\.\d)%$", done.stdout, re.MULTILINE)
+    assert float(flipped[1]) > float(flipped[2])  # bfloat16 keeps fewer digits than float16
+    assert len(re.findall(r"^chosen 16% in common", done.stdout, re.MULTILINE)) == 1
