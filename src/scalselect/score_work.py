@@ -46,7 +46,11 @@ def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> Dom
         )
     inputs = {"score": {"energy": config.energy}, "store": folder.store.digest(shards)}
     if not folder.has_scores_from(inputs):
-        progress.say("scoring")
+        before = run.get("score")
+        if before is None or before == inputs["score"]:
+            progress.say("scoring")
+        else:
+            progress.say(f"scoring again: energy {before.get('energy')} before, {config.energy} now")
         # The number of threads decides the last digits of sums, so it is the recorded one.
         with threadpool_limits(limits=run["represent"]["threads"]):
             subspace = _subspace(folder.store, shards, config)

@@ -77,8 +77,9 @@ def summary_of_run(result: RunResult) -> Summary:
         (
             "chosen",
             (
-                f"{rows['selected']:,} rows ({content['budget']['asked']} asked, {rows['eligible']:,} eligible), "
-                f"{chosen['images']:,} images, {chosen['tokens']:,} tokens"
+                f"{_counted(rows['selected'], 'row')} ({content['budget']['asked']} asked, "
+                f"{rows['eligible']:,} eligible), "
+                f"{_counted(chosen['images'], 'image')}, {_counted(chosen['tokens'], 'token')}"
             ),
         ),
         ("", f"lowest score {chosen['lowest_score']:.6g}; {content['tie_rule']}"),
@@ -110,13 +111,17 @@ def summary_of_scores(run_dir: str, subspace: DominantSubspace) -> Summary:
     facts = facts_of_subspace(subspace)
     warnings = subspace_warnings(subspace)
     lines = [
-        ("scored", f"{subspace.rows:,} rows"),
+        ("scored", _counted(subspace.rows, "row")),
         ("subspace", _subspace_words(facts)),
         *(("warning", warning) for warning in warnings),
         ("written", str(Path(run_dir) / "scores.parquet")),
         ("next", f"scalselect select {shlex.quote(str(run_dir))} --budget 16%"),
     ]
     return Summary(lines, {"run_dir": str(run_dir), "subspace": facts, "warnings": warnings})
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _path_words(path: Path) -> str:
@@ -126,7 +131,7 @@ def _path_words(path: Path) -> str:
 def _lines_of_rows(rows: Mapping[str, int], reasons: Mapping[str, int]) -> list[tuple[str, str]]:
     told = ", ".join(f"{reason} {number:,}" for reason, number in sorted(reasons.items(), key=lambda pair: -pair[1]))
     return [
-        ("pool", f"{rows['pool']:,} rows"),
+        ("pool", _counted(rows["pool"], "row")),
         ("scored", f"{rows.get('scored', 0):,}"),
         ("skipped", f"{rows.get('skipped', 0):,}" + (f" ({told})" if told else "")),
         *([("", "why: `detail` in representations/*.rows.parquet; not tried again")] if told else []),
