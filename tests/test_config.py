@@ -35,6 +35,7 @@ DEFAULTS = {
     "vectors": "vision",
     "image_position": "record",
     "exif": "ignore",
+    "image_fit": "auto",
     "image_min_pixels": None,
     "image_max_pixels": None,
     "max_length": None,
@@ -53,6 +54,7 @@ CHOICES = {
     "vectors": ("vision", "vision+instruction"),
     "image_position": ("record", "turn-start"),
     "exif": ("ignore", "apply"),
+    "image_fit": ("auto", "processor", "pad"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
 }
 COUNTS = ("image_min_pixels", "image_max_pixels", "max_length", "batch_size", "threads", "shard_size", "limit")

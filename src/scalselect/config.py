@@ -21,6 +21,7 @@ Format = Literal["auto", "llava", "messages"]
 InstructionTokens = Literal["user", "non-assistant"]
 ImagePosition = Literal["record", "turn-start"]
 Exif = Literal["ignore", "apply"]
+ImageFit = Literal["auto", "processor", "pad"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Pooling = Literal["attended", "all"]
 DeepStack = Literal["exclude", "include"]
@@ -65,6 +66,9 @@ class RepresentConfig:
     vectors: str = _option("vision", "what is stored of a sample", choices=Vectors)
     image_position: str = _option("record", "where in its turn an image is shown", choices=ImagePosition)
     exif: str = _option("ignore", "whether an orientation tag turns the picture", choices=Exif)
+    image_fit: str = _option(
+        "auto", "whether pictures are padded to a square first; auto: as the checkpoint says", choices=ImageFit
+    )
     image_min_pixels: int | None = _option(None, "the processor's lower limit of pixels an image", kind=int)
     image_max_pixels: int | None = _option(None, "the processor's upper limit of pixels an image", kind=int)
     max_length: int | None = _option(None, "longest conversation in tokens", kind=int, aliases=("cutoff-len",))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scalselect.errors import SampleError
 from scalselect.records import Reason
+from scalselect.vlm.image_fit import padded_to_square
 from scalselect.vlm.token_roles import SpecialTokenEscaper, render_conversation, roles_of_tokens
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ class Batch:
 
 
 class SamplePreparer:
-    """Turns samples and their pictures into model inputs with known token roles."""
+    """Turns samples and their pictures into model inputs with known token roles.
+
+    Pictures are padded to a square of `padding_colour` where there is one.
+    """
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class SamplePreparer:
         chat_template: str | None,
         max_length: int | None,
         images_kwargs: dict[str, Any],
+        padding_colour: tuple[int, int, int] | None = None,
     ) -> None:
         self._processor = processor
         self._image_token_id = image_token_id
@@ -87,6 +92,7 @@ class SamplePreparer:
         self._chat_template = chat_template
         self._max_length = max_length
         self._images_kwargs = images_kwargs
+        self._padding_colour = padding_colour
         tokenizer = processor.tokenizer
         self._bos = tokenizer.bos_token
         # Llama's tokenizers begin a text with a token of no character, but say that it covers the first one.
@@ -117,6 +123,8 @@ class SamplePreparer:
             self._processor, sample.turns, escape=self._escape, chat_template=self._chat_template
         )
         self._check_every_image_is_shown(rendered.text, len(pictures))
+        if self._padding_colour is not None:
+            pictures = [padded_to_square(picture, self._padding_colour) for picture in pictures]
         features = self._process(rendered.text, pictures)
         replacements = features.pop("text_replacement_offsets")[0]
         offsets = features.pop("offset_mapping")[0].numpy().astype(np.int64)  # [sequence, 2]

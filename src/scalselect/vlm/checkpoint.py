@@ -16,6 +16,7 @@ from scalselect.errors import ModelError, OptionError
 from scalselect.vlm.batches import SamplePreparer
 from scalselect.vlm.fingerprints import fingerprint, needed_parameters
 from scalselect.vlm.first_layer import ATTENTION_NAME, FirstLayer
+from scalselect.vlm.image_fit import mean_colour
 from scalselect.vlm.refusals import image_token_id, refuse_unsupported
 from scalselect.vlm.settings import is_loaded, load_config
 from scalselect.vlm.truncation import load_truncated, truncated_config
@@ -110,6 +111,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             chat_template=template,
             max_length=config.max_length,
             images_kwargs=_image_limits(processor, config),
+            padding_colour=mean_colour(processor.image_processor) if settings.image_fit == "pad" else None,
         ),
         first_layer=FirstLayer(loaded, layer=config.layer, deepstack=config.deepstack),
         device=device,

@@ -1,4 +1,4 @@
-"""What `auto` stands for on this machine and model: device, number type, threads, batch budget."""
+"""What `auto` stands for on this machine and model: device, number type, threads, batch budget, image fit."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig
 
 from scalselect.errors import ModelError, OptionError, did_you_mean
+from scalselect.vlm.image_fit import declared_image_fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,8 @@ class Settings:
         Highest number of rows in a batch; None where the token budget alone decides.
     batch_tokens
         Highest number of tokens in a padded batch.
+    image_fit
+        `processor` or `pad`.
     """
 
     dtype: str
@@ -40,6 +43,7 @@ class Settings:
     threads: int
     max_rows: int | None
     batch_tokens: int
+    image_fit: str
 
 
 def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, Any] | None) -> Settings:
@@ -82,7 +86,16 @@ def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, An
         threads=int(threads),
         max_rows=max_rows,
         batch_tokens=recorded["batch_tokens"] if recorded else tokens,
+        image_fit=_resolved_image_fit(config, model, recorded),
     )
+
+
+def _resolved_image_fit(config: RepresentConfig, model: Any, recorded: dict[str, Any] | None) -> str:
+    if config.image_fit != "auto":
+        return config.image_fit
+    if recorded and "image_fit" in recorded:
+        return str(recorded["image_fit"])
+    return declared_image_fit(model.config if is_loaded(model) else load_config(str(model), config.revision))
 
 
 def _usable_threads() -> int:
