@@ -13,11 +13,12 @@ import pytest
 
 import scalselect
 
-FUNCTIONS = ("open_pool", "represent", "run", "score", "select")
+FUNCTIONS = ("compose_llava", "open_pool", "represent", "run", "score", "select")
 
 
 def test_the_public_names():
     assert scalselect.__all__ == [
+        "ComposedLlava",
         "MisuseError",
         "Pool",
         "Reason",
@@ -26,6 +27,7 @@ def test_the_public_names():
         "ScalselectError",
         "ScalselectWarning",
         "WorkError",
+        "compose_llava",
         "open_pool",
         "represent",
         "run",

@@ -71,7 +71,7 @@ def run_dir(tmp_path_factory):
     return represented_run(tmp_path_factory.mktemp("light"))
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["compose-llava", "--help"], ["--version"]])
 def test_help_and_version_load_no_numerical_library_at_all(words):
     code, loaded, shown = start(*words, watched=(*HEAVY, "numpy", "scipy", "pyarrow"))
     assert code == 0

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from scalselect.errors import MisuseError, ScalselectError, ScalselectWarning, WorkError
     from scalselect.pipeline import Represented, RunResult, represent, run, score, select
     from scalselect.records import Reason
+    from scalselect.vlm.llava_composition import ComposedLlava, compose_llava
 
 _HOMES = {
+    "ComposedLlava": "vlm.llava_composition",
     "MisuseError": "errors",
     "Pool": "dataset.pool",
     "Reason": "records",
@@ -29,6 +31,7 @@ _HOMES = {
     "ScalselectError": "errors",
     "ScalselectWarning": "errors",
     "WorkError": "errors",
+    "compose_llava": "vlm.llava_composition",
     "open_pool": "dataset.pool",
     "represent": "pipeline",
     "run": "pipeline",
@@ -37,6 +40,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ComposedLlava",
     "MisuseError",
     "Pool",
     "Reason",
@@ -45,6 +49,7 @@ __all__ = [
     "ScalselectError",
     "ScalselectWarning",
     "WorkError",
+    "compose_llava",
     "open_pool",
     "represent",
     "run",

@@ -134,7 +134,28 @@ def _select(namespace: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-_COMMANDS = {"run": _run, "represent": _represent, "score": _score, "select": _select}
+def _compose_llava(namespace: argparse.Namespace) -> int:
+    from scalselect.summary import summary_of_composing  # noqa: PLC0415  `--help` needs no numpy
+
+    composed = scalselect.compose_llava(
+        language_model=namespace.language_model,
+        vision_tower=namespace.vision_tower,
+        projector=namespace.projector,
+        output=namespace.output,
+        first_layers=namespace.first_layers,
+    )
+    summary = summary_of_composing(composed)
+    _print(summary.as_json() if namespace.json else summary.as_text())
+    return EXIT_DONE
+
+
+_COMMANDS = {
+    "run": _run,
+    "represent": _represent,
+    "score": _score,
+    "select": _select,
+    "compose-llava": _compose_llava,
+}
 
 
 def _parser() -> _Parser:
@@ -163,7 +184,14 @@ def _parser() -> _Parser:
     select.add_argument("--dataset", metavar="DATASET", help="the data file of the run, where it has moved")
     for command in (score, select):
         command.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
-    for command in (run, represent, score, select):
+    compose = commands.add_parser(
+        "compose-llava",
+        help="make one LLaVA checkpoint of Vicuna, CLIP and a projector",
+        description="Make a LLaVA-1.5 checkpoint in the Hugging Face layout of a Vicuna (Llama) checkpoint, a CLIP "
+        "vision tower and LLaVA's mm_projector.bin: the model before instruction tuning, which no hub has as one.",
+    )
+    _add_parts(compose)
+    for command in (run, represent, score, select, compose):
         command.add_argument("--json", action="store_true", help="print the summary as JSON")
         command.add_argument("--version", action="version", version=f"scalselect {scalselect.__version__}")
     return parser
@@ -202,6 +230,22 @@ def _add_max_skipped(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         metavar="PERCENT",
         help=f"stop when more rows than this are skipped (default: {DEFAULT_MAX_SKIPPED}%%)",
+    )
+
+
+def _add_parts(parser: argparse.ArgumentParser) -> None:
+    for name, metavar, text in (
+        ("--language-model", "DIR", "folder of a Llama checkpoint with its tokenizer, such as Vicuna"),
+        ("--vision-tower", "DIR", "folder of a CLIP model with its preprocessor_config.json"),
+        ("--projector", "FILE", "LLaVA's mm_projector.bin, or its tensors as .safetensors"),
+        ("--output", "DIR", "folder to write; must not exist, or be empty"),
+    ):
+        parser.add_argument(name, required=True, metavar=metavar, help=text)
+    parser.add_argument(
+        "--first-layers",
+        type=_number_or_auto("first_layers", int),
+        metavar="N",
+        help="decoder layers to keep, from the first (default: all); 1 is enough for `scalselect run`",
     )
 
 

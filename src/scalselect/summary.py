@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from scalselect.pipeline import Represented, RunResult
     from scalselect.records import DominantSubspace
+    from scalselect.vlm.llava_composition import ComposedLlava
 
 _WIDTH, _LABEL = 80, 11
 _UNBROKEN_SPACE = "\N{INVISIBLE SEPARATOR}"  # stands for a space inside a path, where a line must not be wrapped
@@ -118,6 +119,20 @@ def summary_of_scores(run_dir: str, subspace: DominantSubspace) -> Summary:
         ("next", f"scalselect select {shlex.quote(str(run_dir))} --budget 16%"),
     ]
     return Summary(lines, {"run_dir": str(run_dir), "subspace": facts, "warnings": warnings})
+
+
+def summary_of_composing(composed: ComposedLlava) -> Summary:
+    """Summarise the making of a LLaVA checkpoint."""
+    layers, of = composed.decoder_layers, composed.language_model_layers
+    lines = [
+        ("composed", f"LLaVA with {layers} of {of} decoder layers, {composed.parameter_bytes / 1e6:,.0f} MB"),
+        ("", f"`<image>` is token {composed.image_token_id}; {composed.new_rows} new rows of the embedding"),
+        ("", "pictures are padded to a square (--image-fit auto)"),
+        ("written", _path_words(composed.folder)),
+        ("next", f"scalselect run DATASET --model {shlex.quote(str(composed.folder))} --budget 16% --output RUN_DIR"),
+    ]
+    facts = {field.name: getattr(composed, field.name) for field in fields(composed)}
+    return Summary(lines, {**facts, "folder": str(composed.folder)})
 
 
 def _counted(number: int, word: str) -> str:

@@ -163,7 +163,7 @@ def effective_chat_template(processor: Any, option: str | None) -> str:
         If there is no option and the checkpoint has no template.
     """
     if option == "vicuna":
-        return resources.files("scalselect.vlm").joinpath("templates/vicuna.jinja").read_text(encoding="utf-8")
+        return vicuna_template()
     if option is not None:
         try:
             return Path(option).read_text(encoding="utf-8")
@@ -180,6 +180,11 @@ def effective_chat_template(processor: Any, option: str | None) -> str:
             "(a Jinja file), or --chat-template vicuna for LLaVA-1.5"
         )
     return str(template)
+
+
+def vicuna_template() -> str:
+    """Return the chat template of the prompt that LLaVA-1.5 is trained with."""
+    return resources.files("scalselect.vlm").joinpath("templates/vicuna.jinja").read_text(encoding="utf-8")
 
 
 def _load_processor(path: str, revision: str | None) -> Any:
