@@ -267,11 +267,11 @@ def test_a_data_file_that_changes_under_way_poisons_no_shard(tmp_path, words, mo
     assert command(*words(tmp_path / "whole")) == 0
     content, original, calls = data.read_bytes(), shard_work.represent_samples, []
 
-    def meddling(*arguments):
+    def meddling(*arguments, **options):
         calls.append(1)
         if len(calls) == 2:
             data.write_bytes(content.replace(b"red", b"RED"))
-        return original(*arguments)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(shard_work, "represent_samples", meddling)
     assert command(*words(out)) == 1
@@ -329,7 +329,7 @@ def test_a_damaged_shard_is_noticed_and_its_remedy_works(tmp_path, words, capsys
 def test_a_failed_shard_is_retried_then_counted(tmp_path, words, monkeypatch, capsys):
     original, attempts = shard_work.represent_samples, []
 
-    def failing(checkpoint, samples, *options):
+    def failing(checkpoint, samples, *arguments, **options):
         attempts.append(len(samples))
         raise RuntimeError("the device fell off the bus")
 
@@ -342,11 +342,11 @@ def test_a_failed_shard_is_retried_then_counted(tmp_path, words, monkeypatch, ca
     assert len(attempts) == 3 * 4
     attempts.clear()
 
-    def out_of_memory(checkpoint, samples, *options):
+    def out_of_memory(checkpoint, samples, *arguments, **options):
         attempts.append(len(samples))
         if len(attempts) == 1:
             raise ShardError("memory ran out with a single sample: give --image-max-pixels")
-        return original(checkpoint, samples, *options)
+        return original(checkpoint, samples, *arguments, **options)
 
     monkeypatch.setattr(shard_work, "represent_samples", out_of_memory)
     assert command(*words(tmp_path / "run")) == 1

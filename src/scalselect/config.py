@@ -24,6 +24,7 @@ Exif = Literal["ignore", "apply"]
 ImageFit = Literal["auto", "processor", "pad"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Pooling = Literal["attended", "all"]
+ImageReuse = Literal["on", "off"]
 DeepStack = Literal["exclude", "include"]
 Vectors = Literal["vision", "vision+instruction"]
 
@@ -72,6 +73,7 @@ class RepresentConfig:
     image_min_pixels: int | None = _option(None, "the processor's lower limit of pixels an image", kind=int)
     image_max_pixels: int | None = _option(None, "the processor's upper limit of pixels an image", kind=int)
     max_length: int | None = _option(None, "longest conversation in tokens", kind=int, aliases=("cutoff-len",))
+    image_reuse: str = _option("on", "whether samples share the vision tower's work on an image", choices=ImageReuse)
     batch_size: str | int = _option("auto", "rows a batch at most; auto: a budget of tokens alone", kind=int)
     dtype: str = _option("auto", "number type of the model; auto: float32 on CPU, else the checkpoint's", choices=Dtype)
     device: str = _option("auto", "torch device, for example cpu or cuda:1", metavar="auto|cpu|cuda|...")

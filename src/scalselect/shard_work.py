@@ -19,6 +19,7 @@ from scalselect.errors import MisuseError, SampleError, ShardError
 from scalselect.image_files import open_image
 from scalselect.records import Reason, RowRecord, UnusableRecord
 from scalselect.vlm.batches import is_out_of_memory, plan_batches
+from scalselect.vlm.image_reuse import ImageFeatureCache
 from scalselect.vlm.representation import Pooling, represent_samples
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class _Shard:
     instruction_vectors: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     window: list[tuple[RowRecord, PreparedSample]] = field(default_factory=list)
     window_bytes: int = 0
+    cache: ImageFeatureCache | None = None
     splits: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -98,7 +100,8 @@ class ShardWork:
         self.pool.check_unchanged()
         size = self.config.shard_size
         span = range(shard * size, min((shard + 1) * size, len(self.pool)))
-        state = _Shard()
+        # Of this shard alone: what a shard holds must not depend on which ones came before it.
+        state = _Shard(cache=ImageFeatureCache() if self.config.image_reuse == "on" else None)
         samples = self.pool.read(span.start, span.stop)
         while True:
             with state.timed("read"):
@@ -164,7 +167,9 @@ class ShardWork:
             alpha=any(image.alpha for image in images),
         )
         with state.timed("preprocess"):
-            prepared = self.checkpoint.preparer.prepare(sample, [image.picture for image in images])
+            # Files of the same bytes may still be shown turned or not, but that is one option for the whole run.
+            pictures, keys = [image.picture for image in images], [image.sha256 for image in images]
+            prepared = self.checkpoint.preparer.prepare(sample, pictures, keys)
         record = replace(
             record,
             status="scored",
@@ -195,6 +200,7 @@ class ShardWork:
                     self.checkpoint,
                     [state.window[i][1] for i in batch],
                     self._pooling(),
+                    cache=state.cache,
                 )
             state.splits += splits
             for i, result in zip(batch, results, strict=True):

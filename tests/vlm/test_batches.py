@@ -99,10 +99,10 @@ def test_out_of_memory_halves_the_batch_until_it_fits(loaded, pictures, monkeypa
     expected, _ = represent_samples(checkpoint, samples, Pooling(attention_mass=0.9))
     original = representation._represent_batch
 
-    def tight(checkpoint, samples, pooling, side):
+    def tight(checkpoint, samples, *options):
         if len(samples) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(checkpoint, samples, pooling, side)
+        return original(checkpoint, samples, *options)
 
     monkeypatch.setattr(representation, "_represent_batch", tight)
     found, splits = represent_samples(checkpoint, samples, Pooling(attention_mass=0.9))

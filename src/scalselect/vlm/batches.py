@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class PreparedSample:
     ----------
     inputs
         The processor's tensors: sequence inputs [1, length], others along images or patches.
+    images
+        A key for each image that stands for its pixels; empty where none were given.
     instruction, vision
         Positions in the sequence, int64.
     tokens
@@ -41,6 +43,7 @@ class PreparedSample:
     """
 
     inputs: dict[str, Tensor]
+    images: tuple[str, ...]
     instruction: Tensor
     vision: Tensor
     tokens: int
@@ -63,6 +66,7 @@ class Batch:
     """Samples padded to one length; positions count in the padded sequence."""
 
     inputs: dict[str, Tensor]
+    images: tuple[str, ...]
     instruction: list[Tensor]
     vision: list[Tensor]
 
@@ -106,13 +110,15 @@ class SamplePreparer:
             ]
         )
 
-    def prepare(self, sample: Sample, pictures: Sequence[Image]) -> PreparedSample:
+    def prepare(self, sample: Sample, pictures: Sequence[Image], keys: Sequence[str] = ()) -> PreparedSample:
         """Render, tokenize and preprocess one sample.
 
         Parameters
         ----------
         pictures
             The images of `sample`, RGB, in the order of `Sample.images`.
+        keys
+            A key for each picture that stands for its pixels, for example a hash; without them nothing is reused.
 
         Raises
         ------
@@ -139,7 +145,8 @@ class SamplePreparer:
         if self._metaspace_id is not None:
             offsets[(inputs["input_ids"][0] == self._metaspace_id).numpy()] = 0
         roles = roles_of_tokens(rendered, replacements, offsets, is_vision)
-        return self._cut(inputs, roles.vision, roles.instruction(self._instruction_tokens), rendered.escaped)
+        cut = self._cut(inputs, roles.vision, roles.instruction(self._instruction_tokens), rendered.escaped)
+        return replace(cut, images=tuple(keys))
 
     def _check_every_image_is_shown(self, text: str, pictures: int) -> None:
         """Raise SampleError where a template leaves images out, as Qwen3-VL's does in system and assistant turns."""
@@ -183,6 +190,7 @@ class SamplePreparer:
             instruction = np.zeros_like(instruction)
         return PreparedSample(
             inputs={name: x[:, :needed] if name in _SEQUENCE_INPUTS else x for name, x in inputs.items()},
+            images=(),
             instruction=torch.from_numpy(np.flatnonzero(instruction[:limit])),
             vision=torch.from_numpy(np.flatnonzero(vision[:limit])),
             tokens=limit,
@@ -227,6 +235,7 @@ def collate(samples: Sequence[PreparedSample], *, pad_token_id: int, padding_sid
     shifts = [longest - sample.length if padding_side == "left" else 0 for sample in samples]
     return Batch(
         inputs=inputs,
+        images=tuple(key for sample in samples for key in sample.images),
         instruction=[sample.instruction + shift for sample, shift in zip(samples, shifts, strict=True)],
         vision=[sample.vision + shift for sample, shift in zip(samples, shifts, strict=True)],
     )

@@ -106,6 +106,11 @@ class FirstLayer:
         if deepstack == "include":
             self._next = layers[layer + 1] if layer + 1 < len(layers) else decoder.norm
 
+    @property
+    def model(self) -> Any:
+        """The model that is run."""
+        return self._model
+
     @torch.inference_mode()
     def __call__(self, inputs: dict[str, Tensor], instruction: list[Tensor]) -> FirstLayerOutput:
         """Run one padded batch.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from scalselect.vlm.batches import PreparedSample
     from scalselect.vlm.checkpoint import Checkpoint
+    from scalselect.vlm.image_reuse import ImageFeatureCache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,9 +69,19 @@ class Pooling:
 
 
 def represent_samples(
-    checkpoint: Checkpoint, samples: Sequence[PreparedSample], pooling: Pooling, *, padding_side: str = "right"
+    checkpoint: Checkpoint,
+    samples: Sequence[PreparedSample],
+    pooling: Pooling,
+    *,
+    padding_side: str = "right",
+    cache: ImageFeatureCache | None = None,
 ) -> tuple[list[SampleRepresentation], int]:
     """Represent one batch of samples; a batch too large for the memory is halved and tried again.
+
+    Parameters
+    ----------
+    cache
+        Features of images seen before, used and added to; None pushes every image through the tower.
 
     Returns
     -------
@@ -84,7 +96,7 @@ def represent_samples(
         If a single sample does not fit into the memory.
     """
     try:
-        return _represent_batch(checkpoint, samples, pooling, padding_side), 0
+        return _represent_batch(checkpoint, samples, pooling, padding_side, cache), 0
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -100,21 +112,27 @@ def represent_samples(
     results: list[SampleRepresentation] = []
     splits = 1
     for half in (samples[:middle], samples[middle:]):
-        represented, more = represent_samples(checkpoint, half, pooling, padding_side=padding_side)
+        represented, more = represent_samples(checkpoint, half, pooling, padding_side=padding_side, cache=cache)
         results += represented
         splits += more
     return results, splits
 
 
 def _represent_batch(
-    checkpoint: Checkpoint, samples: Sequence[PreparedSample], pooling: Pooling, padding_side: str
+    checkpoint: Checkpoint,
+    samples: Sequence[PreparedSample],
+    pooling: Pooling,
+    padding_side: str,
+    cache: ImageFeatureCache | None,
 ) -> list[SampleRepresentation]:
     batch = collate(samples, pad_token_id=checkpoint.pad_token_id, padding_side=padding_side)
     inputs = {
         name: tensor.to(checkpoint.device, checkpoint.dtype if tensor.is_floating_point() else None)
         for name, tensor in batch.inputs.items()
     }
-    output = checkpoint.first_layer(inputs, batch.instruction)
+    known = all(sample.images for sample in samples)
+    with cache.used_by(checkpoint.first_layer.model, batch.images) if cache and known else contextlib.nullcontext():
+        output = checkpoint.first_layer(inputs, batch.instruction)
     # One copy from the device for the whole batch; the cuts are then found on the CPU.
     attention = torch.stack(output.attention).cpu()  # [batch, sequence]
     cuts = [
