@@ -43,3 +43,13 @@ def test_dtypes_prints_its_table():
     flipped = re.search(r"^rows whose kept set differs +(\d+\.\d)% +(\d+\.\d)%$", done.stdout, re.MULTILINE)
     assert float(flipped[1]) > float(flipped[2])  # bfloat16 keeps fewer digits than float16
     assert len(re.findall(r"^chosen 16% in common", done.stdout, re.MULTILINE)) == 1
+
+
+@pytest.mark.slow
+def test_pool_throughput_prints_its_table():
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "pool_throughput.py", "--quick"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "five questions an image, in order: 20 rows, 80% of images reused\n" in done.stdout
+    assert len(re.findall(r"^  ratio +\d+\.\d+ \(\d+\.\d+\.\.\d+\.\d+\)$", done.stdout, re.MULTILINE)) == 2

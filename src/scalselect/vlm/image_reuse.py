@@ -41,12 +41,14 @@ class ImageFeatureCache:
 
     Attributes
     ----------
+    capacity
+        Number of images that are remembered.
     computed, reused
         How many images went through the tower, and how many did not need to.
     """
 
     def __init__(self, images: int = 128) -> None:
-        self._images = images
+        self.capacity = images
         self._known: dict[str, ImageFeatures] = {}
         self._levels_are_split = False  # whether this version of transformers hands DeepStack levels on image by image
         self.computed = 0
@@ -111,7 +113,7 @@ class ImageFeatureCache:
         for key, features in found.items():
             self._known.pop(key, None)
             self._known[key] = features
-        for key in list(self._known)[: max(0, len(self._known) - self._images)]:
+        for key in list(self._known)[: max(0, len(self._known) - self.capacity)]:
             del self._known[key]
 
 
