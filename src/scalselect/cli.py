@@ -289,9 +289,10 @@ def _fail(message: str, code: int) -> int:
 
 
 def _interrupted(how: str, words: list[str], code: int) -> int:
-    sys.stderr.write(
-        f"{how}; what was finished is kept. The same command continues:\n  scalselect {shlex.join(words)}\n"
-    )
+    kept = "what was finished is kept. The same command continues"
+    if words[0] == "compose-llava":  # it publishes everything at its end
+        kept = "nothing was written. The same command begins anew"
+    sys.stderr.write(f"{how}; {kept}:\n  scalselect {shlex.join(words)}\n")
     return code
 
 

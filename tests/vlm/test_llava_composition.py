@@ -254,6 +254,17 @@ def test_a_failed_write_leaves_nothing(tmp_path, parts, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interruption_leaves_nothing(tmp_path, parts, monkeypatch, capsys):
+    def interrupted(folder, *_arguments, **_options):
+        (folder / "model.safetensors").write_bytes(b"begun")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(llava_composition, "write_tensors", interrupted)
+    assert command(*parts.words(tmp_path / "llava")) == 130
+    assert "interrupted; nothing was written. The same command begins anew:" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_parts_are_not_changed(tmp_path):
     parts = build_parts(tmp_path / "parts")
     kept = shutil.copytree(tmp_path / "parts", tmp_path / "copy")
