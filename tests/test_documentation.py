@@ -12,7 +12,7 @@ import yaml
 
 import scalselect
 from build_demo import build_demo
-from scalselect import cli
+from scalselect import cli, command_options
 from scalselect.config import RunConfig
 from scalselect.records import Reason
 from scalselect.representation_store import ROWS_SCHEMA
@@ -38,7 +38,7 @@ def name(page):
 
 def parser_options():
     """Return every option of every command."""
-    parsers = [cli._parser()]
+    parsers = [command_options.build_parser()]
     options = set()
     for parser in parsers:
         for action in parser._actions:
