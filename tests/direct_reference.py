@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from families import FAMILIES as FURTHER_FAMILIES
 from scalselect.records import TextPart
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _PATTERNS = {
     "llava": (_LLAVA_TURN, _LLAVA_IMAGE),
     "qwen2_5_vl": (_QWEN_TURN, _QWEN_IMAGE),
     "qwen3_vl": (_QWEN_TURN, _QWEN_IMAGE),
+    **{name: (family.turn, family.image) for name, family in FURTHER_FAMILIES.items()},
 }
 
 
@@ -92,14 +94,19 @@ def reference_row(
     assert model.config.get_text_config()._attn_implementation == "eager"
     inputs, expanded = _model_input(processor, family, sample)
     input_ids = inputs["input_ids"][0].numpy()
-    vision = np.flatnonzero(input_ids == model.config.image_token_id)
+    vision = np.flatnonzero(input_ids == _image_token_id(model.config))
     user, assistant = _token_roles(processor.tokenizer, family, expanded, input_ids)
     if instruction_tokens == "user":
         instruction = np.flatnonzero(user)
     else:
         instruction = np.setdiff1d(np.flatnonzero(~assistant), vision)
 
+    own_output = []
+    hook = model.get_decoder().layers[layer].register_forward_hook(lambda _module, _inputs, out: own_output.append(out))
     output = model(**inputs, output_attentions=True, output_hidden_states=True)
+    hook.remove()
+    own = own_output[0][0] if isinstance(own_output[0], tuple) else own_output[0]
+    assert torch.equal(own, output.hidden_states[layer + 1]), "hidden_states hold more than the layer's own output"
     A = output.attentions[layer][0].double().mean(dim=0).numpy()  # [sequence, sequence]
     H = output.hidden_states[layer + 1][0].double().numpy()  # [sequence, hidden]
 
@@ -186,6 +193,8 @@ def _model_input(processor, family: str, sample: Sample):
     keywords = {"add_special_tokens": False} if bos and rendered.startswith(bos) else {}
     inputs = processor(text=[rendered], images=pictures, return_tensors="pt", **keywords)
 
+    if family in FURTHER_FAMILIES:  # byte-level tokenizers: what the ids spell is the text, character for character
+        return inputs, processor.tokenizer.decode(inputs["input_ids"][0], clean_up_tokenization_spaces=False)
     pieces = rendered.split(IMAGE_TOKEN[family])
     counts = _vision_token_counts(processor, family, inputs)
     assert len(pieces) == len(counts) + 1 == len(pictures) + 1
@@ -206,6 +215,10 @@ def _as_messages(sample: Sample) -> list[dict]:
         }
         for turn in sample.turns
     ]
+
+
+def _image_token_id(config) -> int:
+    return getattr(config, "image_token_id", None) or config.image_token_index
 
 
 def _vision_token_counts(processor, family: str, inputs) -> list[int]:
@@ -241,7 +254,8 @@ def _text_spans(family: str, expanded: str):
     turn_pattern, image_pattern = _PATTERNS[family]
     for turn in turn_pattern.finditer(expanded):
         start, end = turn.span("content")
+        role = {"[inst]": "user", "": "assistant"}.get(turn["role"].lower(), turn["role"].lower())
         for image in image_pattern.finditer(expanded, start, end):
-            yield turn["role"].lower(), start, image.start()
+            yield role, start, image.start()
             start = image.end()
-        yield turn["role"].lower(), start, end
+        yield role, start, end

@@ -95,8 +95,12 @@ QWEN3_VL_TEMPLATE = _QWEN_TURNS.replace("  {{- SYSTEM -}}\n", "").replace(
 )
 
 
-def build_checkpoint(family: Family, folder: Path, *, size: Size = "small", seed: int = 0) -> Path:
+def build_checkpoint(family: str, folder: Path, *, size: Size = "small", seed: int = 0) -> Path:
     """Write a checkpoint of `family` with its processor; `large` gives at least 256 vision tokens an image."""
+    if family not in FAMILIES:
+        from families import FAMILIES as FURTHER
+
+        return FURTHER[family].build(folder)
     if family == "llava":
         image_size = {"small": 84, "large": 224}[size]
         return build_llava(folder, texts=TEXTS, seed=seed, image_size=image_size, patch_size=14)
@@ -136,7 +140,7 @@ def _draw_picture(width: int, height: int, generator: np.random.Generator) -> Im
     return picture
 
 
-def _train_qwen_tokenizer(vocab: int = 700) -> Qwen2Tokenizer:
+def train_qwen_tokenizer(vocab: int = 700) -> Qwen2Tokenizer:
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -176,20 +180,20 @@ def _text_settings(tokenizer: Qwen2Tokenizer) -> dict[str, object]:
     }
 
 
-def _token_ids(tokenizer: Qwen2Tokenizer) -> dict[str, int]:
+def token_ids(tokenizer: Qwen2Tokenizer) -> dict[str, int]:
     names = {"image_token_id": "image_pad", "video_token_id": "video_pad"}
     names |= {"vision_start_token_id": "vision_start", "vision_end_token_id": "vision_end"}
     return {name: tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in names.items()}
 
 
-def _pixel_limits(size: Size, token_side: int) -> dict[str, int]:
+def pixel_limits(size: Size, token_side: int) -> dict[str, int]:
     """Limits of the resized picture in pixels: 4 to 64 vision tokens, or 256 to 1024."""
     fewest, most = {"small": (4, 64), "large": (256, 1024)}[size]
     return {"shortest_edge": fewest * token_side**2, "longest_edge": most * token_side**2}
 
 
 def _build_qwen2_5_vl(folder: Path, size: Size, seed: int) -> Path:
-    tokenizer = _train_qwen_tokenizer()
+    tokenizer = train_qwen_tokenizer()
     config = Qwen2_5_VLConfig(
         text_config={
             **_text_settings(tokenizer),
@@ -204,13 +208,13 @@ def _build_qwen2_5_vl(folder: Path, size: Size, seed: int) -> Path:
             "window_size": 56,  # one block with windows of 2 x 2 tokens, one with full attention
             "fullatt_block_indexes": [1],
         },
-        **_token_ids(tokenizer),
+        **token_ids(tokenizer),
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
     spread_weights(model, seed)
     model.save_pretrained(folder)
     Qwen2_5_VLProcessor(
-        image_processor=Qwen2VLImageProcessor(size=_pixel_limits(size, token_side=28)),
+        image_processor=Qwen2VLImageProcessor(size=pixel_limits(size, token_side=28)),
         tokenizer=tokenizer,
         video_processor=Qwen2VLVideoProcessor(),
         chat_template=QWEN2_5_VL_TEMPLATE,
@@ -219,7 +223,7 @@ def _build_qwen2_5_vl(folder: Path, size: Size, seed: int) -> Path:
 
 
 def _build_qwen3_vl(folder: Path, size: Size, seed: int) -> Path:
-    tokenizer = _train_qwen_tokenizer()
+    tokenizer = train_qwen_tokenizer()
     config = Qwen3VLConfig(
         text_config={
             **_text_settings(tokenizer),
@@ -240,13 +244,13 @@ def _build_qwen3_vl(folder: Path, size: Size, seed: int) -> Path:
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [0, 1],
         },
-        **_token_ids(tokenizer),
+        **token_ids(tokenizer),
     )
     model = Qwen3VLForConditionalGeneration(config)
     spread_weights(model, seed)
     model.save_pretrained(folder)
     image_processor = Qwen2VLImageProcessor(
-        size=_pixel_limits(size, token_side=32), patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        size=pixel_limits(size, token_side=32), patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
     Qwen3VLProcessor(
         image_processor=image_processor,

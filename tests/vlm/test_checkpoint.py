@@ -140,7 +140,7 @@ def test_refusals_name_the_cause(family, changes, words):
 
 def test_an_untested_family_of_known_structure_is_let_through_with_a_warning():
     class Config:
-        model_type = "llava_next"
+        model_type = "vipllava"
         image_token_id = 5
         get_text_config = staticmethod(object)
 

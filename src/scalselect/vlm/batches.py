@@ -216,6 +216,19 @@ def plan_batches(lengths: Sequence[int], *, max_rows: int | None, max_tokens: in
     return batches
 
 
+def can_be_stacked(samples: Sequence[PreparedSample]) -> bool:
+    """Tell whether the samples' tensors fit into one batch exactly: like shapes, or padding the model knows of."""
+    first = samples[0].inputs
+    if any(sample.inputs.keys() != first.keys() for sample in samples):
+        return False
+    return all(
+        name in _SEQUENCE_INPUTS
+        or _is_padded_by_the_model(name, first)
+        or len({tuple(sample.inputs[name].shape[1:]) for sample in samples}) == 1
+        for name in first
+    )
+
+
 def collate(samples: Sequence[PreparedSample], *, pad_token_id: int, padding_side: str = "right") -> Batch:
     """Pad samples to the longest of them and stack them.
 
@@ -231,6 +244,8 @@ def collate(samples: Sequence[PreparedSample], *, pad_token_id: int, padding_sid
         if name in _SEQUENCE_INPUTS:
             fill = pad_token_id if name == "input_ids" else 0
             tensors = [_padded(tensor, longest, fill, padding_side) for tensor in tensors]  # [1, sequence]
+        elif _is_padded_by_the_model(name, samples[0].inputs):
+            tensors = _padded_with_zeros(tensors)
         inputs[name] = torch.cat(tensors)
     shifts = [longest - sample.length if padding_side == "left" else 0 for sample in samples]
     return Batch(
@@ -248,6 +263,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(
         words in str(error) for words in ("DefaultCPUAllocator", "out of memory", "can't allocate memory")
     )
+
+
+def _is_padded_by_the_model(name: str, inputs: dict[str, Tensor]) -> bool:
+    """Tell whether the model itself cuts padding off, by the sizes given beside the pixels.
+
+    LLaVA-NeXT and LLaVA-OneVision pad the tiles of an image, Pixtral its right and lower edge, all with zeros.
+    """
+    return name == "pixel_values" and "image_sizes" in inputs
+
+
+def _padded_with_zeros(tensors: list[Tensor]) -> list[Tensor]:
+    """Pad all dimensions but the first to the largest of each, at their ends."""
+    largest = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+    padded = []
+    for tensor in tensors:
+        full = tensor.new_zeros((tensor.shape[0], *largest))
+        full[tuple(slice(size) for size in tensor.shape)] = tensor
+        padded.append(full)
+    return padded
 
 
 def _padded(tensor: Tensor, length: int, fill: int, side: str) -> Tensor:

@@ -8,7 +8,17 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from scalselect.errors import ModelError, did_you_mean
 
-TESTED_FAMILIES = ("llava", "qwen2_5_vl", "qwen3_vl")
+TESTED_FAMILIES = (
+    "internvl",
+    "llava",
+    "llava_next",
+    "llava_onevision",
+    "mistral3",
+    "qwen2_5_vl",
+    "qwen2_vl",
+    "qwen3_vl",
+    "qwen3_vl_moe",
+)
 
 _REFUSED_FAMILIES = {
     "mllama": "vision enters only through cross-attention layers, so layer 0 never sees an image",

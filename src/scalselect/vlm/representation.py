@@ -11,7 +11,7 @@ import torch
 
 from scalselect.errors import ShardError
 from scalselect.vlm.attention_pooling import AttendedTokens, all_tokens, attended_tokens, mean_of_rows
-from scalselect.vlm.batches import collate, is_out_of_memory
+from scalselect.vlm.batches import can_be_stacked, collate, is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +78,8 @@ def represent_samples(
 ) -> tuple[list[SampleRepresentation], int]:
     """Represent one batch of samples; a batch too large for the memory is halved and tried again.
 
+    Samples whose tensors cannot share a batch exactly run one by one.
+
     Parameters
     ----------
     cache
@@ -95,6 +97,14 @@ def represent_samples(
     ShardError
         If a single sample does not fit into the memory.
     """
+    if not can_be_stacked(samples):
+        results: list[SampleRepresentation] = []
+        splits = 0
+        for sample in samples:
+            alone, more = represent_samples(checkpoint, [sample], pooling, padding_side=padding_side, cache=cache)
+            results += alone
+            splits += more
+        return results, splits
     try:
         return _represent_batch(checkpoint, samples, pooling, padding_side, cache), 0
     except (RuntimeError, MemoryError) as error:
@@ -109,7 +119,7 @@ def represent_samples(
     if checkpoint.device.type == "cuda":
         torch.cuda.empty_cache()
     middle = len(samples) // 2
-    results: list[SampleRepresentation] = []
+    results = []
     splits = 1
     for half in (samples[:middle], samples[middle:]):
         represented, more = represent_samples(checkpoint, half, pooling, padding_side=padding_side, cache=cache)

@@ -1,0 +1,69 @@
+"""Rows of further families agree with the full model: eager attention, all layers, batches padded on either side."""
+
+import pytest
+from PIL import Image
+
+from conversations import as_samples, sample_conversations
+from direct_reference import agreement, load_reference, reference_row
+from families import FAMILIES
+from families.table import PAGE, page_with_table
+from scalselect.vlm.batches import can_be_stacked
+from scalselect.vlm.refusals import TESTED_FAMILIES
+from scalselect.vlm.representation import Pooling, represent_samples
+
+
+def prepare(checkpoint, samples):
+    return [
+        checkpoint.preparer.prepare(sample, [Image.open(image.path).convert("RGB") for image in sample.images])
+        for sample in samples
+    ]
+
+
+def represent(checkpoint, prepared, batch, side):
+    results = []
+    for start in range(0, len(prepared), batch):
+        found, splits = represent_samples(checkpoint, prepared[start : start + batch], Pooling(), padding_side=side)
+        assert splits == 0
+        results += found
+    return results
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_agree(checkpoints, loaded, pictures, family):
+    samples = as_samples(sample_conversations(), pictures)
+    model, processor = load_reference(checkpoints(family))
+    expected = [reference_row(model, processor, family, sample) for sample in samples]
+    checkpoint = loaded(family)
+    prepared = prepare(checkpoint, samples)
+    for one, reference in zip(prepared, expected, strict=True):
+        assert one.instruction.tolist() == reference.instruction_positions.tolist()
+        assert one.vision.tolist() == reference.vision_positions.tolist()
+    assert sum(len(row.instruction_positions) > 0 for row in expected) == len(expected) - 1  # one has no user text
+    assert min(len(row.kept) / len(row.vision_positions) for row in expected) < 0.8  # the cut is exercised
+    for batch, side in [(1, "right"), (3, "left"), (3, "right")]:
+        found = represent(checkpoint, prepared, batch, side)
+        kinds = [agreement(row.kept, row.vector, reference) for row, reference in zip(found, expected, strict=True)]
+        assert "different" not in kinds, (batch, side, kinds)
+        assert kinds.count("flipped") <= 0.1 * len(kinds)
+        assert [row.uniform for row in found] == [reference.uniform for reference in expected]
+
+
+@pytest.mark.parametrize("family", ["llava_next", "llava_onevision", "mistral3"])
+def test_pixels_of_different_shape_share_a_batch_only_where_the_model_cuts_padding_off(
+    checkpoints, loaded, pictures, family
+):
+    prepared = prepare(loaded(family), as_samples(sample_conversations(), pictures))[:3]
+    assert len({sample.inputs["pixel_values"].shape[1:] for sample in prepared}) > 1
+    assert can_be_stacked(prepared)
+    for sample in prepared:
+        del sample.inputs["image_sizes"]
+    assert not can_be_stacked(prepared)
+
+
+def test_every_family_called_tested_is_compared_with_the_full_model():
+    assert set(TESTED_FAMILIES) == {"llava", "qwen2_5_vl", "qwen3_vl", *FAMILIES}
+
+
+def test_the_page_of_families_is_up_to_date():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page_with_table(page) == page, "run `python tests/families/table.py --write`"
