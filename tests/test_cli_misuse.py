@@ -161,7 +161,7 @@ MODEL_CASES = [
         "text-only model",
         lambda place: place.run(model=place.model("m", model_type="llama")),
         "model type `llama` is not supported: it is no image-text-to-text model",
-        "tested families: llava",
+        "tested families: internvl, llava, ",
     ),
     case(
         "cross-attention model",
