@@ -1,11 +1,10 @@
 """The table of docs/families.md: every family of transformers' image-text-to-text mapping, and its class.
 
-`python tests/families/table.py --write` puts it into the page; without `--write` it is printed.
+`python tests/families/table.py` puts it into the page.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from transformers import CONFIG_MAPPING
@@ -48,7 +47,4 @@ def page_with_table(page: str) -> str:
 
 
 if __name__ == "__main__":
-    if "--write" in sys.argv[1:]:
-        PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    else:
-        sys.stdout.write(table() + "\n")
+    PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

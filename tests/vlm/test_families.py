@@ -66,4 +66,4 @@ def test_every_family_called_tested_is_compared_with_the_full_model():
 
 def test_the_page_of_families_is_up_to_date():
     page = PAGE.read_text(encoding="utf-8")
-    assert page_with_table(page) == page, "run `python tests/families/table.py --write`"
+    assert page_with_table(page) == page, "run `python tests/families/table.py`"
