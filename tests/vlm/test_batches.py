@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -91,6 +92,20 @@ def test_pixel_limits_reach_the_processor(loaded, pictures):
     assert len(most.vision) == 256
     # The checkpoint's own upper limit is 64 vision tokens; a lower limit alone leaves it.
     assert len(prepare(loaded, pictures, LONG_ANSWER, picture=big, image_min_pixels=28 * 28).vision) <= 64
+
+
+def test_samples_that_cannot_share_a_batch_run_one_by_one(loaded, pictures, monkeypatch):
+    checkpoint = loaded("qwen2_5_vl")
+    samples = [prepare(loaded, pictures, talk) for talk in (LONG_ANSWER, LONG_QUESTION, QUESTION_FIRST)]
+    assert representation.can_be_stacked(samples)
+    expected = [represent_samples(checkpoint, [sample], Pooling())[0][0] for sample in samples]
+    samples[1].inputs["something"] = torch.zeros(1, 3)  # an input that the others lack
+    assert not representation.can_be_stacked(samples)
+    monkeypatch.setattr(representation, "can_be_stacked", lambda some: len(some) == 1)
+    del samples[1].inputs["something"]
+    found, splits = represent_samples(checkpoint, samples, Pooling())
+    assert splits == 0
+    assert all(np.array_equal(one.vector, other.vector) for one, other in zip(found, expected, strict=True))
 
 
 def test_out_of_memory_halves_the_batch_until_it_fits(loaded, pictures, monkeypatch):

@@ -1,5 +1,7 @@
 """Rows of further families agree with the full model: eager attention, all layers, batches padded on either side."""
 
+import dataclasses
+
 import pytest
 from PIL import Image
 
@@ -7,9 +9,14 @@ from conversations import as_samples, sample_conversations
 from direct_reference import agreement, load_reference, reference_row
 from families import FAMILIES
 from families.table import PAGE, page_with_table
+from scalselect.config import RepresentConfig
+from scalselect.errors import OptionError
 from scalselect.vlm.batches import can_be_stacked
+from scalselect.vlm.checkpoint import load_checkpoint
+from scalselect.vlm.image_reuse import ImageFeatureCache
 from scalselect.vlm.refusals import TESTED_FAMILIES
 from scalselect.vlm.representation import Pooling, represent_samples
+from scalselect.vlm.settings import resolve_settings
 
 
 def prepare(checkpoint, samples):
@@ -46,6 +53,30 @@ def test_rows_agree(checkpoints, loaded, pictures, family):
         assert "different" not in kinds, (batch, side, kinds)
         assert kinds.count("flipped") <= 0.1 * len(kinds)
         assert [row.uniform for row in found] == [reference.uniform for reference in expected]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pictures, family):
+    samples = as_samples(sample_conversations(), pictures[:3])
+    model, processor = load_reference(checkpoints(family))
+    checkpoint = loaded(family, instruction_tokens="non-assistant")
+    prepared = [
+        dataclasses.replace(one, images=tuple(image.path for image in sample.images))
+        for one, sample in zip(prepare(checkpoint, samples), samples, strict=True)
+    ]
+    cache, found = ImageFeatureCache(), []
+    for start in range(0, len(prepared), 4):
+        found += represent_samples(checkpoint, prepared[start : start + 4], Pooling(), cache=cache)[0]
+    for row, sample in zip(found, samples, strict=True):
+        reference = reference_row(model, processor, family, sample, instruction_tokens="non-assistant")
+        assert agreement(row.kept, row.vector, reference) != "different"
+
+
+@pytest.mark.parametrize("family", ["llava_next", "llava_onevision", "internvl", "mistral3"])
+def test_pixel_limits_are_refused(checkpoints, family):
+    path, config = checkpoints(family), RepresentConfig(image_max_pixels=10**5)
+    with pytest.raises(OptionError, match="no effect"):
+        load_checkpoint(path, config, resolve_settings(config, path, None))
 
 
 @pytest.mark.parametrize("family", ["llava_next", "llava_onevision", "mistral3"])

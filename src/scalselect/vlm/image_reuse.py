@@ -9,6 +9,7 @@ apart in its tensors, the model's method runs as it is.
 from __future__ import annotations
 
 import contextlib
+import inspect
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 # Arguments that say nothing of single images, so that a call over fewer images may keep them.
 _SAME_FOR_ALL = frozenset({"vision_feature_layer", "vision_feature_select_strategy", "return_dict", "use_cache"})
+
+
+_GRID = "image_grid_thw"  # Qwen's patches of each image: [images, 3]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,9 +69,12 @@ class ImageFeatureCache:
         """
         owner = getattr(model, "model", model)
         original = owner.get_image_features
+        names = list(inspect.signature(original).parameters)[1:]
 
         def get_image_features(pixel_values: Tensor, *arguments: Any, **options: Any) -> Any:
-            return self._features(original, keys, pixel_values, *arguments, **options)
+            # By name: what stands second is a grid in one family and the pictures' sizes in another.
+            named = dict(zip(names, arguments, strict=False)) | options
+            return self._features(original, keys, pixel_values, named)
 
         owner.get_image_features = get_image_features
         try:
@@ -76,22 +83,21 @@ class ImageFeatureCache:
             del owner.get_image_features  # the method of the class comes back
 
     def _features(
-        self, original: Callable[..., Any], keys: Sequence[str], pixel_values: Tensor, *arguments: Any, **options: Any
+        self, original: Callable[..., Any], keys: Sequence[str], pixel_values: Tensor, options: dict[str, Any]
     ) -> Any:
-        grid = arguments[0] if len(arguments) == 1 else options.pop("image_grid_thw", None)
-        pieces = _pieces(pixel_values, grid, len(keys))
-        others = {name: value for name, value in options.items() if name not in _SAME_FOR_ALL and value is not None}
-        if pieces is None or others or len(arguments) > 1:
+        grid = options.get(_GRID)
+        given = {name for name, value in options.items() if value is not None}
+        pieces = None if given - _SAME_FOR_ALL - {_GRID} else _pieces(pixel_values, grid, len(keys))
+        if pieces is None:
             self.computed += len(keys)
-            rest = options if grid is None or arguments else {**options, "image_grid_thw": grid}
-            return original(pixel_values, *arguments, **rest)
+            return original(pixel_values, **options)
         new = {key: place for place, key in reversed(list(enumerate(keys))) if key not in self._known}
         places = sorted(new.values())
         found = {key: self._known[key] for key in keys if key in self._known}
         if places:
             chosen = torch.cat([pieces[place] for place in places])
-            some = () if grid is None else (grid[places],)
-            found |= self._by_key(original(chosen, *some, **options), [keys[place] for place in places])
+            some = {} if grid is None else {_GRID: grid[places]}
+            found |= self._by_key(original(chosen, **{**options, **some}), [keys[place] for place in places])
         self.computed += len(places)
         self.reused += len(keys) - len(places)
         self._remember(found)

@@ -46,7 +46,9 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
     elif image_token_id(config) is None:
         cause = "its configuration names no image token, so vision tokens cannot be told"
     elif layer < len(layer_types) and layer_types[layer] not in _SOFTMAX_ATTENTION:
-        cause = f"its decoder layer {layer} has no softmax attention: {layer_types[layer]}{_other_layer(layer_types)}"
+        kind = layer_types[layer]
+        what = "no softmax attention" if "linear" in kind else "an attention that was not tested"
+        cause = f"its decoder layer {layer} has {what}: {kind}{_other_layer(layer_types)}"
     elif getattr(config, "quantization_config", None) is not None:
         method = getattr(config.quantization_config, "quant_method", None) or config.quantization_config
         cause = f"the checkpoint is quantised ({method}): give the unquantised one"
@@ -60,7 +62,7 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
 def _other_layer(layer_types: list[str]) -> str:
     for number, kind in enumerate(layer_types):
         if kind in _SOFTMAX_ATTENTION:
-            return f"; the first layer that has is --layer {number}"
+            return f"; the first layer that can be read is --layer {number}"
     return ""
 
 
