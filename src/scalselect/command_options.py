@@ -83,7 +83,7 @@ def build_parser() -> _Parser:
 def _run_words() -> str:
     return (
         "Represent every sample with the target model's first decoder layer, score the samples by leverage, and write "
-        "the chosen records. An interrupted run continues where it stopped; a finished one does nothing."
+        "the chosen records. An interrupted run continues where it stopped; a finished one changes nothing."
     )
 
 

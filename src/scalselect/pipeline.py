@@ -113,7 +113,7 @@ def run(
     budget
         Rows to choose: a count, or a percentage such as ``"16%"``.
     output
-        The run folder. A run that was interrupted continues; one that is done does nothing.
+        The run folder. A run that was interrupted continues; one that is done changes nothing.
     config_file
         TOML file with options; those given here win.
     **options

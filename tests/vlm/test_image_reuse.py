@@ -139,6 +139,28 @@ def test_images_that_cannot_be_told_apart_are_left_to_the_model():
     assert cache.reused == 0
 
 
+def test_a_model_that_hands_images_on_otherwise_is_left_alone():
+    cache, calls = ImageFeatureCache(), []
+
+    class Together:
+        def get_image_features(self, pixel_values):
+            calls.append(len(pixel_values))
+            return pixel_values.flatten(1)  # one tensor for all images
+
+    model, pictures = Together(), torch.arange(3.0 * 3 * 4).reshape(3, 3, 2, 2)
+    with cache.used_by(model, ["a", "b", "a"]):
+        assert torch.equal(model.get_image_features(pictures), pictures.flatten(1))
+    assert calls == [2, 3]
+    assert cache.reused == 0
+
+    class Without:
+        pass
+
+    model = Without()
+    with cache.used_by(model, ["a"]):
+        assert not hasattr(model, "get_image_features")
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_with_and_without_reuse(tmp_path, pictures, checkpoints, family):
     data = write_pool(tmp_path, pictures[:2], rows=20)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 # Arguments that say nothing of single images, so that a call over fewer images may keep them.
 _SAME_FOR_ALL = frozenset({"vision_feature_layer", "vision_feature_select_strategy", "return_dict", "use_cache"})
-
-
 _GRID = "image_grid_thw"  # Qwen's patches of each image: [images, 3]
 
 
@@ -68,7 +66,10 @@ class ImageFeatureCache:
             One key for every image of the batch, in the order of its tensors.
         """
         owner = getattr(model, "model", model)
-        original = owner.get_image_features
+        original = getattr(owner, "get_image_features", None)
+        if original is None:  # a family that reads its images otherwise
+            yield
+            return
         names = list(inspect.signature(original).parameters)[1:]
 
         def get_image_features(pixel_values: Tensor, *arguments: Any, **options: Any) -> Any:
@@ -97,7 +98,11 @@ class ImageFeatureCache:
         if places:
             chosen = torch.cat([pieces[place] for place in places])
             some = {} if grid is None else {_GRID: grid[places]}
-            found |= self._by_key(original(chosen, **{**options, **some}), [keys[place] for place in places])
+            output = original(chosen, **{**options, **some})
+            if not _is_image_by_image(output, len(places)):
+                self.computed += len(keys)
+                return original(pixel_values, **options)
+            found |= self._by_key(output, [keys[place] for place in places])
         self.computed += len(places)
         self.reused += len(keys) - len(places)
         self._remember(found)
@@ -121,6 +126,11 @@ class ImageFeatureCache:
             self._known[key] = features
         for key in list(self._known)[: max(0, len(self._known) - self.capacity)]:
             del self._known[key]
+
+
+def _is_image_by_image(output: Any, images: int) -> bool:
+    features = getattr(output, "pooler_output", None)
+    return isinstance(features, (list, tuple)) and len(features) == images
 
 
 def _pieces(pixel_values: Tensor, grid: Tensor | None, images: int) -> Sequence[Tensor] | None:
