@@ -1,9 +1,10 @@
-"""Rows a second from files to stored vectors, with and without image reuse, in one table.
+"""Rows a second from files to stored vectors: image reuse, order of work, processes beside the model, in one table.
 
-``python benchmarks/pool_throughput.py [--rows 100] [--pairs 5] [--quick]`` takes real easy-VQA questions: once five a
-picture, one after the other, as many pools are before they are shuffled, and once drawn at random from all pictures. A
-random checkpoint of LLaVA shape (336 pixels, 576 vision tokens) represents each pool with reuse on and off, alternately
-in one process; both must agree. The time includes reading, decoding, preprocessing and writing.
+``python benchmarks/pool_throughput.py [--rows 100] [--pairs 5] [--quick]`` takes real easy-VQA questions: five a
+picture, one after the other, as many pools are before they are shuffled; the same ones shuffled, in shards that hold a
+fifth of them; and once drawn at random from all pictures, as a shard of a large shuffled pool is. A random model of
+LLaVA shape (336 pixels, 576 vision tokens) represents each pool in every way, alternately in one process; all must
+agree. The time includes reading, decoding, preprocessing and writing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from scalselect.dataset.pool import open_pool
 from scalselect.representation_store import RepresentationStore
 from scalselect.shard_work import ShardWork
 from scalselect.vlm.checkpoint import Checkpoint, load_checkpoint
-from scalselect.vlm.image_reuse import ImageFeatureCache
+from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.settings import library_versions, resolve_settings
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "examples"))
@@ -57,11 +58,23 @@ SHAPE = {
 }
 
 
+OFF = {"image_reuse": "off", "dataloader_workers": 0}
+ON = {"image_reuse": "on", "dataloader_workers": 0}
+WAYS: dict[str, dict[str, object]] = {
+    "reuse off": OFF,
+    "reuse off, a process beside the model": {**OFF, "dataloader_workers": 1},
+    "reuse on": ON,
+    "reuse on, image order": {**ON, "order": "image"},
+    "reuse on, image order, a process": {**ON, "order": "image", "dataloader_workers": 1},
+}
+
+
 class Pass(NamedTuple):
-    """One pass over a pool: wall-clock seconds, seconds inside the model, vectors float32 [rows, hidden]."""
+    """One pass over a pool: seconds in all and waited for samples, images computed, vectors float32 [rows, hidden]."""
 
     seconds: float
-    model_seconds: float
+    waited: float
+    images_computed: int
     vectors: NDArray[np.float32]
 
 
@@ -74,15 +87,82 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
     rows, pairs = (20, 2) if options.quick else (options.rows, options.pairs)
+    in_order = in_image_order(rows)
+    shuffled = random.Random(1).sample(in_order, len(in_order))
+    pools = {
+        "five questions an image, in order": (in_order, rows),
+        "five questions an image, shuffled, five shards": (shuffled, rows // 5),
+        "drawn at random from 4,000 images": (at_random(rows), rows),
+    }
     with tempfile.TemporaryDirectory() as scratch, threadpool_limits(limits=THREADS):
         folder = Path(scratch)
-        pools = {"five questions an image, in order": in_image_order(rows), "drawn at random": at_random(rows)}
-        texts = [turn["value"] for records in pools.values() for record in records for turn in record["conversations"]]
+        texts = [turn["value"] for records, _ in pools.values() for item in records for turn in item["conversations"]]
         model = build_llava(folder / "model", texts=texts, **({} if options.quick else SHAPE))
-        checkpoints = {reuse: load(model, reuse) for reuse in ("on", "off")}
+        config = RepresentConfig(device="cpu", threads=THREADS)
+        checkpoint = load_checkpoint(str(model), config, resolve_settings(config, str(model), None))
+        share_prefixes = rehearse(checkpoint, config)
         print_facts(rows, pairs)
-        agree = [report(folder, name, records, checkpoints, pairs) for name, records in pools.items()]
+        agree = []
+        for name, (records, shard_size) in pools.items():
+            data = folder / f"pool-{len(agree)}.json"
+            data.write_text(json.dumps(records))
+            agree.append(report(name, data, checkpoint, shard_size, share_prefixes=share_prefixes, pairs=pairs))
     return 0 if all(agree) else 1
+
+
+def one_pass(
+    data: Path, checkpoint: Checkpoint, shard_size: int, way: dict[str, object], *, share_prefixes: bool
+) -> Pass:
+    """Represent a whole pool into a new store."""
+    config = RepresentConfig(device="cpu", threads=THREADS, shard_size=shard_size, **way)
+    settings = resolve_settings(config, str(data.parent / "model"), None)
+    with tempfile.TemporaryDirectory(dir=data.parent) as place:
+        store = RepresentationStore(Path(place))
+        begin = time.perf_counter()
+        pool = open_pool(data)
+        work = ShardWork(
+            pool,
+            checkpoint,
+            store,
+            config,
+            settings,
+            library_versions(),
+            share_prefixes=share_prefixes,
+            order=pool.in_image_order() if config.order == "image" else None,
+        )
+        shards = range(-(-len(pool) // shard_size))
+        reports = [work(shard) for shard in shards]
+        seconds = time.perf_counter() - begin
+        rows, vectors = (np.concatenate(parts) for parts in zip(*store.blocks(shards), strict=True))
+        return Pass(
+            seconds,
+            sum(done.seconds["wait"] for done in reports),
+            sum(done.reuse["images_computed"] for done in reports) if config.image_reuse == "on" else len(pool),
+            vectors[np.argsort(rows)],
+        )
+
+
+def report(name: str, data: Path, checkpoint: Checkpoint, shard_size: int, *, share_prefixes: bool, pairs: int) -> bool:
+    """Measure one pool, print its rows of the table, and return whether all ways agree."""
+    done: dict[str, list[Pass]] = {way: [] for way in WAYS}
+    for number in range(pairs + 1):  # the first round warms up
+        for way in sorted(WAYS, reverse=bool(number % 2)):
+            measured = one_pass(data, checkpoint, shard_size, WAYS[way], share_prefixes=share_prefixes)
+            if number:
+                done[way].append(measured)
+    plain = done["reuse off"]
+    rows = len(plain[0].vectors)
+    print(f"\n{name}: {rows} rows in shards of {shard_size}")
+    print(f"  {'':38}{'rows/s':>20}{'ratio of pairs':>20}{'waits':>7}{'tower':>7}{'difference':>12}")
+    differences = []
+    for way, passes in done.items():
+        speed = _spread([rows / one.seconds for one in passes])
+        ratio = _spread([one.seconds / other.seconds for one, other in zip(plain, passes, strict=True)])
+        waits = statistics.median(one.waited / one.seconds for one in passes)
+        tower = passes[0].images_computed / rows
+        differences.append(np.abs(passes[0].vectors - plain[0].vectors).max() / np.abs(plain[0].vectors).max())
+        print(f"  {way:38}{speed:>20}{ratio:>20}{waits:>7.1%}{tower:>7.0%}{differences[-1]:>12.1e}")
+    return bool(max(differences) <= VECTOR_TOLERANCE)
 
 
 def in_image_order(rows: int) -> list[dict[str, object]]:
@@ -106,65 +186,6 @@ def record(image: int, question: str, answer: str) -> dict[str, object]:
     """Return a LLaVA record of one question."""
     turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
     return {"image": str(easy_vqa.get_train_image_paths()[image]), "conversations": turns}
-
-
-def load(model: Path, reuse: str) -> tuple[RepresentConfig, Checkpoint]:
-    """Load the checkpoint under a configuration with reuse on or off."""
-    config = RepresentConfig(image_reuse=reuse, device="cpu", threads=THREADS)
-    return config, load_checkpoint(str(model), config, resolve_settings(config, str(model), None))
-
-
-def one_pass(folder: Path, data: Path, config: RepresentConfig, checkpoint: Checkpoint) -> Pass:
-    """Represent a whole pool into a new store."""
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        store = RepresentationStore(Path(place))
-        settings = resolve_settings(config, str(folder / "model"), None)
-        work = ShardWork(open_pool(data), checkpoint, store, config, settings, library_versions())
-        begin = time.perf_counter()
-        done = work(0)
-        return Pass(time.perf_counter() - begin, done.seconds["model"], store.representations(0)[1])
-
-
-def report(
-    folder: Path,
-    name: str,
-    records: Sequence[dict[str, object]],
-    checkpoints: dict[str, tuple[RepresentConfig, Checkpoint]],
-    pairs: int,
-) -> bool:
-    """Measure one pool, print its rows of the table, and return whether both ways agree."""
-    data = folder / f"{name.replace(' ', '-')}.json"
-    data.write_text(json.dumps(records))
-    for config, checkpoint in checkpoints.values():
-        one_pass(folder, data, config, checkpoint)  # warm-up
-    passes: dict[str, list[Pass]] = {"on": [], "off": []}
-    for number in range(pairs):
-        for reuse in ("on", "off") if number % 2 else ("off", "on"):
-            passes[reuse].append(one_pass(folder, data, *checkpoints[reuse]))
-    on, off = passes["on"], passes["off"]
-    difference = np.abs(on[0].vectors - off[0].vectors).max() / np.abs(off[0].vectors).max()
-    print(f"\n{name}: {len(records)} rows, {share_reused(records):.0%} of images reused")
-    for reuse, done in passes.items():
-        speed = [len(records) / one.seconds for one in done]
-        waiting = statistics.median(1 - one.model_seconds / one.seconds for one in done)
-        print(f"  reuse {reuse:<4}{_spread(speed)} rows/s, the model waits {waiting:.0%} of the time")
-    print(f"  ratio     {_spread([b.seconds / a.seconds for a, b in zip(on, off, strict=True)])}")
-    print(f"  largest difference of a vector / largest value: {difference:.1e} (allowed: {VECTOR_TOLERANCE:.0e})")
-    return bool(difference <= VECTOR_TOLERANCE)
-
-
-def share_reused(records: Sequence[dict[str, object]]) -> float:
-    """Return the share of images that were seen before and are still remembered, as the cache would find them."""
-    remembered = ImageFeatureCache().capacity
-    known: dict[object, None] = {}
-    hits = 0
-    for item in records:
-        hits += item["image"] in known
-        known.pop(item["image"], None)
-        known[item["image"]] = None
-        for oldest in list(known)[: max(0, len(known) - remembered)]:
-            del known[oldest]
-    return hits / len(records)
 
 
 def _spread(values: Sequence[float]) -> str:

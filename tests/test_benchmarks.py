@@ -51,5 +51,12 @@ def test_pool_throughput_prints_its_table():
         [sys.executable, BENCHMARKS / "pool_throughput.py", "--quick"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "five questions an image, in order: 20 rows, 80% of images reused\n" in done.stdout
-    assert len(re.findall(r"^  ratio +\d+\.\d+ \(\d+\.\d+\.\.\d+\.\d+\)$", done.stdout, re.MULTILINE)) == 2
+    number = r"\d+\.\d+ \(\d+\.\d+\.\.\d+\.\d+\)"
+    found = re.findall(rf"^  (\S.*?) +{number} +{number} +\d+\.\d% +(\d+)% +\S+$", done.stdout, re.MULTILINE)
+    assert len(found) == 15
+    # Every picture once instead of five times, in shards of a fifth only where work goes in the order of images.
+    tower = [int(share) for _, share in found]
+    assert tower[:5] == [100, 100, 20, 20, 20]
+    assert tower[5:7] == [100, 100]
+    assert 20 < tower[7] <= 100
+    assert tower[8:10] == [20, 20]

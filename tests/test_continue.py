@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from scalselect import shard_work, storage
+from scalselect import sample_work, storage
 from scalselect.errors import ShardError
 from scalselect.representation_store import RepresentationStore
 from scalselect.run_folder import RunFolder
+from scalselect.vlm import window
 from small_pools import command, promised_files, scores_of, write_pool
 
 OPTIONS = ["--budget", "50%", "--shard-size", "5"]
@@ -100,14 +101,14 @@ def _dies_at(moment, words, monkeypatch):
 def test_interrupted_between_rows(tmp_path, words, monkeypatch, capsys):
     assert command(*words(tmp_path / "whole")) == 0
     capsys.readouterr()
-    original, count = shard_work.open_image, iter(range(100))
+    original, count = sample_work.open_image, iter(range(100))
 
     def interrupted(*arguments, **options):
         if next(count) == 8:
             raise KeyboardInterrupt
         return original(*arguments, **options)
 
-    monkeypatch.setattr(shard_work, "open_image", interrupted)
+    monkeypatch.setattr(sample_work, "open_image", interrupted)
     assert command(*words(tmp_path / "run")) == 130
     message = capsys.readouterr().err
     assert "scalselect run" in message.splitlines()[-1]
@@ -265,7 +266,7 @@ def _die(told, holder):
 def test_a_data_file_that_changes_under_way_poisons_no_shard(tmp_path, words, monkeypatch, capsys):
     data, out = tmp_path / "data" / "pool.json", tmp_path / "run"
     assert command(*words(tmp_path / "whole")) == 0
-    content, original, calls = data.read_bytes(), shard_work.represent_samples, []
+    content, original, calls = data.read_bytes(), window.launch_batch, []
 
     def meddling(*arguments, **options):
         calls.append(1)
@@ -273,7 +274,7 @@ def test_a_data_file_that_changes_under_way_poisons_no_shard(tmp_path, words, mo
             data.write_bytes(content.replace(b"red", b"RED"))
         return original(*arguments, **options)
 
-    monkeypatch.setattr(shard_work, "represent_samples", meddling)
+    monkeypatch.setattr(window, "launch_batch", meddling)
     assert command(*words(out)) == 1
     assert "data file has changed" in capsys.readouterr().err
     assert len(list((out / "representations").glob("*.json"))) == 1
@@ -284,14 +285,14 @@ def test_a_data_file_that_changes_under_way_poisons_no_shard(tmp_path, words, mo
 
 
 def test_one_sample_that_nobody_can_prepare_costs_itself_only(tmp_path, words, monkeypatch, capsys):
-    original, count = shard_work.open_image, iter(range(1000))
+    original, count = sample_work.open_image, iter(range(1000))
 
     def failing(*arguments, **options):
         if next(count) == 7:
             raise IndexError("tuple index out of range at 0x7f00deadbeef")
         return original(*arguments, **options)
 
-    monkeypatch.setattr(shard_work, "open_image", failing)
+    monkeypatch.setattr(sample_work, "open_image", failing)
     assert command(*words(tmp_path / "run"), "--max-skipped", "20%") == 0
     assert scores_of(tmp_path / "run")["reason"][7] == "preparation_failed"
     detail = RepresentationStore(tmp_path / "run" / "representations").rows(1).to_pylist()[2]["detail"]
@@ -300,7 +301,7 @@ def test_one_sample_that_nobody_can_prepare_costs_itself_only(tmp_path, words, m
     def exhausted(*arguments, **options):
         raise MemoryError
 
-    monkeypatch.setattr(shard_work, "open_image", exhausted)
+    monkeypatch.setattr(sample_work, "open_image", exhausted)
     assert command(*words(tmp_path / "full"), "--max-skipped", "20%") == 1
     message = capsys.readouterr().err
     assert "memory ran out while row 0 was made ready" in message
@@ -327,13 +328,13 @@ def test_a_damaged_shard_is_noticed_and_its_remedy_works(tmp_path, words, capsys
 
 
 def test_a_failed_shard_is_retried_then_counted(tmp_path, words, monkeypatch, capsys):
-    original, attempts = shard_work.represent_samples, []
+    original, attempts = window.launch_batch, []
 
     def failing(checkpoint, samples, *arguments, **options):
         attempts.append(len(samples))
         raise RuntimeError("the device fell off the bus")
 
-    monkeypatch.setattr(shard_work, "represent_samples", failing)
+    monkeypatch.setattr(window, "launch_batch", failing)
     assert command(*words(tmp_path / "run")) == 1
     message = capsys.readouterr().err
     assert "4 of 4 shards failed" in message
@@ -348,7 +349,7 @@ def test_a_failed_shard_is_retried_then_counted(tmp_path, words, monkeypatch, ca
             raise ShardError("memory ran out with a single sample: give --image-max-pixels")
         return original(checkpoint, samples, *arguments, **options)
 
-    monkeypatch.setattr(shard_work, "represent_samples", out_of_memory)
+    monkeypatch.setattr(window, "launch_batch", out_of_memory)
     assert command(*words(tmp_path / "run")) == 1
     assert "1 of 4 shards failed" in capsys.readouterr().err
     monkeypatch.undo()

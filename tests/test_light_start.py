@@ -56,7 +56,7 @@ def represented_run(folder):
     }
     run.create({"represent": represent, "score": None, "select": None, "data": {"path": str(data), "source": "pool"}})
     vectors = np.random.default_rng(0).normal(size=(ROWS, 6)).astype(np.float32)
-    facts = {"seconds": {"model": 0.5}, "device": "cpu", "split_batches": 0, "versions": {}}
+    facts = {"seconds": {"model": 0.5}, "device": "cpu", "split_batches": 0, "reuse": {}, "versions": {}}
     for shard, begin in enumerate(range(0, ROWS, SHARD_SIZE)):
         span = range(begin, min(begin + SHARD_SIZE, ROWS))
         rows = [

@@ -14,7 +14,13 @@ from scalselect.errors import DamagedFileError
 from scalselect.records import Reason, RowIdentity, RowRecord
 from scalselect.representation_store import ROWS_SCHEMA, RepresentationStore, table_bytes, table_from_bytes
 
-FACTS = {"seconds": {"model": 1.5}, "device": "cpu", "split_batches": 2, "versions": {"torch": "2"}}
+FACTS = {
+    "seconds": {"model": 1.5},
+    "device": "cpu",
+    "split_batches": 2,
+    "reuse": {"images_reused": 3},
+    "versions": {"torch": "2"},
+}
 SUFFIXES = (".safetensors", ".rows.parquet")
 
 
@@ -196,7 +202,7 @@ def test_a_shard_that_stopped_between_files_is_not_published(store, monkeypatch,
 )
 def test_rows_missing_repeated_or_out_of_order_are_refused(store, rows):
     records = [scored(row) for row in rows]
-    with pytest.raises(ValueError, match=r"shard 0 needs one record for every row of range\(0, 5\), in order"):
+    with pytest.raises(ValueError, match=r"shard 0 needs one record for every one of its 5 rows, in order"):
         store.publish(0, range(5), records, np.zeros((len(rows), 2), dtype=np.float32), FACTS)
     assert not store.folder.exists()
 
@@ -317,6 +323,22 @@ def test_all_rows_and_blocks_go_in_the_order_of_the_shards(store):
     assert table["row"].to_pylist() == list(range(11))
     assert table.column_names == ["row", "status"]
     assert [rows.tolist() for rows, _ in store.blocks(range(3))] == [[0, 2, 4], [5, 7, 9]]
+
+
+def test_shards_in_image_order_are_read_in_pool_order(store):
+    def shard(number, rows, vectors):
+        records = [replace(scored(row), tokens=100 + row) for row in rows]
+        places = range(3 * number, 3 * number + 3)
+        return store.publish(number, places, records, vectors.astype(np.float32), FACTS, rows=rows)
+
+    first = shard(0, [0, 2, 5], np.eye(3))
+    shard(1, [1, 3, 4], 2 * np.eye(3))
+    assert (first.start, first.stop) == (0, 3)
+    assert store.representations(1)[0].tolist() == [1, 3, 4]
+    table = store.all_rows(range(2), ["tokens"])
+    assert table.to_pydict() == {"tokens": [100, 101, 102, 103, 104, 105]}
+    with pytest.raises(ValueError, match="3 rows"):
+        store.publish(2, range(6, 9), [skipped(6), skipped(8)], np.empty((0, 3)), FACTS, rows=[6, 8])
 
 
 def test_digest_changes_with_every_files_content(store, tmp_path):

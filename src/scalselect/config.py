@@ -25,6 +25,7 @@ ImageFit = Literal["auto", "processor", "pad"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Pooling = Literal["attended", "all"]
 ImageReuse = Literal["on", "off"]
+Order = Literal["pool", "image"]
 DeepStack = Literal["exclude", "include"]
 Vectors = Literal["vision", "vision+instruction"]
 
@@ -46,7 +47,10 @@ def _option(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepresentConfig:
-    """Stage 1: how a record becomes a vector. Every field is a key of run.json's `represent` group."""
+    """Stage 1: how a record becomes a vector.
+
+    Every field is a key of run.json's `represent` group, but for `dataloader_workers`, which changes no vector.
+    """
 
     format: str = _option("auto", "record format of the data file; auto looks at its records", choices=Format)
     images: str | None = _option(
@@ -73,11 +77,15 @@ class RepresentConfig:
     image_min_pixels: int | None = _option(None, "the processor's lower limit of pixels an image", kind=int)
     image_max_pixels: int | None = _option(None, "the processor's upper limit of pixels an image", kind=int)
     max_length: int | None = _option(None, "longest conversation in tokens", kind=int, aliases=("cutoff-len",))
-    image_reuse: str = _option("on", "whether samples share the vision tower's work on an image", choices=ImageReuse)
+    image_reuse: str = _option("on", "whether samples share the model's work on an image", choices=ImageReuse)
+    order: str = _option("pool", "order of work; image: samples that share images follow one another", choices=Order)
     batch_size: str | int = _option("auto", "rows a batch at most; auto: a budget of tokens alone", kind=int)
     dtype: str = _option("auto", "number type of the model; auto: float32 on CPU, else the checkpoint's", choices=Dtype)
     device: str = _option("auto", "torch device, for example cpu or cuda:1", metavar="auto|cpu|cuda|...")
     threads: str | int = _option("auto", "CPU threads of the numerical libraries", kind=int)
+    dataloader_workers: str | int = _option(
+        "auto", "processes that read and prepare images beside the model; 0: none", kind=int
+    )
     shard_size: int = _option(1000, "rows of the pool a shard", kind=int)
     limit: int | None = _option(None, "first rows of the pool only, as a trial with an estimate for all", kind=int)
 
@@ -98,6 +106,9 @@ class RepresentConfig:
         for name in ("batch_size", "threads"):
             if getattr(self, name) != "auto":
                 _check_positive(name, getattr(self, name), besides="auto")
+        workers = self.dataloader_workers
+        if workers != "auto" and (not isinstance(workers, int) or workers < 0):
+            raise OptionError(f"dataloader_workers must be a whole number of at least 0 or `auto`: {workers!r}")
         if self.image_min_pixels and self.image_max_pixels and self.image_min_pixels > self.image_max_pixels:
             raise OptionError(
                 f"image_min_pixels must not exceed image_max_pixels: {self.image_min_pixels} > {self.image_max_pixels}"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scalselect.representation_store import RepresentationStore, ShardReport
     from scalselect.run_folder import RunFolder
 
-NUMERICS_VERSION = 1  # raised whenever the same inputs would give other vectors
+NUMERICS_VERSION = 2  # raised whenever the same inputs would give other vectors
 _ROWS_BEFORE_JUDGING_SKIPS = 1000
 
 
@@ -65,7 +65,7 @@ def represent_run(
         checkpoint = load_checkpoint(model, config.represent, settings, processor=processor)
         for warning in checkpoint.warnings:
             progress.warn(warning)
-        rehearse(checkpoint, config.represent)
+        share_prefixes = rehearse(checkpoint, config.represent)
         keys |= {f"model_{name}": value for name, value in checkpoint.fingerprint.items()}
         if before is None:
             folder.create(_run_json(pool, model, config, keys))
@@ -76,7 +76,17 @@ def represent_run(
             f"model: {checkpoint.parameter_bytes / 1e6:,.0f} MB of parameters up to decoder layer "
             f"{config.represent.layer}, {settings.dtype} on {settings.device}"
         )
-        work = ShardWork(pool, checkpoint, folder.store, config.represent, settings, library_versions(), progress.row)
+        work = ShardWork(
+            pool,
+            checkpoint,
+            folder.store,
+            config.represent,
+            settings,
+            library_versions(),
+            on_row=progress.row,
+            share_prefixes=share_prefixes,
+            order=pool.in_image_order() if config.represent.order == "image" else None,
+        )
         return _represent_missing(folder, work, shards_of(keys), config.max_skipped, progress)
 
 
@@ -84,8 +94,8 @@ def _keys(pool: Pool, config: RepresentConfig, settings: Settings) -> dict[str, 
     """Return the `represent` keys of run.json that are known before the model is loaded."""
     data = pool.fingerprint()
     options = asdict(config)
-    for resolved_elsewhere in ("format", "chat_template", "batch_size", "device"):
-        del options[resolved_elsewhere]
+    for name in ("format", "chat_template", "batch_size", "device", "dataloader_workers"):
+        del options[name]  # resolved elsewhere, or without a say in any vector
     return {
         **options,
         "images": str(pool.images),

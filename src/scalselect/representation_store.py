@@ -73,7 +73,7 @@ class ShardReport:
     Attributes
     ----------
     start, stop
-        Pool rows [start, stop) of the shard.
+        Pool rows [start, stop) of the shard; in a run in image order, places [start, stop) in that order.
     counts
         Rows by status.
     reasons
@@ -84,6 +84,9 @@ class ShardReport:
         Kind of device the model ran on.
     split_batches
         Batches that ran out of memory and were halved.
+    reuse
+        `images_computed` and `images_reused`: times that an image went through the vision tower, and did not need to;
+        `prefixes_reused`: samples that were run only from where they part from another one.
     versions
         Versions of the libraries that computed it.
     files
@@ -98,6 +101,7 @@ class ShardReport:
     seconds: dict[str, float]
     device: str
     split_batches: int
+    reuse: dict[str, int]
     versions: dict[str, str]
     files: dict[str, dict[str, Any]]
 
@@ -126,6 +130,7 @@ class RepresentationStore:
         representations: NDArray[np.float32],
         facts: dict[str, Any],
         *,
+        rows: Sequence[int] | None = None,
         instruction_representations: NDArray[np.float32] | None = None,
     ) -> ShardReport:
         """Write a shard: arrays, rows, and last the report that makes it count.
@@ -133,13 +138,15 @@ class RepresentationStore:
         Parameters
         ----------
         span
-            Pool rows of the shard.
+            Pool rows of the shard, or its places in image order.
         records
-            One record for every row of `span`, in order.
+            One record for every row of the shard, in pool order.
         representations
             One row for every record whose status is `scored`, in order, float32 [scored, hidden].
         facts
-            `seconds`, `device`, `split_batches` and `versions` of the report.
+            `seconds`, `device`, `split_batches`, `reuse` and `versions` of the report.
+        rows
+            Pool rows of the shard, ascending, where they are not those of `span`.
         instruction_representations
             A second vector of the same rows, where asked for, float32 [scored, hidden].
 
@@ -148,8 +155,9 @@ class RepresentationStore:
         ValueError
             If rows are missing, repeated or out of order: nothing dropped may go uncounted.
         """
-        if [record.identity.row for record in records] != list(span):
-            raise ValueError(f"shard {shard} needs one record for every row of {span}, in order")
+        rows = span if rows is None else rows
+        if [record.identity.row for record in records] != list(rows) or len(rows) != len(span):
+            raise ValueError(f"shard {shard} needs one record for every one of its {len(span)} rows, in order")
         scored = [record.identity.row for record in records if record.status == "scored"]
         arrays = {"representations": representations, "instruction_representations": instruction_representations}
         # The writer takes the bytes as they lie, whatever the strides.
@@ -213,8 +221,13 @@ class RepresentationStore:
         return table_from_bytes(self._read(shard, ".rows.parquet"), columns)
 
     def all_rows(self, shards: range, columns: list[str] | None = None) -> pa.Table:
-        """Return the rows of all shards as one table."""
-        return pa.concat_tables([self.rows(shard, columns) for shard in shards]).combine_chunks()
+        """Return the rows of all shards as one table, in pool order."""
+        wanted = None if columns is None else list(dict.fromkeys([*columns, "row"]))
+        table = pa.concat_tables([self.rows(shard, wanted) for shard in shards]).combine_chunks()
+        rows = table["row"].to_numpy()
+        if (rows[1:] < rows[:-1]).any():  # shards in image order
+            table = table.take(pa.array(np.argsort(rows)))
+        return table if columns is None else table.select(columns)
 
     def blocks(self, shards: range) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yield pool positions and representations shard by shard, in order, without the shards that have none."""

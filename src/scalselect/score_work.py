@@ -85,6 +85,8 @@ def _scores(
     parts = [(rows, as_written(leverage_scores(block, subspace))) for rows, block in store.blocks(shards)]
     rows = np.concatenate([rows for rows, _ in parts])
     scores = np.concatenate([scores for _, scores in parts])
+    order = np.argsort(rows)  # shards may be in image order; the first copy is the first of the pool
+    rows, scores = rows[order], scores[order]
     return rows, scores[_first_copies(store, shards, rows)]
 
 

@@ -331,3 +331,25 @@ def test_text_of_many_megabytes_is_one_row(tmp_path):
     record = '{"id": "big", "conversations": [{"from": "human", "value": "' + "a\\n[" * 5_000_000 + '"}]}'
     sample = only(tmp_path, record)
     assert len(sample.turns[0].parts[0].text) == 15_000_000
+
+
+def test_image_order_puts_rows_of_the_same_images_together(tmp_path):
+    def row(*images):
+        markers = "<image>" * len(images)
+        return {"images": list(images), "conversations": [{"from": "human", "value": f"{markers}What?"}]}
+
+    rows = [
+        row("b.png"),
+        row("a.png", "b.png"),
+        row(),
+        row("a.png"),
+        row("b.png"),
+        7,
+        row("a.png", "b.png"),
+        row("a.png"),
+    ]
+    pool = open_pool(write(tmp_path, [json.dumps(each) for each in rows]))
+    assert pool.in_image_order().tolist() == [0, 4, 1, 6, 2, 3, 7, 5]
+    assert [sample.identity.row for sample in pool.samples_at([4, 0])] == [4, 0]
+    with pytest.raises(IndexError):
+        list(pool.samples_at([8]))

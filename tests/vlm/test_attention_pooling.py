@@ -1,10 +1,21 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalselect.vlm.attention_pooling import attended_tokens, mean_of_rows
+from scalselect.vlm import attention_pooling
+from scalselect.vlm.attention_pooling import all_tokens, mean_of_rows
+
+
+def attended_tokens(attention, mass):
+    """One sample alone, as positions."""
+    found = attention_pooling.attended_tokens(attention[None], torch.ones(1, len(attention), dtype=torch.bool), mass)
+    return SimpleNamespace(
+        kept=found.kept[0].nonzero()[:, 0], cut_margin=float(found.cut_margin), uniform=bool(found.uniform)
+    )
 
 
 def plainly(attention, mass):
@@ -56,8 +67,37 @@ def test_all_tokens_are_kept_where_the_mass_is_never_exceeded():
     assert attended_tokens(torch.ones(8), 0.9999999999).kept.tolist() == list(range(8))
 
 
+@given(st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=30), min_size=2, max_size=5))
+def test_samples_of_one_batch_do_not_see_each_other(rows):
+    longest = max(map(len, rows))
+    attention = torch.full((len(rows), longest), 7.0)  # padding that would count if it were looked at
+    valid = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        attention[i, : len(row)] = torch.tensor(row)
+        valid[i, : len(row)] = True
+    found = attention_pooling.attended_tokens(attention, valid, 0.9)
+    for i, row in enumerate(rows):
+        alone = attended_tokens(torch.tensor(row, dtype=torch.float32), 0.9)
+        assert found.kept[i].nonzero()[:, 0].tolist() == alone.kept.tolist()
+        assert found.uniform[i] == alone.uniform
+        assert float(found.cut_margin[i]) == pytest.approx(alone.cut_margin, abs=1e-12)
+
+
+def test_all_tokens_are_those_that_are_no_padding():
+    valid = torch.tensor([[True, True, False], [True, True, True]])
+    found = all_tokens(valid)
+    assert torch.equal(found.kept, valid)
+    assert found.cut_margin.isnan().all()
+    assert not found.uniform.any()
+
+
 def test_mean_is_plain_and_float32():
     hidden = torch.arange(12, dtype=torch.bfloat16).reshape(4, 3)
-    mean = mean_of_rows(hidden, torch.tensor([1, 3]))
+    mean = mean_of_rows(hidden, torch.tensor([False, True, False, True]))
     assert mean.dtype == torch.float32
     assert mean.tolist() == [6.0, 7.0, 8.0]
+
+
+def test_what_is_not_kept_has_no_say_in_the_mean():
+    hidden = torch.tensor([[1.0, 2.0], [torch.inf, torch.nan]])
+    assert mean_of_rows(hidden, torch.tensor([True, False])).tolist() == [1.0, 2.0]

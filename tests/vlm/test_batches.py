@@ -112,14 +112,14 @@ def test_out_of_memory_halves_the_batch_until_it_fits(loaded, pictures, monkeypa
     checkpoint = loaded("qwen2_5_vl")
     samples = [prepare(loaded, pictures, talk) for talk in (LONG_ANSWER, LONG_QUESTION, QUESTION_FIRST)]
     expected, _ = represent_samples(checkpoint, samples, Pooling(attention_mass=0.9))
-    original = representation._represent_batch
+    original = representation.launch_batch
 
-    def tight(checkpoint, samples, *options):
+    def tight(checkpoint, samples, *options, **more):
         if len(samples) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(checkpoint, samples, *options)
+        return original(checkpoint, samples, *options, **more)
 
-    monkeypatch.setattr(representation, "_represent_batch", tight)
+    monkeypatch.setattr(representation, "launch_batch", tight)
     found, splits = represent_samples(checkpoint, samples, Pooling(attention_mass=0.9))
     assert splits == 2
     for one, other in zip(found, expected, strict=True):
@@ -127,10 +127,10 @@ def test_out_of_memory_halves_the_batch_until_it_fits(loaded, pictures, monkeypa
 
 
 def test_out_of_memory_with_one_sample_fails_with_advice(loaded, pictures, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(representation, "_represent_batch", full)
+    monkeypatch.setattr(representation, "launch_batch", full)
     samples = [prepare(loaded, pictures, LONG_ANSWER)] * 2
     with pytest.raises(ShardError, match="--image-max-pixels"):
         represent_samples(loaded("qwen2_5_vl"), samples, Pooling(attention_mass=0.9))

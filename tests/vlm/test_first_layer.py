@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from scalselect.errors import ModelError
-from scalselect.vlm import first_layer
-from scalselect.vlm.first_layer import FirstLayer, _instruction_attention
+from scalselect.vlm import attention_capture
+from scalselect.vlm.attention_capture import _instruction_attention
+from scalselect.vlm.first_layer import FirstLayer
 
 
 def plain_attention(query, key, mask, rows, scale):
@@ -19,7 +20,7 @@ def plain_attention(query, key, mask, rows, scale):
         scores = scores.masked_fill(~mask, -torch.inf)
     else:
         scores = scores + mask.double()
-    return torch.softmax(scores, -1)[:, rows].mean(dim=(0, 1))
+    return torch.softmax(scores, -1)[:, rows].mean(dim=0).sum(dim=0)
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_instruction_rows_equal_those_of_the_full_softmax(qk, kind, pieces, monk
         "boolean": causal[None],
         "additive": torch.zeros(1, 20, 20).masked_fill(~causal, torch.finfo(torch.float32).min),
     }[kind]
-    monkeypatch.setattr(first_layer, "_SCORE_BYTES", 4 * 6 * 20 * (7 // pieces))
+    monkeypatch.setattr(attention_capture, "_SCORE_BYTES", 4 * 6 * 20 * (7 // pieces))
     found = _instruction_attention(query, key, mask, rows, 0.3)
     torch.testing.assert_close(found.double(), plain_attention(query, key, mask, rows, 0.3), rtol=1e-5, atol=1e-7)
 
@@ -72,7 +73,7 @@ class Decoder(nn.Module):
     def layer_output(self, layer, x):
         q = x[:, None]
         for _ in range(self.calls):
-            first_layer._attention_forward(layer.self_attn, q, q, q, None, **self.arguments)
+            attention_capture._attention_forward(layer.self_attn, q, q, q, None, **self.arguments)
         return x
 
     def get_decoder(self):
@@ -121,4 +122,4 @@ def test_a_pass_leaves_no_hook_and_no_capture_behind():
     with pytest.raises(ModelError):
         FirstLayer(model)(INPUTS, ROWS)
     assert not model.layers[0]._forward_hooks
-    assert model.layers[0].self_attn not in first_layer._active
+    assert model.layers[0].self_attn not in attention_capture.active

@@ -1,5 +1,7 @@
 """Each image goes through the tower once, and rows agree with those of the full model."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -180,4 +182,8 @@ def test_a_shard_does_not_depend_on_the_one_before(tmp_path, pictures, checkpoin
     monkeypatch.setattr(shard_work, "ImageFeatureCache", lambda: made.append(original()) or made[-1])
     words = ["represent", data, "--model", checkpoints("llava"), "--output", tmp_path / "run", "--shard-size", "4"]
     assert command(*words) == 0
-    assert [(cache.computed, cache.reused) for cache in made] == [(1, 3), (1, 3)]
+    assert [(cache.computed, cache.reused) for cache in made] == [(1, 0), (1, 0)]
+    reports = [json.loads(path.read_bytes()) for path in sorted((tmp_path / "run" / "representations").glob("*.json"))]
+    assert [report["reuse"] for report in reports] == [
+        {"images_computed": 1, "images_reused": 0, "prefixes_reused": 3}
+    ] * 2

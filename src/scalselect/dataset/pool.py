@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
+
+import numpy as np
 
 from scalselect.config import ImagePosition
 from scalselect.dataset.conversations import hash_of_turns, read_conversation
@@ -19,7 +22,9 @@ from scalselect.errors import DatasetError, OptionError, SampleError, did_you_me
 from scalselect.records import RowIdentity, Sample, UnusableRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
 
     from scalselect.dataset.record_fields import Fields
 
@@ -84,6 +89,26 @@ class Pool:
         if not 0 <= start <= stop <= len(self):
             raise ValueError(f"rows {start} to {stop} do not lie in a pool of {len(self)}")
         return (self._sample(row) for row in range(start, stop))
+
+    def samples_at(self, rows: Iterable[int]) -> Iterator[Sample | UnusableRecord]:
+        """Return the given rows, one item for each, in the order given. Raises DataChangedError while reading."""
+        return (self._sample(int(row)) for row in rows)
+
+    def in_image_order(self) -> NDArray[np.int64]:
+        """Return all rows, those that show the same images next to each other, int64 [rows].
+
+        Groups come in the order of their first row, and the rows of a group in pool order; a row without images, or
+        one that cannot be used, is a group of its own. Reads every record once. Raises DataChangedError.
+        """
+        keys = np.zeros(len(self), dtype=np.uint64)  # [rows]; rows whose keys collide are neighbours, no more
+        shown = np.zeros(len(self), dtype=np.bool_)  # [rows]
+        for row, sample in enumerate(self.read(0, len(self))):
+            if isinstance(sample, Sample) and sample.images:
+                keys[row], shown[row] = _image_key(sample), True
+        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        group = np.where(shown, first[inverse], np.arange(len(self)))  # [rows]
+        order: NDArray[np.int64] = np.argsort(group, kind="stable")
+        return order
 
     def raw(self, row: int) -> bytes:
         """Return the record of a row as the bytes it was written with. Raises IndexError outside the pool."""
@@ -155,6 +180,11 @@ class Pool:
         return Sample(
             identity, conversation.turns, references, conversation.images_in_front, hash_of_turns(conversation.turns)
         )
+
+
+def _image_key(sample: Sample) -> int:
+    paths = "\0".join(image.path for image in sample.images)
+    return int.from_bytes(hashlib.blake2b(paths.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
 def open_pool(

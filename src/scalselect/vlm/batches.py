@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,11 @@ from torch import Tensor
 from scalselect.errors import SampleError
 from scalselect.records import Reason
 from scalselect.vlm.image_fit import padded_to_square
+from scalselect.vlm.picture_memo import PictureMemo
 from scalselect.vlm.token_roles import SpecialTokenEscaper, render_conversation, roles_of_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from PIL.Image import Image
 
@@ -97,6 +99,8 @@ class SamplePreparer:
         self._max_length = max_length
         self._images_kwargs = images_kwargs
         self._padding_colour = padding_colour
+        self._memo = PictureMemo(processor.image_processor)
+        self._padded: dict[int, Image] | None = None
         tokenizer = processor.tokenizer
         self._bos = tokenizer.bos_token
         # Llama's tokenizers begin a text with a token of no character, but say that it covers the first one.
@@ -109,6 +113,21 @@ class SamplePreparer:
                 *(token for token in placeholders if isinstance(token, str)),
             ]
         )
+
+    @property
+    def images_preprocessed(self) -> int:
+        """How often the image processor has run."""
+        return self._memo.computed
+
+    @contextlib.contextmanager
+    def same_pictures(self) -> Iterator[None]:
+        """Let samples that are prepared in the block share what is made of their pictures, the same objects each."""
+        self._padded = {}
+        try:
+            with self._memo.open():
+                yield
+        finally:
+            self._padded = None
 
     def prepare(self, sample: Sample, pictures: Sequence[Image], keys: Sequence[str] = ()) -> PreparedSample:
         """Render, tokenize and preprocess one sample.
@@ -130,7 +149,7 @@ class SamplePreparer:
         )
         self._check_every_image_is_shown(rendered.text, len(pictures))
         if self._padding_colour is not None:
-            pictures = [padded_to_square(picture, self._padding_colour) for picture in pictures]
+            pictures = [self._padded_to_square(picture) for picture in pictures]
         features = self._process(rendered.text, pictures)
         replacements = features.pop("text_replacement_offsets")[0]
         offsets = features.pop("offset_mapping")[0].numpy().astype(np.int64)  # [sequence, 2]
@@ -147,6 +166,12 @@ class SamplePreparer:
         roles = roles_of_tokens(rendered, replacements, offsets, is_vision)
         cut = self._cut(inputs, roles.vision, roles.instruction(self._instruction_tokens), rendered.escaped)
         return replace(cut, images=tuple(keys))
+
+    def _padded_to_square(self, picture: Image) -> Image:
+        known = {} if self._padded is None else self._padded
+        if id(picture) not in known:
+            known[id(picture)] = padded_to_square(picture, self._padding_colour or (0, 0, 0))
+        return known[id(picture)]
 
     def _check_every_image_is_shown(self, text: str, pictures: int) -> None:
         """Raise SampleError where a template leaves images out, as Qwen3-VL's does in system and assistant turns."""
@@ -254,6 +279,19 @@ def collate(samples: Sequence[PreparedSample], *, pad_token_id: int, padding_sid
         instruction=[sample.instruction + shift for sample, shift in zip(samples, shifts, strict=True)],
         vision=[sample.vision + shift for sample, shift in zip(samples, shifts, strict=True)],
     )
+
+
+def positions_on_device(positions: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+    """Move int64 tensors to the device in one copy: each copy of its own would wait for the device."""
+    if device.type == "cpu":
+        return positions
+    moved = pinned(torch.cat(list(positions)), device).to(device, non_blocking=True)
+    return torch.split(moved, [len(rows) for rows in positions])
+
+
+def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return the tensor in memory from which a copy to a CUDA device need not be waited for."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
 def is_out_of_memory(error: BaseException) -> bool:

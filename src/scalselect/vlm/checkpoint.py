@@ -13,9 +13,10 @@ import transformers
 from transformers import AutoProcessor
 
 from scalselect.errors import ModelError, OptionError
+from scalselect.vlm.attention_capture import ATTENTION_NAME
 from scalselect.vlm.batches import SamplePreparer
 from scalselect.vlm.fingerprints import fingerprint, needed_parameters
-from scalselect.vlm.first_layer import ATTENTION_NAME, FirstLayer
+from scalselect.vlm.first_layer import FirstLayer
 from scalselect.vlm.image_fit import mean_colour
 from scalselect.vlm.refusals import image_token_id, refuse_unsupported
 from scalselect.vlm.settings import is_loaded, load_config

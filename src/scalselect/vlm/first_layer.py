@@ -1,44 +1,35 @@
 """Hidden states and instruction-to-vision attention of one decoder layer (the first by default), nothing after it.
 
-The model's own forward pass runs; two things are added. An attention function registered with transformers computes,
-in the wanted layer only, the softmax of the instruction rows, averaged over heads and rows, and then hands on to
-SDPA. A hook takes the output of that layer and ends the pass there: what follows in the model (final norm, further
-layers, and unless asked for the DeepStack features added to the hidden state) never runs. See the method, stage 1.
+The model's own forward pass runs; two things are added. Its attention function keeps what the method reads (see
+`attention_capture`). A hook takes the output of the wanted layer and ends the pass there: what follows in the model
+(final norm, further layers, and unless asked for the DeepStack features added to the hidden state) never runs. See the
+method, stage 1. Sequences that begin alike need their beginning once: it is handed out as a `Prefix`, and the tokens
+behind it run by themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from scalselect.errors import ModelError
+from scalselect.vlm.attention_capture import Continuation, PassEnds, Prefix, WholePass, active
+from scalselect.vlm.batches import positions_on_device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-ATTENTION_NAME = "scalselect_first_layer"
-_SCORE_BYTES = 256 * 2**20  # at most this much float32 attention [heads, rows, sequence] at a time
-# Arguments of the attention call that are already in the mask, or change nothing in a single forward pass.
-_ACCOUNTED_FOR = frozenset(
-    {"sliding_window", "position_ids", "use_cache", "output_attentions", "output_hidden_states", "return_dict"}
+# What a decoder may be called with and still go on behind a prefix: anything else would have to be given again.
+_GIVEN_AGAIN = frozenset({"input_ids", "inputs_embeds", "position_ids", "attention_mask", "use_cache"})
+_WITHOUT_EFFECT = frozenset(
+    # DeepStack features are added behind the layer, at vision tokens alone.
+    {"past_key_values", "cache_position", "return_dict", "visual_pos_masks", "deepstack_visual_embeds"}
+    | {"output_attentions", "output_hidden_states"}
 )
-
-
-@dataclass(slots=True, eq=False)
-class _Capture:
-    """What one forward pass is asked for, and what it found."""
-
-    instruction: list[Tensor]
-    attention: list[Tensor] = field(default_factory=list)
-    calls: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,21 +43,13 @@ class FirstLayerOutput:
     attention
         For each sample the attention of its instruction tokens, mean over query heads and instruction tokens,
         float32 [sequence]; zeros for a sample without instruction tokens.
+    prefixes
+        For each sample the prefix that was asked for; None where none was, or where nothing can go on behind it.
     """
 
     hidden: Tensor
     attention: list[Tensor]
-
-
-class _PassEnds(Exception):  # noqa: N818  control flow, not an error
-    """Carries the output of the layer out of the model's forward pass."""
-
-    def __init__(self, hidden: Tensor) -> None:
-        super().__init__()
-        self.hidden = hidden
-
-
-_active: WeakKeyDictionary[nn.Module, _Capture] = WeakKeyDictionary()
+    prefixes: list[Prefix | None]
 
 
 class FirstLayer:
@@ -112,7 +95,9 @@ class FirstLayer:
         return self._model
 
     @torch.inference_mode()
-    def __call__(self, inputs: dict[str, Tensor], instruction: list[Tensor]) -> FirstLayerOutput:
+    def __call__(
+        self, inputs: dict[str, Tensor], instruction: Sequence[Tensor], prefix_lengths: Sequence[int] | None = None
+    ) -> FirstLayerOutput:
         """Run one padded batch.
 
         Parameters
@@ -120,38 +105,112 @@ class FirstLayer:
         inputs
             The processor's tensors, `input_ids` and `attention_mask` [batch, sequence] among them.
         instruction
-            For each sample the positions of its instruction tokens in the padded sequence, int64 [instruction].
+            For each sample the positions of its instruction tokens in the padded sequence, ascending, on the CPU,
+            int64 [instruction].
+        prefix_lengths
+            For each sample how many of its first tokens are wanted as a `Prefix`, 0 for none; padding must be on the
+            right then. None where none is wanted.
 
         Raises
         ------
         ModelError
             If the attention of the layer did not run exactly once, or was given an argument that is not understood.
         """
-        capture = _Capture(instruction)
+        lengths = [0] * len(instruction) if prefix_lengths is None else prefix_lengths
+        inside = [int((rows < length).sum()) for rows, length in zip(instruction, lengths, strict=True)]
+        whole = WholePass(positions_on_device(instruction, next(iter(inputs.values())).device), lengths, inside)
+        with self._decoder_call_seen(wanted=any(lengths)) as call:
+            hidden = self._run(whole, lambda: self._model(**inputs, use_cache=False))
+        if hidden is None:
+            raise ModelError(f"{type(self._model).__name__} did not run its decoder layer {self._number}")
+        unknown = {name for name, value in call.items() if value is not None} - _GIVEN_AGAIN - _WITHOUT_EFFECT
+        prefixes: list[Prefix | None] = [None] * len(instruction)
+        if any(lengths) and not unknown:
+            prefixes = whole.prefixes(hidden, call.get("position_ids"))
+        return FirstLayerOutput(hidden, whole.attention, prefixes)
+
+    @torch.inference_mode()
+    def after_prefixes(
+        self, input_ids: Tensor, prefixes: Sequence[Prefix], instruction: Sequence[Tensor], *, wants_hidden: bool
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Run the tokens behind known prefixes: texts under a causal mask.
+
+        Parameters
+        ----------
+        input_ids
+            Tokens behind the prefix, padded on the right with any token, int64 [batch, suffix].
+        prefixes
+            What comes before them, one for each sample.
+        instruction
+            For each sample the positions of its instruction tokens behind the prefix, on the CPU, int64 [instruction];
+            those inside are part of the prefix.
+        wants_hidden
+            Whether the layer's output is wanted as well, or only its attention.
+
+        Returns
+        -------
+        list of Tensor
+            For each sample the attention of its instruction tokens to the tokens of its prefix, mean over query heads
+            and instruction tokens, float32 [prefix].
+        Tensor or None
+            Output of the layer behind the prefixes, [batch, suffix, hidden].
+
+        Raises
+        ------
+        ModelError
+            If the attention of the layer did not run exactly once, or was given an argument that is not understood.
+        """
+        continuation = Continuation(positions_on_device(instruction, input_ids.device), prefixes, wants_hidden)
+        embeddings = self._model.get_input_embeddings()(input_ids)  # [batch, suffix, hidden]
+        positions = _positions_behind(prefixes, input_ids)
+        decoder = self._model.get_decoder()
+        hidden = self._run(
+            continuation, lambda: decoder(inputs_embeds=embeddings, position_ids=positions, use_cache=False)
+        )
+        return continuation.attention, hidden
+
+    def _run(self, wanted: WholePass | Continuation, forward: Callable[[], Any]) -> Tensor | None:
         with self._pass_ends_after_layer():
-            _active[self._attention] = capture
+            active[self._attention] = wanted
             try:
-                self._model(**inputs, use_cache=False)
-            except _PassEnds as ended:
+                forward()
+            except PassEnds as ended:
                 hidden = ended.hidden
             else:
                 raise ModelError(f"{type(self._model).__name__} did not run its decoder layer {self._number}")
             finally:
-                del _active[self._attention]
-        if capture.calls != 1:
+                del active[self._attention]
+        if wanted.calls != 1:
             raise ModelError(
-                f"the attention of decoder layer {self._number} of {type(self._model).__name__} ran {capture.calls} "
+                f"the attention of decoder layer {self._number} of {type(self._model).__name__} ran {wanted.calls} "
                 "times through the registered function; exactly once was expected"
             )
-        return FirstLayerOutput(hidden, capture.attention)
+        return hidden
+
+    @contextlib.contextmanager
+    def _decoder_call_seen(self, *, wanted: bool) -> Iterator[dict[str, Any]]:
+        """Note what the model calls its decoder with: the tokens behind a prefix must be run alike."""
+        call: dict[str, Any] = {}
+        if not wanted:
+            yield call
+            return
+
+        def look(_module: nn.Module, _arguments: Any, named: dict[str, Any]) -> None:
+            call.update(named)
+
+        handle = self._model.get_decoder().register_forward_pre_hook(look, with_kwargs=True)
+        try:
+            yield call
+        finally:
+            handle.remove()
 
     @contextlib.contextmanager
     def _pass_ends_after_layer(self) -> Iterator[None]:
         def end_after(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            raise _PassEnds(output[0] if isinstance(output, tuple) else output)
+            raise PassEnds(output[0] if isinstance(output, tuple) else output)
 
         def end_before(_module: nn.Module, inputs: Any) -> None:
-            raise _PassEnds(inputs[0])
+            raise PassEnds(inputs[0])
 
         if self._next is None:
             handle = self._layer.register_forward_hook(end_after)
@@ -163,62 +222,8 @@ class FirstLayer:
             handle.remove()
 
 
-def _attention_forward(  # noqa: PLR0917  the signature that transformers calls
-    module: nn.Module,
-    query: Tensor,  # [batch, heads, sequence, head]
-    key: Tensor,  # [batch, key heads, sequence, head]
-    value: Tensor,  # [batch, key heads, sequence, head]
-    attention_mask: Tensor | None,  # [batch or 1, 1, sequence, sequence], boolean or additive
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    # In every layer that runs: SDPA would leave out what it does not know without a word.
-    for name, argument in kwargs.items():
-        if name not in _ACCOUNTED_FOR and argument is not None:
-            raise ModelError(f"the decoder's attention uses `{name}`, which is not supported: {argument!r:.60}")
-    capture = _active.get(module)
-    if capture is not None:
-        scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-        for i, rows in enumerate(capture.instruction):
-            mask = None if attention_mask is None else attention_mask[i if attention_mask.shape[0] > 1 else 0]
-            capture.attention.append(_instruction_attention(query[i], key[i], mask, rows.to(query.device), scale))
-        capture.calls += 1
-    output, _ = sdpa_attention_forward(
-        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-    )
-    return output, None
-
-
-def _instruction_attention(query: Tensor, key: Tensor, mask: Tensor | None, rows: Tensor, scale: float) -> Tensor:
-    """Mean over heads and `rows` of the attention probabilities of one sample, float32 [sequence].
-
-    Only the rows of instruction tokens are ever formed: [heads, rows, sequence] in pieces, never [sequence, sequence].
-    """
-    heads, length, width = query.shape
-    key_heads = key.shape[0]
-    keys = key.to(torch.float32).transpose(1, 2)  # [key heads, head, sequence]
-    mean = torch.zeros(length, dtype=torch.float32, device=query.device)
-    step = max(1, _SCORE_BYTES // (4 * heads * length))
-    for some in torch.split(rows, step):
-        queries = query.index_select(1, some).to(torch.float32)  # [heads, rows, head]
-        grouped = queries.reshape(key_heads, -1, width)  # [key heads, heads per key head * rows, head]
-        scores = torch.matmul(grouped, keys).reshape(heads, len(some), length) * scale  # [heads, rows, sequence]
-        scores = _masked(scores, mask, some)
-        mean += torch.softmax(scores, dim=-1).sum(dim=(0, 1))
-    return mean / (heads * max(1, len(rows)))
-
-
-def _masked(scores: Tensor, mask: Tensor | None, rows: Tensor) -> Tensor:
-    if mask is None:  # transformers leaves the mask out where it is purely causal
-        later = torch.arange(scores.shape[-1], device=scores.device) > rows[:, None]  # [rows, sequence]
-        return scores.masked_fill(later, -torch.inf)
-    chosen = mask.index_select(-2, rows)  # [1, rows, sequence]
-    if chosen.dtype == torch.bool:
-        return scores.masked_fill(~chosen, -torch.inf)
-    return scores + chosen.to(torch.float32)
-
-
-AttentionInterface.register(ATTENTION_NAME, _attention_forward)
-# Without a mask function of the same name transformers passes no mask at all, and padding would be attended to.
-AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
+def _positions_behind(prefixes: Sequence[Prefix], input_ids: Tensor) -> Tensor:
+    """Return the position ids of the tokens behind prefixes: texts count on by one. int64 [..., batch, suffix]."""
+    steps = torch.arange(input_ids.shape[1], device=input_ids.device)  # [suffix]
+    firsts = [torch.full_like(steps[:1], x.length) if x.position is None else x.position for x in prefixes]  # [..., 1]
+    return torch.stack(firsts, dim=-2) + steps

@@ -1,4 +1,8 @@
-"""From prepared samples to one vector each: a padded batch through the first layer, then attention pooling."""
+"""From prepared samples to one vector each: a padded batch through the first layer, then attention pooling.
+
+A batch is launched first and collected later: on an accelerator the next one is put together meanwhile, and the host
+waits for the device once a batch, when it collects.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scalselect.errors import ShardError
 from scalselect.vlm.attention_pooling import AttendedTokens, all_tokens, attended_tokens, mean_of_rows
-from scalselect.vlm.batches import can_be_stacked, collate, is_out_of_memory
+from scalselect.vlm.batches import can_be_stacked, collate, is_out_of_memory, pinned, positions_on_device
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from scalselect.vlm.attention_capture import Prefix
     from scalselect.vlm.batches import PreparedSample
     from scalselect.vlm.checkpoint import Checkpoint
     from scalselect.vlm.image_reuse import ImageFeatureCache
@@ -68,6 +74,42 @@ class Pooling:
     instruction_vector: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LaunchedBatch:
+    """A batch that is on its way: what will be known of it, still on the device.
+
+    Attributes
+    ----------
+    prefixes
+        For each sample its prefix, where one was asked for and can be gone on from.
+    """
+
+    samples: Sequence[PreparedSample]
+    vectors: Tensor  # float32 [batch, hidden]
+    instruction_vectors: Tensor | None  # float32 [batch, hidden]
+    attended: AttendedTokens
+    finite: Tensor  # bool [batch]
+    prefixes: Sequence[Prefix | None]
+
+    def collect(self) -> list[SampleRepresentation]:
+        """Wait for the device and return the representations, in the order of the samples."""
+        vectors = self.vectors.cpu().numpy()
+        instruction = None if self.instruction_vectors is None else self.instruction_vectors.cpu().numpy()
+        kept, margins = self.attended.kept.cpu(), self.attended.cut_margin.tolist()
+        uniform, finite = self.attended.uniform.tolist(), self.finite.tolist()
+        return [
+            SampleRepresentation(
+                vector=vectors[i],
+                instruction_vector=None if instruction is None else instruction[i],
+                kept=np.asarray(sample.vision[kept[i, : len(sample.vision)]]),
+                cut_margin=None if np.isnan(margins[i]) else margins[i],
+                uniform=uniform[i],
+                finite=finite[i],
+            )
+            for i, sample in enumerate(self.samples)
+        ]
+
+
 def represent_samples(
     checkpoint: Checkpoint,
     samples: Sequence[PreparedSample],
@@ -97,82 +139,179 @@ def represent_samples(
     ShardError
         If a single sample does not fit into the memory.
     """
-    if not can_be_stacked(samples):
-        results: list[SampleRepresentation] = []
-        splits = 0
-        for sample in samples:
-            alone, more = represent_samples(checkpoint, [sample], pooling, padding_side=padding_side, cache=cache)
-            results += alone
-            splits += more
-        return results, splits
-    try:
-        return _represent_batch(checkpoint, samples, pooling, padding_side, cache), 0
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        if len(samples) == 1:
-            raise ShardError(
-                f"memory ran out on {checkpoint.device} with a single sample of {samples[0].length:,} tokens: give "
-                "--image-max-pixels or --max-length to make samples smaller, or --dtype bfloat16"
-            ) from error
-    # Outside the handler, so that the failed batch's tensors are no longer held by the exception.
-    if checkpoint.device.type == "cuda":
-        torch.cuda.empty_cache()
-    middle = len(samples) // 2
-    results = []
-    splits = 1
-    for half in (samples[:middle], samples[middle:]):
-        represented, more = represent_samples(checkpoint, half, pooling, padding_side=padding_side, cache=cache)
-        results += represented
+
+    def launch(places: Sequence[int]) -> LaunchedBatch:
+        some = [samples[place] for place in places]
+        return launch_batch(checkpoint, some, pooling, padding_side=padding_side, cache=cache)
+
+    results: list[SampleRepresentation] = []
+    splits = 0
+    every = range(len(samples))
+    for places in [every] if can_be_stacked(samples) else [[place] for place in every]:
+        batches, more = launch_within_memory(launch, samples, places, checkpoint.device)
+        results += [row for batch in batches for row in batch.collect()]
         splits += more
     return results, splits
 
 
-def _represent_batch(
+def launch_within_memory(
+    launch: Callable[[Sequence[int]], LaunchedBatch],
+    samples: Sequence[PreparedSample],
+    places: Sequence[int],
+    device: torch.device,
+) -> tuple[list[LaunchedBatch], int]:
+    """Launch a batch, or where the memory runs out its halves; return what was launched and the number of halvings.
+
+    Parameters
+    ----------
+    launch
+        Launches the samples at some places.
+    places
+        Those of `samples` that are the batch.
+
+    Raises
+    ------
+    ShardError
+        If a single sample does not fit into the memory.
+    """
+    try:
+        return [launch(places)], 0
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(places) == 1:
+            raise ShardError(
+                f"memory ran out on {device} with a single sample of {samples[places[0]].length:,} tokens: give "
+                "--image-max-pixels or --max-length to make samples smaller, or --dtype bfloat16"
+            ) from error
+    # Outside the handler, so that the failed batch's tensors are no longer held by the exception.
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    middle = len(places) // 2
+    first, splits = launch_within_memory(launch, samples, places[:middle], device)
+    second, more = launch_within_memory(launch, samples, places[middle:], device)
+    return first + second, splits + more + 1
+
+
+@torch.inference_mode()
+def launch_batch(
     checkpoint: Checkpoint,
     samples: Sequence[PreparedSample],
     pooling: Pooling,
-    padding_side: str,
-    cache: ImageFeatureCache | None,
-) -> list[SampleRepresentation]:
+    *,
+    padding_side: str = "right",
+    cache: ImageFeatureCache | None = None,
+    prefix_lengths: Sequence[int] | None = None,
+) -> LaunchedBatch:
+    """Send whole samples through the first layer and pool, without waiting for the device.
+
+    Parameters
+    ----------
+    samples
+        Samples whose tensors can share a batch.
+    prefix_lengths
+        For each sample how many of its first tokens others go on from, 0 for none; None for none at all.
+    """
     batch = collate(samples, pad_token_id=checkpoint.pad_token_id, padding_side=padding_side)
+    device = checkpoint.device
     inputs = {
-        name: tensor.to(checkpoint.device, checkpoint.dtype if tensor.is_floating_point() else None)
+        name: pinned(tensor, device).to(
+            device, checkpoint.dtype if tensor.is_floating_point() else None, non_blocking=True
+        )
         for name, tensor in batch.inputs.items()
     }
     known = all(sample.images for sample in samples)
     with cache.used_by(checkpoint.first_layer.model, batch.images) if cache and known else contextlib.nullcontext():
-        output = checkpoint.first_layer(inputs, batch.instruction)
-    # One copy from the device for the whole batch; the cuts are then found on the CPU.
-    attention = torch.stack(output.attention).cpu()  # [batch, sequence]
-    cuts = [
-        _tokens_to_average(row.index_select(0, vision), pooling.attention_mass)
-        for row, vision in zip(attention, batch.vision, strict=True)
-    ]
-    vectors = torch.stack(
-        [mean_of_rows(output.hidden[i], batch.vision[i].index_select(0, cut.kept)) for i, cut in enumerate(cuts)]
-    ).cpu()  # [batch, hidden]
-    instruction = None
+        output = checkpoint.first_layer(inputs, batch.instruction, prefix_lengths)
+    vision = positions_on_device(batch.vision, device)
+    instruction_vectors = None
     if pooling.instruction_vector:
-        instruction = torch.stack(
-            [
-                mean_of_rows(hidden, positions)
-                for hidden, positions in zip(output.hidden, batch.instruction, strict=True)
-            ]
-        ).cpu()  # [batch, hidden]
-    finite = torch.isfinite(vectors).all(dim=1) & torch.isfinite(attention).all(dim=1)
-    return [
-        SampleRepresentation(
-            vector=vectors[i].numpy(),
-            instruction_vector=None if instruction is None else instruction[i].numpy(),
-            kept=np.asarray(samples[i].vision.index_select(0, cut.kept)),
-            cut_margin=cut.cut_margin,
-            uniform=cut.uniform,
-            finite=bool(finite[i]),
+        instruction = positions_on_device(batch.instruction, device)
+        instruction_vectors = [
+            hidden.index_select(0, rows) for hidden, rows in zip(output.hidden, instruction, strict=True)
+        ]
+    return _pooled(
+        samples,
+        [attention.index_select(0, rows) for attention, rows in zip(output.attention, vision, strict=True)],
+        [hidden.index_select(0, rows) for hidden, rows in zip(output.hidden, vision, strict=True)],
+        instruction_vectors,
+        pooling=pooling,
+        prefixes=output.prefixes,
+    )
+
+
+@torch.inference_mode()
+def launch_after_prefixes(
+    checkpoint: Checkpoint, samples: Sequence[PreparedSample], prefixes: Sequence[Prefix], pooling: Pooling
+) -> LaunchedBatch:
+    """Send what comes behind known prefixes through the first layer and pool, without waiting for the device."""
+    device = checkpoint.device
+    pairs = list(zip(samples, prefixes, strict=True))
+    instruction = [sample.instruction[prefix.instruction :] - prefix.length for sample, prefix in pairs]
+    longest = max(sample.length - prefix.length for sample, prefix in pairs)
+    input_ids = torch.full((len(samples), longest), checkpoint.pad_token_id)  # [batch, suffix]
+    for i, (sample, prefix) in enumerate(pairs):
+        input_ids[i, : sample.length - prefix.length] = sample.inputs["input_ids"][0, prefix.length :]
+    hidden: Tensor | None = None
+    if longest:
+        attention, hidden = checkpoint.first_layer.after_prefixes(
+            pinned(input_ids, device).to(device, non_blocking=True),
+            prefixes,
+            instruction,
+            wants_hidden=pooling.instruction_vector,
         )
-        for i, cut in enumerate(cuts)
-    ]
+    else:  # nobody asks anything behind the images
+        attention = [prefix.attention / max(1, prefix.instruction) for prefix in prefixes]
+    instruction_rows = None
+    if pooling.instruction_vector:
+        inside = positions_on_device([sample.instruction[: prefix.instruction] for sample, prefix in pairs], device)
+        behind = positions_on_device(instruction, device)
+        instruction_rows = [
+            torch.cat(
+                [
+                    prefix.hidden.index_select(0, inside[i]),
+                    *([] if hidden is None else [hidden[i].index_select(0, behind[i])]),
+                ]
+            )
+            for i, prefix in enumerate(prefixes)
+        ]  # [instruction, hidden] each
+    vision = positions_on_device([sample.vision for sample in samples], device)
+    return _pooled(
+        samples,
+        [row.index_select(0, places) for row, places in zip(attention, vision, strict=True)],
+        [prefix.hidden.index_select(0, places) for prefix, places in zip(prefixes, vision, strict=True)],
+        instruction_rows,
+        pooling=pooling,
+        prefixes=[None] * len(samples),
+    )
 
 
-def _tokens_to_average(attention: torch.Tensor, attention_mass: float | None) -> AttendedTokens:
-    return all_tokens(len(attention)) if attention_mass is None else attended_tokens(attention, attention_mass)
+def _pooled(
+    samples: Sequence[PreparedSample],
+    attention: Sequence[Tensor],  # [vision] each
+    hidden: Sequence[Tensor],  # [vision, hidden] each
+    instruction: Sequence[Tensor] | None,  # [instruction, hidden] each
+    *,
+    pooling: Pooling,
+    prefixes: Sequence[Prefix | None],
+) -> LaunchedBatch:
+    padded = torch.nn.utils.rnn.pad_sequence(list(attention), batch_first=True)  # [batch, vision]
+    counts = [len(row) for row in attention]
+    # Compared with a range on the host, where the counts are known.
+    valid = torch.arange(padded.shape[1]) < torch.tensor(counts)[:, None]
+    valid = pinned(valid, padded.device).to(padded.device, non_blocking=True)
+    mass = pooling.attention_mass
+    attended = all_tokens(valid) if mass is None else attended_tokens(padded, valid, mass)
+    vectors = torch.stack(
+        [mean_of_rows(rows, attended.kept[i, : counts[i]]) for i, rows in enumerate(hidden)]
+    )  # [batch, hidden]
+    return LaunchedBatch(
+        samples=samples,
+        vectors=vectors,
+        instruction_vectors=None
+        if instruction is None
+        else torch.stack([rows.to(torch.float32).mean(dim=0) for rows in instruction]),
+        attended=attended,
+        finite=torch.isfinite(vectors).all(dim=1) & torch.isfinite(padded).all(dim=1),
+        prefixes=prefixes,
+    )

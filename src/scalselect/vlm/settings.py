@@ -14,6 +14,7 @@ from transformers import AutoConfig
 
 from scalselect.errors import ModelError, OptionError, did_you_mean
 from scalselect.vlm.image_fit import declared_image_fit
+from scalselect.vlm.loader import can_fork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Tokens of one padded batch where the batch size is `auto`: what keeps each kind of device busy without much memory.
 _BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+_MOST_WORKERS = 16  # that are started unasked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class Settings:
         Highest number of tokens in a padded batch.
     image_fit
         `processor` or `pad`.
+    dataloader_workers
+        Processes that prepare samples beside the model. Not recorded: they change no vector.
     """
 
     dtype: str
@@ -44,6 +48,7 @@ class Settings:
     max_rows: int | None
     batch_tokens: int
     image_fit: str
+    dataloader_workers: int = 0
 
 
 def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, Any] | None) -> Settings:
@@ -87,7 +92,19 @@ def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, An
         max_rows=max_rows,
         batch_tokens=recorded["batch_tokens"] if recorded else tokens,
         image_fit=_resolved_image_fit(config, model, recorded),
+        dataloader_workers=_resolved_workers(config, device),
     )
+
+
+def _resolved_workers(config: RepresentConfig, device: str) -> int:
+    if config.dataloader_workers != "auto":
+        if config.dataloader_workers and not can_fork:
+            asked = config.dataloader_workers
+            raise OptionError(f"dataloader_workers need Linux, other systems cannot fork safely: {asked}; give 0")
+        return int(config.dataloader_workers)
+    spare = _usable_cpus() - 1
+    # Beside a model on the CPU, which is what takes the time, one process is enough to read ahead.
+    return min(spare, _MOST_WORKERS if device.startswith("cuda") else 1) if can_fork else 0
 
 
 def _resolved_image_fit(config: RepresentConfig, model: Any, recorded: dict[str, Any] | None) -> str:
@@ -100,9 +117,13 @@ def _resolved_image_fit(config: RepresentConfig, model: Any, recorded: dict[str,
 
 def _usable_threads() -> int:
     """Return the CPUs this process may use, or fewer where the environment asks for fewer."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = _usable_cpus()
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return min(usable, int(asked)) if asked.isdecimal() and int(asked) > 0 else usable
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_loaded(model: Any) -> bool:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from transformers import AutoModel
 
 from scalselect.errors import ModelError
-from scalselect.vlm.first_layer import ATTENTION_NAME
+from scalselect.vlm.attention_capture import ATTENTION_NAME
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,195 @@
+"""Samples made ready in processes of their own, beside the model, and handed over in order.
+
+PyTorch's DataLoader runs the processes: forked, so that nothing is started anew, and each with one thread. Large
+tensors come through shared memory and are copied out of it at once; small ones come by value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from scalselect.errors import WorkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
+    from scalselect.vlm.batches import PreparedSample
+
+Group = TypeVar("Group")
+Facts = TypeVar("Facts")
+
+_BY_VALUE_BELOW = 2**16  # bytes; a segment of shared memory costs more than to send these
+_SHARED_MEMORY_NEEDED = 2**28  # bytes that must be free; containers often have 64 MB
+_GROUPS_AHEAD = 4  # that each process works ahead
+
+can_fork = sys.platform == "linux"
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: BaseException
+
+
+def prepared_in_order(
+    groups: Sequence[Group],
+    prepare: Callable[[Group], tuple[list[PreparedSample | None], Facts]],
+    processes: int,
+) -> Generator[tuple[list[PreparedSample | None], Facts], None, None]:
+    """Yield what `prepare` makes of every group, in order.
+
+    Parameters
+    ----------
+    prepare
+        Returns the prepared samples of a group, and facts that can be pickled.
+    processes
+        Number of processes that work ahead; 0 prepares each group here, when it is asked for.
+
+    Raises
+    ------
+    Exception
+        Whatever `prepare` raises, in this process.
+    WorkError
+        If a process was killed.
+    """
+    if not processes or not groups:
+        yield from map(prepare, groups)
+        return
+    loader: DataLoader[Any] = DataLoader(
+        _Groups(groups, prepare, by_value=not _has_shared_memory()),
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=min(processes, len(groups)),
+        prefetch_factor=_GROUPS_AHEAD,
+        multiprocessing_context="fork",
+        worker_init_fn=_begin,
+    )
+    with _quiet_fork():
+        results = iter(loader)
+    try:
+        while True:
+            try:
+                result = next(results, None)
+            except RuntimeError as error:  # how PyTorch tells of a process that is gone; ours come as results
+                raise WorkError(
+                    "a process that prepares samples was killed, most likely for want of memory; fewer "
+                    f"--dataloader-workers need less ({error})"
+                ) from error
+            if result is None:
+                return
+            if isinstance(result, _Failed):
+                raise result.error
+            samples, facts = result
+            yield _arrived(samples), facts
+    finally:
+        del results  # ends the processes
+
+
+class _Groups(Dataset[Any], Generic[Group, Facts]):
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        prepare: Callable[[Group], tuple[list[PreparedSample | None], Facts]],
+        *,
+        by_value: bool,
+    ) -> None:
+        self._groups = groups
+        self._prepare = prepare
+        self._by_value = by_value
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, number: int) -> tuple[list[Any], Facts] | _Failed:
+        try:
+            samples, facts = self._prepare(self._groups[number])
+        except Exception as error:  # noqa: BLE001  raised again where the model runs, as it is
+            return _Failed(_picklable(error))
+        return _packed(samples, by_value=self._by_value), facts
+
+
+def _begin(_worker: int) -> None:
+    # Ctrl-C reaches the whole group of processes; the one that runs the model ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _as_it_is(result: Any) -> Any:
+    return result
+
+
+@contextlib.contextmanager
+def _quiet_fork() -> Iterator[None]:
+    """Keep the tokenizers library from warning of a fork: one text at a time needs no threads."""
+    name = "TOKENIZERS_PARALLELISM"
+    before = os.environ.get(name)
+    os.environ.setdefault(name, "false")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+
+
+def _has_shared_memory() -> bool:
+    try:
+        found = os.statvfs("/dev/shm")  # noqa: S108  where the system keeps it
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize >= _SHARED_MEMORY_NEEDED
+
+
+def _picklable(error: BaseException) -> BaseException:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  our own
+    except Exception:  # noqa: BLE001  an exception whose arguments cannot be sent
+        return WorkError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _packed(samples: Sequence[PreparedSample | None], *, by_value: bool) -> list[PreparedSample | None]:
+    """Return samples with arrays in place of the tensors that are sent by value; what they share is sent once."""
+    packed: dict[int, Any] = {}
+
+    def pack(tensor: Tensor) -> Any:
+        if id(tensor) not in packed:
+            small = (by_value or tensor.nbytes < _BY_VALUE_BELOW) and tensor.dtype != torch.bfloat16
+            packed[id(tensor)] = tensor.numpy() if small else tensor
+        return packed[id(tensor)]
+
+    return _changed(samples, pack)
+
+
+def _arrived(samples: Sequence[PreparedSample | None]) -> list[PreparedSample | None]:
+    """Return samples of private tensors; what several of them share is copied once."""
+    copies: dict[int, Tensor] = {}
+
+    def unpack(value: Any) -> Tensor:
+        if id(value) not in copies:
+            copies[id(value)] = torch.from_numpy(value) if isinstance(value, np.ndarray) else value.clone()
+        return copies[id(value)]
+
+    return _changed(samples, unpack)
+
+
+def _changed(samples: Sequence[PreparedSample | None], change: Callable[[Any], Any]) -> list[PreparedSample | None]:
+    return [
+        None
+        if sample is None
+        else replace(
+            sample,
+            inputs={name: change(value) for name, value in sample.inputs.items()},
+            instruction=change(sample.instruction),
+            vision=change(sample.vision),
+        )
+        for sample in samples
+    ]

@@ -1,0 +1,131 @@
+"""Processes beside the model: order, errors, what travels how."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scalselect.errors import WorkError
+from scalselect.vlm import loader
+from scalselect.vlm.batches import PreparedSample
+from scalselect.vlm.loader import prepared_in_order
+
+
+def sample(number, pixels):
+    return PreparedSample(
+        inputs={
+            "input_ids": torch.full((1, 3), number),
+            "pixel_values": pixels,
+            "half": torch.ones(2, dtype=torch.bfloat16),
+            "mask": torch.tensor([True, False]),
+        },
+        images=(f"picture {number}",),
+        instruction=torch.tensor([1]),
+        vision=torch.tensor([0, 2]),
+        tokens=number,
+        truncated=False,
+        escaped=0,
+    )
+
+
+def prepare(number):
+    time.sleep(0.02 if number % 3 == 0 else 0)  # later ones are done sooner
+    pixels = torch.full((1, 3, 100, 100), float(number))  # 120 kB
+    return [sample(number, pixels), None, sample(number, pixels)], {"number": number, "process": os.getpid()}
+
+
+@pytest.mark.parametrize("processes", [0, 1, 2])
+@pytest.mark.parametrize("shared", [True, False])
+def test_results_come_in_order_and_unchanged(processes, shared, monkeypatch):
+    monkeypatch.setattr(loader, "_has_shared_memory", lambda: shared)
+    found = list(prepared_in_order(range(20), prepare, processes))
+    assert [facts["number"] for _, facts in found] == list(range(20))
+    others = {facts["process"] for _, facts in found} - {os.getpid()}
+    assert len(others) == processes
+    for number, (samples, _) in enumerate(found):
+        one, none, other = samples
+        expected = prepare(number)[0][0]
+        assert none is None
+        for name, tensor in expected.inputs.items():
+            assert one.inputs[name].dtype == tensor.dtype
+            assert torch.equal(one.inputs[name], tensor)
+            assert not one.inputs[name].is_shared()  # private memory: segments and file handles are scarce
+        assert one.inputs["pixel_values"] is other.inputs["pixel_values"]  # what was shared still is
+        assert one.vision.tolist() == [0, 2]
+        assert one.instruction.dtype == torch.int64
+        assert one.images == (f"picture {number}",)
+
+
+def test_no_process_outlives_its_work():
+    results = prepared_in_order(range(50), prepare, 2)
+    _, facts = next(results)
+    results.close()
+    for _ in range(100):
+        if not _is_running(facts["process"]):
+            return
+        time.sleep(0.05)
+    pytest.fail("the process is still there")
+
+
+def _is_running(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class OddError(Exception):
+    """An exception that cannot be sent as it is."""
+
+    def __init__(self, one, other):
+        super().__init__(f"{one} and {other}")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [(KeyError("a"), KeyError, "a"), (OddError(1, 2), Exception, "OddError: 1 and 2")],
+)
+def test_an_error_is_raised_where_the_model_runs(error, kind, message):
+    def failing(number):
+        if number == 3:
+            raise error
+        return prepare(number)
+
+    results = prepared_in_order(range(9), failing, 2)
+    assert [next(results)[1]["number"] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(kind, match=message):
+        next(results)
+
+
+def test_a_killed_process_is_an_error_and_not_a_hang():
+    def killed(number):
+        if number == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return prepare(number)
+
+    with pytest.raises(WorkError, match="fewer --dataloader-workers"):
+        list(prepared_in_order(range(9), killed, 1))
+
+
+def test_the_environment_is_left_as_it_was(monkeypatch):
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    list(prepared_in_order(range(2), prepare, 1))
+    assert "TOKENIZERS_PARALLELISM" not in os.environ
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
+    list(prepared_in_order(range(2), prepare, 1))
+    assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
+
+
+def test_arrays_and_tensors_by_size():
+    [packed] = loader._packed([sample(1, torch.zeros(1, 3, 100, 100))], by_value=False)
+    kinds = {name: type(value) for name, value in packed.inputs.items()}
+    assert kinds == {
+        "input_ids": np.ndarray,
+        "pixel_values": torch.Tensor,
+        "half": torch.Tensor,  # numpy has no such type
+        "mask": np.ndarray,
+    }
