@@ -7,6 +7,8 @@ tensors come through shared memory and are copied out of it at once; small ones 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import multiprocessing
 import os
 import pickle
 import signal
@@ -32,6 +34,7 @@ Facts = TypeVar("Facts")
 _BY_VALUE_BELOW = 2**16  # bytes; a segment of shared memory costs more than to send these
 _SHARED_MEMORY_NEEDED = 2**28  # bytes that must be free; containers often have 64 MB
 _GROUPS_AHEAD = 4  # that each process works ahead
+_SIGNAL_AT_DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 can_fork = sys.platform == "linux"
 
@@ -121,6 +124,11 @@ class _Groups(Dataset[Any], Generic[Group, Facts]):
 def _begin(_worker: int) -> None:
     # Ctrl-C reaches the whole group of processes; the one that runs the model ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Should that one be killed, nobody reads on, and a process that waits to hand something over would wait for ever.
+    ctypes.CDLL(None).prctl(_SIGNAL_AT_DEATH_OF_PARENT, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it was killed a moment ago
+        os._exit(1)
 
 
 def _as_it_is(result: Any) -> Any:
