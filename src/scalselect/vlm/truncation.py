@@ -10,12 +10,14 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from transformers import AutoModel
 
 from scalselect.errors import ModelError
 from scalselect.vlm.first_layer import ATTENTION_NAME
+from scalselect.vlm.remote_code import automatic_class
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
 
@@ -35,21 +37,29 @@ def truncated_config(config: Any, *, layer: int = 0, deepstack: str = "exclude")
     return shorter
 
 
-def load_truncated(path: str, config: Any, *, dtype: torch.dtype, revision: str | None) -> Any:
+def load_truncated(folder: Path, config: Any, *, dtype: torch.dtype, trusted: bool = False, name: str = "") -> Any:
     """Load a model under a truncated configuration, in evaluation mode, on the CPU.
+
+    Parameters
+    ----------
+    trusted
+        Whether code of the checkpoint may be run.
+    name
+        What to call the checkpoint in messages; default: its folder.
 
     Raises
     ------
     ModelError
         If the files lack a needed tensor, hold one of another shape, or cannot be read.
     """
+    path = name or str(folder)
     try:
-        model, loading = AutoModel.from_pretrained(
-            path,
+        model, loading = automatic_class(config).from_pretrained(
+            folder,
             config=config,
             dtype=dtype,
             attn_implementation={"text_config": ATTENTION_NAME},
-            revision=revision or "main",
+            trust_remote_code=trusted,
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
