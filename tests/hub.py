@@ -139,7 +139,7 @@ def _etag(path):
 
 
 _WORKER = """\
-import contextlib, io, json, os, sys
+import contextlib, io, json, os, sys, traceback
 from scalselect.cli import main
 
 answers, sys.stdout = sys.stdout, sys.stderr
@@ -149,7 +149,10 @@ for line in sys.stdin:
     os.environ.update(question["environment"])
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-        code = main(question["words"])
+        try:
+            code = main(question["words"])
+        except (Exception, SystemExit):
+            code = traceback.format_exc()
     print(json.dumps([code, said.getvalue()]), file=answers, flush=True)
 """
 
@@ -165,8 +168,10 @@ class Worker:
         )
 
     def run(self, *words, **environment):
-        """Return the exit code of a command line and what it wrote to stderr."""
-        self._process.stdin.write(json.dumps({"words": [str(word) for word in words], "environment": environment}) + "\n")
+        """Return the exit code of a command line, or what it raised, and what it wrote to stderr."""
+        self._process.stdin.write(
+            json.dumps({"words": [str(word) for word in words], "environment": environment}) + "\n"
+        )
         self._process.stdin.flush()
         code, said = json.loads(self._process.stdout.readline())
         return code, said

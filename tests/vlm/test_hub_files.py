@@ -1,18 +1,30 @@
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.numpy import load_file as load_vectors
-from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from hub import TOKEN, Hub, Worker
+from scalselect.errors import ModelError
+from scalselect.vlm import needed_files
+from scalselect.vlm.needed_files import files_of_tensors, index_of
+from scalselect.vlm.truncation import truncated_config
 from small_pools import write_pool
 
-SHARDED = ["llava", "qwen2_5_vl", "qwen3_vl"]
+# Names, in the files, of what a pass up to decoder layer 0 does not read.
+UNREAD = {
+    "llava": r"lm_head|language_model\.model\.layers\.[12]\.|vision_tower\..*layers\.2\.",
+    "qwen2_5_vl": r"lm_head|^model\.layers\.[12]\.",
+    "qwen3_vl": r"lm_head|language_model\.layers\.[12]\.|deepstack_merger_list",
+    "qwen3_vl_moe": r"lm_head|language_model\.layers\.[12]\.|deepstack_merger_list",
+    "internvl": r"lm_head|language_model\.model\.layers\.[12]\.",
+}
+ON_HUB = ["llava", "qwen2_5_vl", "qwen3_vl"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +64,6 @@ def sharded(checkpoints, tmp_path_factory):
             (folder / "model.safetensors").unlink()
             model = AutoModelForImageTextToText.from_pretrained(checkpoints(family))
             model.save_pretrained(folder, max_shard_size="30KB")
-            assert (folder / "model.safetensors.index.json").is_file()
             built[family] = folder
         return built[family]
 
@@ -64,6 +75,14 @@ def pool(pictures, tmp_path_factory):
     return write_pool(tmp_path_factory.mktemp("pool"), pictures, rows=4)
 
 
+@pytest.fixture(scope="module")
+def expected(online, pool, checkpoints, tmp_path_factory):
+    """Return the vectors of the tiny LLaVA checkpoint, read from its folder."""
+    output = tmp_path_factory.mktemp("expected") / "run"
+    assert represent(online, pool, checkpoints("llava"), output)[0] == 0
+    return vectors(output)
+
+
 def represent(worker, pool, model, output, *words, **environment):
     return worker.run("represent", pool, "--model", model, "--output", output, *words, **environment)
 
@@ -72,40 +91,39 @@ def vectors(run):
     return load_vectors(run / "representations" / "shard-0000000.safetensors")["representations"]
 
 
-def shards_with(folder, *fragments):
-    """Return the files of weights in which a name with one of the fragments stands."""
-    index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
-    return {file for name, file in index.items() if any(fragment in name for fragment in fragments)}
+def recorded(run):
+    return json.loads((run / "run.json").read_bytes())
 
 
-@pytest.mark.parametrize("family", SHARDED)
+def weights(repository):
+    return {file for file in repository.downloaded() if file.endswith((".safetensors", ".bin"))}
+
+
+def weight_map(folder):
+    return index_of(folder / "model.safetensors.index.json")["weight_map"]
+
+
+def files_read(folder, unread):
+    """Return the files that hold a tensor whose name does not match; there is one of each kind."""
+    names = weight_map(folder)
+    read = {file for name, file in names.items() if not re.search(unread, name)}
+    assert read < set(names.values())
+    return read
+
+
+@pytest.mark.parametrize("family", ON_HUB)
 def test_only_files_with_needed_tensors_are_downloaded(family, hub, online, offline, sharded, pool, tmp_path):
     folder = sharded(family)
     repository = hub.add(f"owner/{family}", folder)
     code, said = represent(online, pool, f"owner/{family}", tmp_path / "from-hub")
     assert code == 0, said
-    weights = {file for file in repository.downloaded() if file.endswith(".safetensors")}
-    every = {path.name for path in folder.glob("*.safetensors")}
-    later = {f"layers.{layer}." for layer in (1, 2)}
-    first = {name.rpartition("layers.0.")[2] for name in shards_with(folder, "language_model")}
-    assert first
-    assert shards_with(folder, "embed_tokens", "language_model.layers.0.", "language_model.model.layers.0.") <= weights
-    unneeded = {
-        file
-        for file in every
-        if all(
-            "lm_head" in name or ("language_model" in name and any(layer in name for layer in later))
-            for name in safe_open(folder / file, "pt").keys()
-        )
-    }
-    assert unneeded, "the checkpoint has no file that could be left out"
-    assert not weights & unneeded
-    assert ("HEAD", next(iter(unneeded))) not in repository.requests
+    assert weights(repository) == files_read(folder, UNREAD[family])
+    assert max(repository.requests["GET", file] for file in repository.downloaded()) == 1
     assert represent(online, pool, folder, tmp_path / "from-folder")[0] == 0
     assert np.array_equal(vectors(tmp_path / "from-hub"), vectors(tmp_path / "from-folder"))
-    recorded = json.loads((tmp_path / "from-hub" / "run.json").read_text())
-    assert recorded["model_commit"] == repository.names["main"]
-    assert json.loads((tmp_path / "from-folder" / "run.json").read_text())["model_commit"] is None
+    assert recorded(tmp_path / "from-hub")["model_commit"] == repository.names["main"]
+    assert recorded(tmp_path / "from-folder")["model_commit"] is None
+
     repository.requests.clear()
     assert represent(online, pool, f"owner/{family}", tmp_path / "again")[0] == 0
     assert repository.downloaded() == set()
@@ -114,3 +132,209 @@ def test_only_files_with_needed_tensors_are_downloaded(family, hub, online, offl
     assert code == 0, said
     assert not repository.requests
     assert np.array_equal(vectors(tmp_path / "offline"), vectors(tmp_path / "from-folder"))
+
+
+def test_a_deeper_layer_needs_more_files(hub, online, sharded, pool, tmp_path):
+    repository = hub.add("owner/deeper", sharded("llava"))
+    assert represent(online, pool, "owner/deeper", tmp_path / "run", "--layer", "1")[0] == 0
+    deeper = UNREAD["llava"].replace(r"model\.layers\.[12]\.", r"model\.layers\.2\.")
+    assert weights(repository) == files_read(sharded("llava"), deeper)
+    assert weights(repository) > files_read(sharded("llava"), UNREAD["llava"])
+
+
+@pytest.mark.parametrize("family", UNREAD)
+def test_needed_files_are_known_from_the_index(family, sharded):
+    folder = sharded(family)
+    shorter = truncated_config(AutoConfig.from_pretrained(folder))
+    assert files_of_tensors(shorter, weight_map(folder), trusted=False) == files_read(folder, UNREAD[family])
+
+
+def test_older_key_names_are_mapped(sharded):
+    names = {
+        name.replace("vision_tower.", "vision_tower.vision_model.")
+        if not name.startswith("vision_tower.vision_model.")
+        else name: file
+        for name, file in weight_map(sharded("llava")).items()
+    }
+    bare = {name.replace("vision_tower.vision_model.", "vision_tower."): file for name, file in names.items()}
+    assert names != bare
+    shorter = truncated_config(AutoConfig.from_pretrained(sharded("llava")))
+    read = files_read(sharded("llava"), UNREAD["llava"])
+    for spelling in (names, bare):
+        assert files_of_tensors(shorter, spelling, trusted=False) == read
+
+
+def test_all_files_are_needed_where_the_names_are_not_understood(sharded, monkeypatch):
+    names = weight_map(sharded("llava"))
+    shorter = truncated_config(AutoConfig.from_pretrained(sharded("llava")))
+    one = next(name for name in names if "layers.0.self_attn.q_proj" in name and "language_model" in name)
+    other = {("renamed.beyond.recognition" if name == one else name): file for name, file in names.items()}
+    assert files_of_tensors(shorter, other, trusted=False) == set(names.values())
+
+    def fails(*words):
+        raise TypeError
+
+    monkeypatch.setattr(needed_files, "rename_source_key", fails)
+    assert files_of_tensors(shorter, names, trusted=False) == set(names.values())
+
+
+@pytest.mark.parametrize("file", ["../other.safetensors", "/etc/passwd", ""])
+def test_an_index_that_points_outside_is_refused(tmp_path, file):
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"a": "a.safetensors", "b": file}}))
+    with pytest.raises(ModelError, match="outside the checkpoint's folder"):
+        index_of(index)
+
+
+def test_an_index_that_cannot_be_read_is_refused(tmp_path):
+    for content in ("{", "[]", "{}", '{"weight_map": 5}'):
+        (tmp_path / "index").write_text(content)
+        with pytest.raises(ModelError, match="index of weights cannot be read"):
+            index_of(tmp_path / "index")
+
+
+def test_a_single_file(hub, online, offline, checkpoints, pool, expected, tmp_path):
+    repository = hub.add("owner/single", checkpoints("llava"))
+    assert represent(online, pool, "owner/single", tmp_path / "run")[0] == 0
+    assert weights(repository) == {"model.safetensors"}
+    assert np.array_equal(vectors(tmp_path / "run"), expected)
+    assert represent(offline, pool, "owner/single", tmp_path / "offline")[0] == 0
+
+
+def pickled(folder, place):
+    """Copy a sharded checkpoint with its weights as pickles."""
+    shutil.copytree(folder, place)
+    index = json.loads((place / "model.safetensors.index.json").read_text())
+    for file in place.glob("*.safetensors"):
+        torch.save(load_file(file), place / file.name.replace(".safetensors", ".bin"))
+        file.unlink()
+    (place / "model.safetensors.index.json").unlink()
+    index["weight_map"] = {name: file.replace(".safetensors", ".bin") for name, file in index["weight_map"].items()}
+    (place / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    return place
+
+
+def test_pickled_shards(hub, online, sharded, pool, expected, tmp_path):
+    repository = hub.add("owner/pickled", pickled(sharded("llava"), tmp_path / "pickled"))
+    code, said = represent(online, pool, "owner/pickled", tmp_path / "run")
+    assert code == 0, said
+    read = {file.replace(".safetensors", ".bin") for file in files_read(sharded("llava"), UNREAD["llava"])}
+    assert weights(repository) == read
+    assert np.array_equal(vectors(tmp_path / "run"), expected)
+
+
+class Command:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_pickles_of_more_than_tensors_are_not_run(hub, online, sharded, pool, tmp_path):
+    folder = pickled(sharded("llava"), tmp_path / "pickled")
+    needed = next(iter(files_read(sharded("llava"), UNREAD["llava"]))).replace(".safetensors", ".bin")
+    torch.save({"a": Command(str(tmp_path / "made"))}, folder / needed)
+    hub.add("owner/unsafe", folder)
+    code, said = represent(online, pool, "owner/unsafe", tmp_path / "run")
+    assert (code, (tmp_path / "made").exists()) == (2, False)
+    assert "model weights are no pickle of tensors alone, and nothing else is unpickled: owner/unsafe" in said
+
+
+def changed(folder, place):
+    """Copy a checkpoint with other weights."""
+    shutil.copytree(folder, place)
+    tensors = load_file(place / "model.safetensors")
+    name = next(name for name in tensors if "language_model" in name and "layers.0.mlp.down_proj" in name)
+    tensors[name] = tensors[name] * 1.5
+    save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
+    return place
+
+
+def test_a_pinned_revision_and_a_repository_that_goes_on(hub, online, offline, checkpoints, pool, expected, tmp_path):
+    repository = hub.add("owner/moving", checkpoints("llava"))
+    first = repository.names["main"]
+    assert represent(online, pool, "owner/moving", tmp_path / "run", "--limit", "3")[0] == 0
+
+    second = "5" * 40
+    repository.commits[second] = changed(checkpoints("llava"), tmp_path / "changed")
+    repository.names |= {"main": second, "v1": first}
+    code, said = represent(online, pool, "owner/moving", tmp_path / "run", "--limit", "3")
+    assert code == 0, said  # goes on with the commit that it began with
+    assert recorded(tmp_path / "run")["model_commit"] == first
+
+    assert represent(online, pool, "owner/moving", tmp_path / "new")[0] == 0
+    assert recorded(tmp_path / "new")["model_commit"] == second
+    assert not np.array_equal(vectors(tmp_path / "new"), expected)
+    for revision in ("v1", first):
+        output = tmp_path / revision
+        assert represent(online, pool, "owner/moving", output, "--revision", revision)[0] == 0
+        assert np.array_equal(vectors(output), expected)
+        assert recorded(output)["model_commit"] == first
+        assert recorded(output)["represent"]["revision"] == revision
+    assert represent(offline, pool, "owner/moving", tmp_path / "offline", "--revision", "v1")[0] == 0
+
+    code, said = represent(online, pool, "owner/moving", tmp_path / "none", "--revision", "v9")
+    assert (code, (tmp_path / "none").exists()) == (2, False)
+    assert "model cannot be opened: owner/moving (it has no revision v9)" in said
+
+
+def test_a_private_repository(hub, online, checkpoints, pool, expected, tmp_path):
+    hub.add("owner/private", checkpoints("llava"), private=True)
+    code, said = represent(online, pool, "owner/private", tmp_path / "run")
+    assert (code, (tmp_path / "run").exists()) == (2, False)
+    assert "set HF_TOKEN" in said
+    code, said = represent(online, pool, "owner/private", tmp_path / "run", HF_TOKEN=TOKEN)
+    assert code == 0, said
+    assert np.array_equal(vectors(tmp_path / "run"), expected)
+
+
+def test_a_gated_repository(hub, online, checkpoints, pool, tmp_path):
+    hub.add("owner/gated", checkpoints("llava"), gated=True)
+    code, said = represent(online, pool, "owner/gated", tmp_path / "run")
+    assert code == 2
+    assert "model cannot be opened: owner/gated (access must be granted" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("owner/nothing", "the hub has no such repository"),
+        ("owner--no..name", "owner--no..name"),
+        ("owner/no-config", "its repository has no config.json"),
+        ("owner/no-weights", "model weights cannot be loaded: owner/no-weights (looked for model.safetensors"),
+        ("owner/no-shard", "model weights are incomplete: owner/no-shard has no file model-000"),
+    ],
+)
+def test_what_a_hub_does_not_have(hub, online, sharded, pool, tmp_path, name, words):
+    folder = shutil.copytree(sharded("llava"), tmp_path / "folder")
+    for file in folder.glob("*.safetensors*"):
+        if name.endswith("no-weights") or (name.endswith("no-shard") and file.suffix == ".safetensors"):
+            file.unlink()
+    if name.endswith("no-config"):
+        (folder / "config.json").unlink()
+    if "/no-" in name:
+        hub.add(name, folder)
+    code, said = represent(online, pool, name, tmp_path / "run")
+    assert (code, (tmp_path / "run").exists()) == (2, False), said
+    assert words in said
+
+
+def test_offline_without_files(hub, online, offline, checkpoints, pool, tmp_path):
+    hub.add("owner/elsewhere", checkpoints("llava"))
+    code, said = represent(offline, pool, "owner/elsewhere", tmp_path / "run")
+    assert code == 2
+    assert "owner/elsewhere (its files are not all in the cache, and HF_HUB_OFFLINE is set)" in said
+
+
+@pytest.mark.parametrize("method", ["fp8", "gptq"])
+def test_a_quantised_checkpoint_is_refused_before_weights_are_downloaded(hub, online, sharded, pool, tmp_path, method):
+    folder = shutil.copytree(sharded("llava"), tmp_path / "quantised")
+    facts = json.loads((folder / "config.json").read_text())
+    facts["quantization_config"] = {"quant_method": method, "bits": 4}
+    (folder / "config.json").write_text(json.dumps(facts))
+    repository = hub.add(f"owner/{method}", folder)
+    code, said = represent(online, pool, f"owner/{method}", tmp_path / "run")
+    assert code == 2
+    assert f"the checkpoint is quantised ({method}): give the unquantised one" in said
+    assert weights(repository) == set()

@@ -7,6 +7,7 @@ checkpoint is loaded under a configuration with few decoder layers, into a class
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
@@ -62,7 +63,11 @@ def load_truncated(folder: Path, config: Any, *, dtype: torch.dtype, trusted: bo
             trust_remote_code=trusted,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"model weights are no pickle of tensors alone, and nothing else is unpickled: {path}"
+        ) from error
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
         raise ModelError(f"model weights cannot be loaded: {path} ({_first_line(error)})") from error
     for kind in ("missing_keys", "mismatched_keys", "error_msgs"):
         if loading.get(kind):
