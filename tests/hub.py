@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from safetensors.numpy import load_file
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -79,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *words):
         pass
 
-    def _answer(self):
+    def _answer(self):  # noqa: PLR0911  one for each thing that may be asked for
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         is_api = parts[:2] == ["api", "models"]
         name = "/".join(parts[2:4] if is_api else parts[:2])
@@ -97,9 +99,12 @@ class _Handler(BaseHTTPRequestHandler):
             siblings = [{"rfilename": path} for path in _files(folder)]
             return self._send(json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode())
         if is_api and question == "tree":
+            if file and not (folder / file).is_dir():
+                return self._refuse(404, "EntryNotFound", commit)
             tree = [
                 {"type": "file", "path": path, "size": (folder / path).stat().st_size, "oid": _etag(folder / path)}
                 for path in _files(folder)
+                if path.startswith(file)
             ]
             return self._send(json.dumps(tree).encode())
         if repository.gated:
@@ -180,3 +185,12 @@ class Worker:
         self._process.stdin.close()
         self._process.wait(timeout=60)
         self._process.stdout.close()
+
+
+def represent(worker, pool, model, output, *words, **environment):
+    """Represent a pool; return exit code and stderr."""
+    return worker.run("represent", pool, "--model", model, "--output", output, *words, **environment)
+
+
+def vectors(run):
+    return load_file(run / "representations" / "shard-0000000.safetensors")["representations"]

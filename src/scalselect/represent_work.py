@@ -55,7 +55,7 @@ def represent_run(
     before = None if recorded is None else recorded["represent"]
     with quiet_transformers():
         located = locate(model, config.represent, commit=_commit_of(recorded, model, config.represent))
-    settings = resolve_settings(config.represent, located, before)
+        settings = resolve_settings(config.represent, located, before)
     keys = _keys(pool, config.represent, settings)
     if before is not None:  # before the model is loaded, which may take long
         known = {name: before.get(name) for name in keys}

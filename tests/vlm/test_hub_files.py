@@ -5,16 +5,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file as load_vectors
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig
 
-from hub import TOKEN, Hub, Worker
+from hub import TOKEN, represent, vectors
 from scalselect.errors import ModelError
 from scalselect.vlm import needed_files
 from scalselect.vlm.needed_files import files_of_tensors, index_of
 from scalselect.vlm.truncation import truncated_config
-from small_pools import write_pool
 
 # Names, in the files, of what a pass up to decoder layer 0 does not read.
 UNREAD = {
@@ -28,67 +26,11 @@ ON_HUB = ["llava", "qwen2_5_vl", "qwen3_vl"]
 
 
 @pytest.fixture(scope="module")
-def hub():
-    hub = Hub()
-    yield hub
-    hub.close()
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("hub_home")
-
-
-@pytest.fixture(scope="module")
-def online(hub, home):
-    worker = Worker(hub.address, home)
-    yield worker
-    worker.close()
-
-
-@pytest.fixture(scope="module")
-def offline(hub, home):
-    worker = Worker(hub.address, home, offline=True)
-    yield worker
-    worker.close()
-
-
-@pytest.fixture(scope="module")
-def sharded(checkpoints, tmp_path_factory):
-    """Return a function family -> folder of its tiny checkpoint in many files of weights."""
-    root, built = tmp_path_factory.mktemp("sharded"), {}
-
-    def build(family):
-        if family not in built:
-            folder = shutil.copytree(checkpoints(family), root / family)
-            (folder / "model.safetensors").unlink()
-            model = AutoModelForImageTextToText.from_pretrained(checkpoints(family))
-            model.save_pretrained(folder, max_shard_size="30KB")
-            built[family] = folder
-        return built[family]
-
-    return build
-
-
-@pytest.fixture(scope="module")
-def pool(pictures, tmp_path_factory):
-    return write_pool(tmp_path_factory.mktemp("pool"), pictures, rows=4)
-
-
-@pytest.fixture(scope="module")
 def expected(online, pool, checkpoints, tmp_path_factory):
     """Return the vectors of the tiny LLaVA checkpoint, read from its folder."""
     output = tmp_path_factory.mktemp("expected") / "run"
     assert represent(online, pool, checkpoints("llava"), output)[0] == 0
     return vectors(output)
-
-
-def represent(worker, pool, model, output, *words, **environment):
-    return worker.run("represent", pool, "--model", model, "--output", output, *words, **environment)
-
-
-def vectors(run):
-    return load_vectors(run / "representations" / "shard-0000000.safetensors")["representations"]
 
 
 def recorded(run):
@@ -303,7 +245,7 @@ def test_a_gated_repository(hub, online, checkpoints, pool, tmp_path):
         ("owner--no..name", "owner--no..name"),
         ("owner/no-config", "its repository has no config.json"),
         ("owner/no-weights", "model weights cannot be loaded: owner/no-weights (looked for model.safetensors"),
-        ("owner/no-shard", "model weights are incomplete: owner/no-shard has no file model-000"),
+        ("owner/no-shard", "model weights are incomplete on the hub: owner/no-shard has no file model-000"),
     ],
 )
 def test_what_a_hub_does_not_have(hub, online, sharded, pool, tmp_path, name, words):

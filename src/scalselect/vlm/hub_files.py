@@ -130,7 +130,8 @@ class HubSnapshot:
             ) from error
         absent = [file for file in missing if not (self.folder / file).is_file()]
         if absent and required:
-            raise ModelError(f"model weights are incomplete: {self.name} has no file {', '.join(absent[:3])}")
+            where = "in the cache" if huggingface_hub.constants.HF_HUB_OFFLINE else "on the hub"
+            raise ModelError(f"model weights are incomplete {where}: {self.name} has no file {min(absent)}")
 
     def _fetch_if_there(self, file: str) -> bool:
         """Download a file where the repository has it, and tell whether it does."""
