@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TOKEN = "hf_of_a_test"
+
+# Names, in the files, of what a pass up to decoder layer 0 does not read.
+UNREAD = {
+    "llava": r"lm_head|language_model\.model\.layers\.[12]\.|vision_tower\..*layers\.2\.",
+    "qwen2_5_vl": r"lm_head|^model\.layers\.[12]\.",
+    "qwen3_vl": r"lm_head|language_model\.layers\.[12]\.|deepstack_merger_list",
+    "qwen3_vl_moe": r"lm_head|language_model\.layers\.[12]\.|deepstack_merger_list",
+    "internvl": r"lm_head|language_model\.model\.layers\.[12]\.",
+}
 
 
 @dataclass
@@ -194,3 +204,15 @@ def represent(worker, pool, model, output, *words, **environment):
 
 def vectors(run):
     return load_file(run / "representations" / "shard-0000000.safetensors")["representations"]
+
+
+def weight_map(folder):
+    return json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+
+
+def files_read(folder, unread):
+    """Return the files that hold a tensor whose name does not match; there is one of each kind."""
+    names = weight_map(folder)
+    read = {file for name, file in names.items() if not re.search(unread, name)}
+    assert read < set(names.values())
+    return read

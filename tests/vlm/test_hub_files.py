@@ -6,22 +6,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig
 
-from hub import TOKEN, represent, vectors
-from scalselect.errors import ModelError
-from scalselect.vlm import needed_files
-from scalselect.vlm.needed_files import files_of_tensors, index_of
-from scalselect.vlm.truncation import truncated_config
+from hub import TOKEN, UNREAD, files_read, represent, vectors
 
-# Names, in the files, of what a pass up to decoder layer 0 does not read.
-UNREAD = {
-    "llava": r"lm_head|language_model\.model\.layers\.[12]\.|vision_tower\..*layers\.2\.",
-    "qwen2_5_vl": r"lm_head|^model\.layers\.[12]\.",
-    "qwen3_vl": r"lm_head|language_model\.layers\.[12]\.|deepstack_merger_list",
-    "qwen3_vl_moe": r"lm_head|language_model\.layers\.[12]\.|deepstack_merger_list",
-    "internvl": r"lm_head|language_model\.model\.layers\.[12]\.",
-}
 ON_HUB = ["llava", "qwen2_5_vl", "qwen3_vl"]
 
 
@@ -39,18 +26,6 @@ def recorded(run):
 
 def weights(repository):
     return {file for file in repository.downloaded() if file.endswith((".safetensors", ".bin"))}
-
-
-def weight_map(folder):
-    return index_of(folder / "model.safetensors.index.json")["weight_map"]
-
-
-def files_read(folder, unread):
-    """Return the files that hold a tensor whose name does not match; there is one of each kind."""
-    names = weight_map(folder)
-    read = {file for name, file in names.items() if not re.search(unread, name)}
-    assert read < set(names.values())
-    return read
 
 
 @pytest.mark.parametrize("family", ON_HUB)
@@ -82,57 +57,6 @@ def test_a_deeper_layer_needs_more_files(hub, online, sharded, pool, tmp_path):
     deeper = UNREAD["llava"].replace(r"model\.layers\.[12]\.", r"model\.layers\.2\.")
     assert weights(repository) == files_read(sharded("llava"), deeper)
     assert weights(repository) > files_read(sharded("llava"), UNREAD["llava"])
-
-
-@pytest.mark.parametrize("family", UNREAD)
-def test_needed_files_are_known_from_the_index(family, sharded):
-    folder = sharded(family)
-    shorter = truncated_config(AutoConfig.from_pretrained(folder))
-    assert files_of_tensors(shorter, weight_map(folder), trusted=False) == files_read(folder, UNREAD[family])
-
-
-def test_older_key_names_are_mapped(sharded):
-    names = {
-        name.replace("vision_tower.", "vision_tower.vision_model.")
-        if not name.startswith("vision_tower.vision_model.")
-        else name: file
-        for name, file in weight_map(sharded("llava")).items()
-    }
-    bare = {name.replace("vision_tower.vision_model.", "vision_tower."): file for name, file in names.items()}
-    assert names != bare
-    shorter = truncated_config(AutoConfig.from_pretrained(sharded("llava")))
-    read = files_read(sharded("llava"), UNREAD["llava"])
-    for spelling in (names, bare):
-        assert files_of_tensors(shorter, spelling, trusted=False) == read
-
-
-def test_all_files_are_needed_where_the_names_are_not_understood(sharded, monkeypatch):
-    names = weight_map(sharded("llava"))
-    shorter = truncated_config(AutoConfig.from_pretrained(sharded("llava")))
-    one = next(name for name in names if "layers.0.self_attn.q_proj" in name and "language_model" in name)
-    other = {("renamed.beyond.recognition" if name == one else name): file for name, file in names.items()}
-    assert files_of_tensors(shorter, other, trusted=False) == set(names.values())
-
-    def fails(*words):
-        raise TypeError
-
-    monkeypatch.setattr(needed_files, "rename_source_key", fails)
-    assert files_of_tensors(shorter, names, trusted=False) == set(names.values())
-
-
-@pytest.mark.parametrize("file", ["../other.safetensors", "/etc/passwd", ""])
-def test_an_index_that_points_outside_is_refused(tmp_path, file):
-    index = tmp_path / "model.safetensors.index.json"
-    index.write_text(json.dumps({"metadata": {}, "weight_map": {"a": "a.safetensors", "b": file}}))
-    with pytest.raises(ModelError, match="outside the checkpoint's folder"):
-        index_of(index)
-
-
-def test_an_index_that_cannot_be_read_is_refused(tmp_path):
-    for content in ("{", "[]", "{}", '{"weight_map": 5}'):
-        (tmp_path / "index").write_text(content)
-        with pytest.raises(ModelError, match="index of weights cannot be read"):
-            index_of(tmp_path / "index")
 
 
 def test_a_single_file(hub, online, offline, checkpoints, pool, expected, tmp_path):
@@ -267,6 +191,15 @@ def test_offline_without_files(hub, online, offline, checkpoints, pool, tmp_path
     code, said = represent(offline, pool, "owner/elsewhere", tmp_path / "run")
     assert code == 2
     assert "owner/elsewhere (its files are not all in the cache, and HF_HUB_OFFLINE is set)" in said
+
+
+def test_offline_without_the_files_of_a_layer(hub, online, offline, sharded, pool, tmp_path):
+    hub.add("owner/first-layer", sharded("llava"))
+    assert represent(online, pool, "owner/first-layer", tmp_path / "first")[0] == 0
+    code, said = represent(offline, pool, "owner/first-layer", tmp_path / "second", "--layer", "1")
+    assert (code, (tmp_path / "second").exists()) == (2, False)
+    assert re.search(r"model weights (cannot be downloaded|are incomplete in the cache): owner/first-layer", said)
+    assert represent(online, pool, "owner/first-layer", tmp_path / "second", "--layer", "1")[0] == 0
 
 
 @pytest.mark.parametrize("method", ["fp8", "gptq"])

@@ -117,7 +117,7 @@ def test_code_is_run_only_where_it_is_trusted(kind, file, classes, request, offl
     code, said = represent(offline, pool, folder, output, MARK=str(mark))
     assert (code, mark.exists(), output.exists()) == (2, False, False), said
     assert f"{ADVICE}: {folder} ({file} names" in said
-    assert "give --trust-remote-code to run it, with all rights of this process" in said
+    assert "--trust-remote-code of `run` and `represent` runs it, with all rights of the process" in said
 
     code, said = represent(offline, pool, folder, output, "--trust-remote-code", MARK=str(mark))
     assert code == 0, said

@@ -53,8 +53,9 @@ def refuse_untrusted_code(folder: Path, name: str, *, trusted: bool) -> None:
                 if kind in declared["auto_map"] and not _is_known(declared.get(field), kind):
                     raise ModelError(
                         f"model needs Python code of its own, which is not run unasked: {name} ({file} names "
-                        f"{declared['auto_map'][kind]} as its {kind}); give --trust-remote-code to run it, with all "
-                        "rights of this process, after reading it, or a checkpoint that transformers knows by itself"
+                        f"{declared['auto_map'][kind]} as its {kind}); --trust-remote-code of `run` and `represent` "
+                        "runs it, with all rights of the process: read it first; or give a checkpoint that "
+                        "transformers knows by itself"
                     )
 
 
