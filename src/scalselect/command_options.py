@@ -97,7 +97,11 @@ def _add_options(
         if kind is bool:
             flag = f"--{item.name.replace('_', '-')}"
             parser.add_argument(
-                flag, dest=item.name, default=argparse.SUPPRESS, action="store_true", help=facts["help"]
+                flag,
+                dest=item.name,
+                default=argparse.SUPPRESS,
+                action="store_true",
+                help=f"{facts['help']} (default: off)",
             )
             continue
         told = default or (None if group is SelectConfig else item.default)
