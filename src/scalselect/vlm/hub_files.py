@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -203,12 +202,8 @@ def _link(file: Path, place: Path) -> None:
 def _progress_bars() -> Iterator[None]:
     """Show huggingface_hub's bars while weights come, to people alone."""
     disabled = are_progress_bars_disabled()
-    if (
-        disabled
-        and sys.stderr is not None
-        and sys.stderr.isatty()
-        and not os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")
-    ):
+    forbidden = huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS  # None where the environment says nothing
+    if disabled and not forbidden and sys.stderr is not None and sys.stderr.isatty():
         enable_progress_bars()
     try:
         yield
