@@ -106,8 +106,8 @@ def load_full(folder: Path) -> Any:
 
 def load_first_layer(folder: Path) -> Any:
     """Load the model up to its first decoder layer."""
-    config = truncated_config(load_config(str(folder), None))
-    return load_truncated(str(folder), config, dtype=torch.float32, revision=None)
+    config = truncated_config(load_config(folder))
+    return load_truncated(folder, config, dtype=torch.float32)
 
 
 def prepared_sample(checkpoint: Checkpoint, row: int) -> PreparedSample:

@@ -404,7 +404,7 @@ def test_help_tells_every_option_with_its_default(command, groups, capsys, monke
     for item in (item for group in groups for item in fields(group)):
         names = [f"--{name}" for name in (item.name.replace("_", "-"), *item.metadata["aliases"])]
         assert all(f" {name} " in shown for name in names), names
-        default = "" if item.default is None else f" (default: {item.default})"
+        default = "" if item.default is None else f" (default: {'off' if item.default is False else item.default})"
         if command == "score":
             default = " (default: the run's own, else 0.9)"
         assert f"{item.metadata['help']}{default}" in shown

@@ -27,6 +27,7 @@ DEFAULTS = {
     "images": None,
     "revision": None,
     "chat_template": None,
+    "trust_remote_code": False,
     "instruction_tokens": "user",
     "attention_mass": 0.9,
     "layer": 0,
@@ -83,7 +84,7 @@ def test_defaults():
 def test_every_option_has_help_and_a_kind():
     for item in (*fields(RepresentConfig), *fields(ScoreConfig)):
         assert len(item.metadata["help"]) > 10, item.name
-        assert item.metadata["kind"] in (str, int, float), item.name
+        assert item.metadata["kind"] in (str, int, float, bool), item.name
 
 
 def test_configurations_are_frozen():
@@ -99,6 +100,18 @@ def test_choices(name):
         assert getattr(RunConfig.from_options({name: choice}).represent, name) == choice
     with pytest.raises(OptionError, match=re.escape(f"{name} must be one of {', '.join(CHOICES[name])}: 'xyz'") + "$"):
         RunConfig.from_options({name: "xyz"})
+
+
+@pytest.mark.parametrize("value", ["true", 1, 0, "", None])
+def test_trust_is_true_or_false(tmp_path, value):
+    for right in (True, False):
+        assert RunConfig.from_options({"trust_remote_code": right}).represent.trust_remote_code is right
+        text = f"trust-remote-code = {str(right).lower()}"
+        assert from_toml(tmp_path, text).represent.trust_remote_code is right
+    with pytest.raises(OptionError, match=f"trust_remote_code must be true or false: {value!r}$"):
+        RunConfig.from_options({"trust_remote_code": value})
+    with pytest.raises(OptionError, match=f"trust_remote_code must be true or false: {value!r}$"):
+        RepresentConfig(trust_remote_code=value)
 
 
 def test_a_near_choice_is_offered():

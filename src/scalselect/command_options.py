@@ -94,6 +94,16 @@ def _add_options(
     for item in fields(group):
         facts = item.metadata
         kind = facts.get("kind", str)
+        if kind is bool:
+            flag = f"--{item.name.replace('_', '-')}"
+            parser.add_argument(
+                flag,
+                dest=item.name,
+                default=argparse.SUPPRESS,
+                action="store_true",
+                help=f"{facts['help']} (default: off)",
+            )
+            continue
         told = default or (None if group is SelectConfig else item.default)
         parser.add_argument(
             *(f"--{name}" for name in (item.name.replace("_", "-"), *facts.get("aliases", ()))),

@@ -60,6 +60,9 @@ class RepresentConfig:
         metavar="DIR",
     )
     revision: str | None = _option(None, "revision of a model that comes from a hub", metavar="R")
+    trust_remote_code: bool = _option(
+        default=False, text="run Python code that comes with the checkpoint, with all rights of this process", kind=bool
+    )
     chat_template: str | None = _option(
         None, "Jinja file that replaces the checkpoint's chat template, or `vicuna`", metavar="FILE|vicuna"
     )
@@ -98,6 +101,8 @@ class RepresentConfig:
             Naming the option, what was received and what would be right.
         """
         _check_choices(self)
+        if not isinstance(self.trust_remote_code, bool):
+            raise OptionError(f"trust_remote_code must be true or false: {self.trust_remote_code!r}")
         _check_fraction("attention_mass", self.attention_mass)
         for name in ("image_min_pixels", "image_max_pixels", "max_length", "shard_size", "limit"):
             _check_positive(name, getattr(self, name))
@@ -249,9 +254,9 @@ def _typed(item: Field[Any], value: Any) -> Any:
     kind = item.metadata["kind"]
     if (value is None and item.default is None) or (value == "auto" and item.default == "auto"):
         return value
-    wrong = isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind)
+    wrong = isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind)
     if wrong and not (kind is str and isinstance(value, Path)):
-        words = {int: "a whole number", float: "a number", str: "text"}[kind]
+        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
         raise OptionError(f"{item.name} must be {words}: {value!r}")
     return kind(value)
 

@@ -21,7 +21,7 @@ from scalselect.shard_work import ShardWork
 from scalselect.storage import remove_temporary_files
 from scalselect.vlm.checkpoint import load_checkpoint, model_restored, quiet_transformers
 from scalselect.vlm.rehearsal import rehearse
-from scalselect.vlm.settings import Settings, library_versions, resolve_settings, torch_threads
+from scalselect.vlm.settings import Settings, library_versions, locate, resolve_settings, torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +53,9 @@ def represent_run(
     """
     recorded = folder.read()
     before = None if recorded is None else recorded["represent"]
-    settings = resolve_settings(config.represent, model, before)
+    with quiet_transformers():
+        located = locate(model, config.represent, commit=_commit_of(recorded, model, config.represent))
+        settings = resolve_settings(config.represent, located, before)
     keys = _keys(pool, config.represent, settings)
     if before is not None:  # before the model is loaded, which may take long
         known = {name: before.get(name) for name in keys}
@@ -62,13 +64,16 @@ def represent_run(
         _refuse_where_no_image_exists(pool)
     threads = settings.threads
     with quiet_transformers(), model_restored(model), threadpool_limits(limits=threads), torch_threads(threads):
-        checkpoint = load_checkpoint(model, config.represent, settings, processor=processor)
+        checkpoint = load_checkpoint(located, config.represent, settings, processor=processor)
         for warning in checkpoint.warnings:
             progress.warn(warning)
         share_prefixes = rehearse(checkpoint, config.represent)
         keys |= {f"model_{name}": value for name, value in checkpoint.fingerprint.items()}
         if before is None:
-            folder.create(_run_json(pool, model, config, keys))
+            folder.create(
+                _run_json(pool, model, config, keys)
+                | {"model_commit": getattr(located, "commit", None), "remote_code": checkpoint.remote_code}
+            )
         else:
             refuse_other_keys(before, keys, folder.path)
         remove_temporary_files(folder.path)
@@ -111,6 +116,14 @@ def _keys(pool: Pool, config: RepresentConfig, settings: Settings) -> dict[str, 
         "numerics_version": NUMERICS_VERSION,
         "transformers": ".".join(metadata.version("transformers").split(".")[:2]),
     }
+
+
+def _commit_of(recorded: dict[str, Any] | None, model: Any, config: RepresentConfig) -> str | None:
+    """Return the commit of a hub's repository that a run began with: it may have gone on since."""
+    if recorded is None or recorded["model"] != str(model) or recorded["represent"].get("revision") != config.revision:
+        return None
+    commit: str | None = recorded.get("model_commit")
+    return commit
 
 
 def _refuse_where_no_image_exists(pool: Pool) -> None:

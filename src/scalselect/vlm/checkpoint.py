@@ -17,9 +17,11 @@ from scalselect.vlm.attention_capture import ATTENTION_NAME
 from scalselect.vlm.batches import SamplePreparer
 from scalselect.vlm.fingerprints import fingerprint, needed_parameters
 from scalselect.vlm.first_layer import FirstLayer
+from scalselect.vlm.hub_files import HubSnapshot
 from scalselect.vlm.image_fit import mean_colour
 from scalselect.vlm.refusals import image_token_id, refuse_unsupported
-from scalselect.vlm.settings import is_loaded, load_config
+from scalselect.vlm.remote_code import own_code
+from scalselect.vlm.settings import is_loaded, load_config, locate
 from scalselect.vlm.truncation import load_truncated, truncated_config
 
 if TYPE_CHECKING:
@@ -36,9 +38,12 @@ class Checkpoint:
     Attributes
     ----------
     fingerprint
-        Hashes of what determines the representations: `config`, `processor`, `chat_template`, `weights`.
+        Hashes of what determines the representations: `config`, `processor`, `chat_template`, `weights`, and `code`
+        where code of the checkpoint was run.
     warnings
         Sentences the user should read.
+    remote_code
+        In words, which code of the checkpoint was run; None where none was.
     parameter_bytes
         Bytes of the parameters up to the wanted decoder layer.
     hidden_size
@@ -55,6 +60,7 @@ class Checkpoint:
     hidden_size: int
     fingerprint: dict[str, str]
     warnings: list[str]
+    remote_code: str | None
     parameter_bytes: int
     reads_instruction: bool
 
@@ -65,7 +71,8 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
     Parameters
     ----------
     model
-        Folder or hub name of a checkpoint, or an already loaded transformers model (then `processor` is needed).
+        Folder or hub name of a checkpoint, or an already loaded transformers model (then `processor` is needed); or
+        what `locate` made of it.
 
     Raises
     ------
@@ -76,7 +83,9 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
     """
     dtype: torch.dtype = getattr(torch, settings.dtype)
     device = torch.device(settings.device)
+    trusted = config.trust_remote_code
     with quiet_transformers():
+        model = locate(model, config)
         if is_loaded(model):
             loaded, model_config = model, model.config
             _refuse_layer_options(model_config, config)
@@ -88,14 +97,18 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             loaded.set_attn_implementation({"text_config": ATTENTION_NAME})
             loaded.eval()
         else:
-            model_config = load_config(str(model), config.revision)
+            model_config = load_config(model, trusted=trusted)
             warnings = refuse_unsupported(model_config, layer=config.layer)
             _refuse_layer_options(model_config, config)
-            processor = _load_processor(str(model), config.revision) if processor is None else processor
+            processor = _load_processor(model, trusted=trusted) if processor is None else processor
             shorter = truncated_config(model_config, layer=config.layer, deepstack=config.deepstack)
-            loaded = load_truncated(str(model), shorter, dtype=dtype, revision=config.revision)
+            loaded = _load_weights(model, shorter, dtype, trusted=trusted)
         template = effective_chat_template(processor, config.chat_template)
         hashes = fingerprint(model_config, processor, template, loaded, layer=config.layer)
+        remote_code, code_hash = _own_code_in_words(model_config, processor, loaded)
+        if remote_code is not None:
+            hashes["code"] = code_hash
+            warnings = [*warnings, remote_code]
         parameters = sum(parameter.nbytes for _, parameter in needed_parameters(loaded, config.layer))
         loaded.to(device)
     token = image_token_id(model_config)
@@ -121,6 +134,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
         hidden_size=model_config.get_text_config().hidden_size,
         fingerprint=hashes,
         warnings=warnings,
+        remote_code=remote_code,
         parameter_bytes=parameters,
         reads_instruction=reads_instruction,
     )
@@ -188,13 +202,28 @@ def vicuna_template() -> str:
     return resources.files("scalselect.vlm").joinpath("templates/vicuna.jinja").read_text(encoding="utf-8")
 
 
-def _load_processor(path: str, revision: str | None) -> Any:
+def _load_weights(model: Path | HubSnapshot, config: Any, dtype: torch.dtype, *, trusted: bool) -> Any:
+    if isinstance(model, Path):
+        return load_truncated(model, config, dtype=dtype, trusted=trusted)
+    with model.with_weights(config) as folder:
+        return load_truncated(folder, config, dtype=dtype, trusted=trusted, name=model.name)
+
+
+def _own_code_in_words(config: Any, processor: Any, model: Any) -> tuple[str | None, str]:
+    names, code_hash = own_code(config, processor, model)
+    if not names:
+        return None, ""
+    return f"code that came with the checkpoint was run: {', '.join(names)}", code_hash
+
+
+def _load_processor(model: Path | HubSnapshot, *, trusted: bool) -> Any:
+    folder, name = (model.folder, model.name) if isinstance(model, HubSnapshot) else (model, str(model))
     try:
-        processor = AutoProcessor.from_pretrained(path, revision=revision or "main")
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trusted)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().split("\n", 1)[0][:300]
-        raise ModelError(f"the checkpoint's processor cannot be loaded: {path} ({reason})") from error
-    _check_processor(processor, path)
+        raise ModelError(f"the checkpoint's processor cannot be loaded: {name} ({reason})") from error
+    _check_processor(processor, name)
     return processor
 
 

@@ -169,7 +169,7 @@ def open_projector(file: Path, vision_hidden: int, text_hidden: int) -> Part:
 def _config_of(folder: Path, what: str) -> Any:
     if not folder.is_dir():
         raise ModelError(f"{what} folder does not exist: {folder}{_near(folder)}")
-    return load_config(str(folder), None)
+    return load_config(folder)
 
 
 def _near(path: Path) -> str:
@@ -183,7 +183,7 @@ def _is_whole(config: Any) -> bool:
 
 def _tokenizer_of(folder: Path) -> Any:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
         reason = str(error).strip().split("\n", 1)[0][:200]
         advice = ""

@@ -7,6 +7,7 @@ from typing import Any
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from scalselect.errors import ModelError, did_you_mean
+from scalselect.vlm.remote_code import is_own_code
 
 TESTED_FAMILIES = (
     "internvl",
@@ -34,7 +35,7 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
     text = config.get_text_config()
     layer_types = getattr(text, "layer_types", None) or ["full_attention"]
     cause = None
-    if family not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+    if family not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not is_own_code(config):
         near = did_you_mean(family, TESTED_FAMILIES)
         cause = f"it is no image-text-to-text model{near}; tested families: {', '.join(TESTED_FAMILIES)}"
     elif family in _REFUSED_FAMILIES:
@@ -49,14 +50,30 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
         kind = layer_types[layer]
         what = "no softmax attention" if "linear" in kind else "an attention that was not tested"
         cause = f"its decoder layer {layer} has {what}: {kind}{_other_layer(layer_types)}"
-    elif getattr(config, "quantization_config", None) is not None:
-        method = getattr(config.quantization_config, "quant_method", None) or config.quantization_config
+    elif (method := _quantisation(config)) is not None:
         cause = f"the checkpoint is quantised ({method}): give the unquantised one"
     if cause is not None:
         raise ModelError(f"model type `{family}` is not supported: {cause}")
     if family in TESTED_FAMILIES:
         return []
     return [f"model type `{family}` is untested: its vectors were never compared with those of the full model"]
+
+
+def _quantisation(config: Any) -> str | None:
+    """Return the name of the method that a checkpoint's weights are quantised with, or None where they are not."""
+    text = config.get_text_config()
+    # Older compressed-tensors checkpoints use the second name; some models keep either with their language model.
+    found = [
+        getattr(part, name, None) for part in (config, text) for name in ("quantization_config", "compression_config")
+    ]
+    for facts in found:
+        if facts is not None:
+            read = facts.get if isinstance(facts, dict) else vars(facts).get
+            method = read("quant_method")
+            if method is None and (read("load_in_4bit") or read("load_in_8bit")):
+                method = "bitsandbytes"  # before it named itself
+            return str(getattr(method, "value", method) or "by a method without a name")
+    return None
 
 
 def _other_layer(layer_types: list[str]) -> str:

@@ -13,8 +13,10 @@ import torch
 from transformers import AutoConfig
 
 from scalselect.errors import ModelError, OptionError, did_you_mean
+from scalselect.vlm.hub_files import HubSnapshot, open_snapshot
 from scalselect.vlm.image_fit import declared_image_fit
 from scalselect.vlm.loader import can_fork
+from scalselect.vlm.remote_code import refuse_untrusted_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +59,7 @@ def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, An
     Parameters
     ----------
     model
-        Folder or hub name of a checkpoint, or a loaded model, which brings its own device and number type.
+        What `locate` takes or returns; a loaded model brings its own device and number type.
     recorded
         The `represent` keys of a run that exists already: what `auto` was resolved to then stays.
 
@@ -68,16 +70,15 @@ def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, An
     ModelError
         If the checkpoint's configuration cannot be read.
     """
+    model = locate(model, config)
     device = _resolved_device(config, model)
-    if config.revision is not None and (is_loaded(model) or Path(str(model)).exists()):
-        raise OptionError(f"revision has no effect on a model that lies on disk: {config.revision}; leave it out")
     dtype = config.dtype
     if is_loaded(model):
         dtype = str(model.dtype).removeprefix("torch.")
         if config.dtype not in {"auto", dtype}:
             raise OptionError(f"dtype cannot be changed, the loaded model has {dtype}: {config.dtype}")
     elif dtype == "auto":
-        dtype = recorded["dtype"] if recorded else _auto_dtype(model, config.revision, device)
+        dtype = recorded["dtype"] if recorded else _auto_dtype(model, device, trusted=config.trust_remote_code)
     threads = config.threads
     if threads == "auto":
         threads = recorded["threads"] if recorded else _usable_threads()
@@ -112,7 +113,8 @@ def _resolved_image_fit(config: RepresentConfig, model: Any, recorded: dict[str,
         return config.image_fit
     if recorded and "image_fit" in recorded:
         return str(recorded["image_fit"])
-    return declared_image_fit(model.config if is_loaded(model) else load_config(str(model), config.revision))
+    trusted = config.trust_remote_code
+    return declared_image_fit(model.config if is_loaded(model) else load_config(model, trusted=trusted))
 
 
 def _usable_threads() -> int:
@@ -128,7 +130,7 @@ def _usable_cpus() -> int:
 
 def is_loaded(model: Any) -> bool:
     """Tell whether `model` is a model object and not the name of one. Raises OptionError where it is neither."""
-    if isinstance(model, (str, Path)):
+    if isinstance(model, (str, Path, HubSnapshot)):
         return False
     if not all(hasattr(model, name) for name in ("config", "get_decoder", "set_attn_implementation")):
         raise OptionError(f"model must be a folder, a hub name, or a loaded transformers model: {type(model).__name__}")
@@ -148,26 +150,60 @@ def _resolved_device(config: RepresentConfig, model: Any) -> str:
     return device
 
 
-def _auto_dtype(model: Any, revision: str | None, device: str) -> str:
+def _auto_dtype(model: Path | HubSnapshot, device: str, *, trusted: bool) -> str:
     """Float32 on a CPU, where half precision is slow; else the checkpoint's own type where it is a half one."""
     if device.startswith("cpu"):
         return "float32"
-    stored = str(getattr(load_config(str(model), revision), "dtype", None)).removeprefix("torch.")
+    stored = str(getattr(load_config(model, trusted=trusted), "dtype", None)).removeprefix("torch.")
     return stored if stored in {"bfloat16", "float16"} else "float32"
 
 
-def load_config(path: str, revision: str | None) -> Any:
-    """Return the configuration of a checkpoint. Raises ModelError."""
-    _refuse_missing_folder(path)
+def locate(model: Any, config: RepresentConfig, *, commit: str | None = None) -> Any:
+    """Return what a model is read from: a loaded model as it is, a folder as Path, a hub name as HubSnapshot.
+
+    Parameters
+    ----------
+    model
+        Folder or hub name of a checkpoint, a loaded model, or what this function returned before.
+    commit
+        Of a hub's repository, instead of the revision: a run that goes on keeps the one it began with.
+
+    Raises
+    ------
+    ModelError
+        If there is no such folder and no such model on the hub.
+    OptionError
+        If a revision is given for a model that does not come from a hub, or `model` is no model.
+    """
+    if isinstance(model, HubSnapshot):
+        return model
+    if not is_loaded(model):
+        _refuse_missing_folder(str(model))
+    if is_loaded(model) or Path(model).exists():
+        if config.revision is not None:
+            raise OptionError(f"revision has no effect on a model that lies on disk: {config.revision}; leave it out")
+        return Path(model) if isinstance(model, str) else model
+    return open_snapshot(str(model), commit or config.revision, with_code=config.trust_remote_code)
+
+
+def load_config(model: Path | HubSnapshot, *, trusted: bool = False) -> Any:
+    """Return the configuration of a checkpoint, running code of its own only where that is trusted.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, or needs code that is not trusted.
+    """
+    folder, name = (model.folder, model.name) if isinstance(model, HubSnapshot) else (model, str(model))
+    refuse_untrusted_code(folder, name, trusted=trusted)
     try:
-        return AutoConfig.from_pretrained(path, revision=revision or "main")
-    except (OSError, ValueError, KeyError) as error:
-        folder = Path(path)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
+    except (OSError, ValueError, KeyError, ImportError) as error:
         if folder.is_dir() and not (folder / "config.json").is_file():
-            raise ModelError(f"model folder has no config.json: {path}; give the folder of a checkpoint") from error
+            raise ModelError(f"model folder has no config.json: {folder}; give the folder of a checkpoint") from error
         reason = str(error).strip().split("\n", 1)[0][:300]
         raise ModelError(
-            f"model cannot be opened: {path} ({reason}); give the folder of a checkpoint or a hub name such as "
+            f"model cannot be opened: {name} ({reason}); give the folder of a checkpoint or a hub name such as "
             "llava-hf/llava-1.5-7b-hf"
         ) from error
 

@@ -7,15 +7,18 @@ checkpoint is loaded under a configuration with few decoder layers, into a class
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from transformers import AutoModel
 
 from scalselect.errors import ModelError
 from scalselect.vlm.attention_capture import ATTENTION_NAME
+from scalselect.vlm.remote_code import automatic_class
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
 
@@ -35,24 +38,36 @@ def truncated_config(config: Any, *, layer: int = 0, deepstack: str = "exclude")
     return shorter
 
 
-def load_truncated(path: str, config: Any, *, dtype: torch.dtype, revision: str | None) -> Any:
+def load_truncated(folder: Path, config: Any, *, dtype: torch.dtype, trusted: bool = False, name: str = "") -> Any:
     """Load a model under a truncated configuration, in evaluation mode, on the CPU.
+
+    Parameters
+    ----------
+    trusted
+        Whether code of the checkpoint may be run.
+    name
+        What to call the checkpoint in messages; default: its folder.
 
     Raises
     ------
     ModelError
         If the files lack a needed tensor, hold one of another shape, or cannot be read.
     """
+    path = name or str(folder)
     try:
-        model, loading = AutoModel.from_pretrained(
-            path,
+        model, loading = automatic_class(config).from_pretrained(
+            folder,
             config=config,
             dtype=dtype,
             attn_implementation={"text_config": ATTENTION_NAME},
-            revision=revision or "main",
+            trust_remote_code=trusted,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"model weights are no pickle of tensors alone, and nothing else is unpickled: {path}"
+        ) from error
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
         raise ModelError(f"model weights cannot be loaded: {path} ({_first_line(error)})") from error
     for kind in ("missing_keys", "mismatched_keys", "error_msgs"):
         if loading.get(kind):
