@@ -1,9 +1,10 @@
 """Tiny random checkpoints of further families, in the real file layout, each with the delimiters of its template."""
 
-from families import internvl, llava_next, llava_onevision, mistral3, qwen
+from families import gemma, internvl, llava_next, llava_onevision, mistral3, qwen
 from families.family import Family
 
 FAMILIES: dict[str, Family] = {
+    "gemma3": gemma.GEMMA3,
     "qwen2_vl": qwen.QWEN2_VL,
     "qwen3_vl_moe": qwen.QWEN3_VL_MOE,
     "llava_next": llava_next.FAMILY,

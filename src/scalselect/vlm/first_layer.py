@@ -2,8 +2,9 @@
 
 The model's own forward pass runs; two things are added. An attention function registered with transformers computes,
 in the wanted layer only, the softmax of the instruction rows, averaged over heads and rows, and then hands on to
-SDPA. A hook takes the output of that layer and ends the pass there: what follows in the model (final norm, further
-layers, and unless asked for the DeepStack features added to the hidden state) never runs. See the method, stage 1.
+SDPA, or computes the output itself where scores are capped or have sinks. A hook takes the output of that layer and
+ends the pass there: what follows in the model (final norm, further layers, and unless asked for the DeepStack
+features added to the hidden state) never runs. See the method, stage 1.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from scalselect.errors import ModelError
+from scalselect.vlm.attention_scores import ScoreRule, attention_output, probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,52 +173,48 @@ def _attention_forward(  # noqa: PLR0917  the signature that transformers calls
     attention_mask: Tensor | None,  # [batch or 1, 1, sequence, sequence], boolean or additive
     scaling: float | None = None,
     dropout: float = 0.0,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,  # attention sinks, [heads]
+    is_causal: bool | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     # In every layer that runs: SDPA would leave out what it does not know without a word.
     for name, argument in kwargs.items():
         if name not in _ACCOUNTED_FOR and argument is not None:
             raise ModelError(f"the decoder's attention uses `{name}`, which is not supported: {argument!r:.60}")
+    rule = ScoreRule(
+        scale=scaling if scaling is not None else query.shape[-1] ** -0.5,
+        softcap=softcap,
+        sinks=s_aux,
+        causal=is_causal if is_causal is not None else getattr(module, "is_causal", True),  # as SDPA's function does
+    )
+    rule.check(query.shape[1])
     capture = _active.get(module)
     if capture is not None:
-        scale = scaling if scaling is not None else query.shape[-1] ** -0.5
         for i, rows in enumerate(capture.instruction):
             mask = None if attention_mask is None else attention_mask[i if attention_mask.shape[0] > 1 else 0]
-            capture.attention.append(_instruction_attention(query[i], key[i], mask, rows.to(query.device), scale))
+            capture.attention.append(_instruction_attention(query[i], key[i], mask, rows.to(query.device), rule))
         capture.calls += 1
+    if not rule.is_plain:
+        return attention_output(query, key, value, attention_mask, rule, score_bytes=_SCORE_BYTES), None
     output, _ = sdpa_attention_forward(
-        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs
     )
     return output, None
 
 
-def _instruction_attention(query: Tensor, key: Tensor, mask: Tensor | None, rows: Tensor, scale: float) -> Tensor:
+def _instruction_attention(query: Tensor, key: Tensor, mask: Tensor | None, rows: Tensor, rule: ScoreRule) -> Tensor:
     """Mean over heads and `rows` of the attention probabilities of one sample, float32 [sequence].
 
     Only the rows of instruction tokens are ever formed: [heads, rows, sequence] in pieces, never [sequence, sequence].
     """
-    heads, length, width = query.shape
-    key_heads = key.shape[0]
+    heads, length, _ = query.shape
     keys = key.to(torch.float32).transpose(1, 2)  # [key heads, head, sequence]
     mean = torch.zeros(length, dtype=torch.float32, device=query.device)
     step = max(1, _SCORE_BYTES // (4 * heads * length))
     for some in torch.split(rows, step):
-        queries = query.index_select(1, some).to(torch.float32)  # [heads, rows, head]
-        grouped = queries.reshape(key_heads, -1, width)  # [key heads, heads per key head * rows, head]
-        scores = torch.matmul(grouped, keys).reshape(heads, len(some), length) * scale  # [heads, rows, sequence]
-        scores = _masked(scores, mask, some)
-        mean += torch.softmax(scores, dim=-1).sum(dim=(0, 1))
+        mean += probabilities(query, keys, mask, some, rule).sum(dim=(0, 1))
     return mean / (heads * max(1, len(rows)))
-
-
-def _masked(scores: Tensor, mask: Tensor | None, rows: Tensor) -> Tensor:
-    if mask is None:  # transformers leaves the mask out where it is purely causal
-        later = torch.arange(scores.shape[-1], device=scores.device) > rows[:, None]  # [rows, sequence]
-        return scores.masked_fill(later, -torch.inf)
-    chosen = mask.index_select(-2, rows)  # [1, rows, sequence]
-    if chosen.dtype == torch.bool:
-        return scores.masked_fill(~chosen, -torch.inf)
-    return scores + chosen.to(torch.float32)
 
 
 AttentionInterface.register(ATTENTION_NAME, _attention_forward)

@@ -9,6 +9,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from scalselect.errors import ModelError, did_you_mean
 
 TESTED_FAMILIES = (
+    "gemma3",
     "internvl",
     "llava",
     "llava_next",
