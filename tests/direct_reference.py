@@ -92,10 +92,14 @@ def reference_row(
     """
     assert layer < model.config.get_text_config().num_hidden_layers - 1
     assert model.config.get_text_config()._attn_implementation == "eager"
-    inputs, expanded = _model_input(processor, family, sample)
+    one_question = family in FURTHER_FAMILIES and FURTHER_FAMILIES[family].one_question
+    inputs, expanded = (_question_input if one_question else _model_input)(processor, family, sample)
     input_ids = inputs["input_ids"][0].numpy()
     vision = np.flatnonzero(input_ids == _image_token_id(model.config))
-    user, assistant = _token_roles(processor.tokenizer, family, expanded, input_ids)
+    if one_question:
+        user, assistant = _question_roles(processor.tokenizer, family, expanded, inputs)
+    else:
+        user, assistant = _token_roles(processor.tokenizer, family, expanded, input_ids)
     if instruction_tokens == "user":
         instruction = np.flatnonzero(user)
     else:
@@ -202,6 +206,35 @@ def _model_input(processor, family: str, sample: Sample):
     for count, piece in zip(counts, pieces[1:], strict=True):
         expanded += IMAGE_TOKEN[family] * count + piece
     return inputs, expanded
+
+
+def _question_input(processor, family: str, sample: Sample):
+    """Return the tensors of a question with its answer as suffix, and the text of the prefix with images expanded."""
+    texts = {
+        turn.role: " ".join(part.text for part in turn.parts if isinstance(part, TextPart)) for turn in sample.turns
+    }
+    assert texts.keys() <= {"user", "assistant"}
+    assert len(texts) == len(sample.turns)
+    pictures = [Image.open(reference.path).convert("RGB") for reference in sample.images]
+    marker, bos = processor.image_token, processor.tokenizer.bos_token
+    suffix = {"suffix": [texts["assistant"]]} if "assistant" in texts else {}
+    text = marker * len(pictures) + texts["user"]
+    inputs = processor(text=[text], images=pictures, return_tensors="pt", **suffix)
+    return inputs, marker * processor.image_seq_length * len(pictures) + bos + texts["user"] + "\n"
+
+
+def _question_roles(tokenizer, family: str, expanded: str, inputs):
+    """Return two bool [sequence]: tokens of the question, and those of the suffix, answer and end of sequence."""
+    suffix = inputs["token_type_ids"][0].numpy() == 1
+    prefix_ids = inputs["input_ids"][0].numpy()[~suffix]
+    assert not (suffix[:-1] & ~suffix[1:]).any(), "the suffix stands at the end"
+    start, end = FURTHER_FAMILIES[family].turn.search(expanded).span("content")
+    encoded = tokenizer(expanded, return_offsets_mapping=True, add_special_tokens=False)
+    assert encoded["input_ids"] == prefix_ids.tolist(), "the processor lays the prefix out in another way"
+    user = np.zeros(suffix.size, dtype=bool)
+    for at, (first, last) in enumerate(encoded["offset_mapping"]):
+        user[at] = bool(expanded[max(first, start) : min(last, end)].strip())
+    return user, suffix
 
 
 def _as_messages(sample: Sample) -> list[dict]:

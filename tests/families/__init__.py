@@ -11,4 +11,5 @@ FAMILIES: dict[str, Family] = {
     "llava_onevision": llava_onevision.FAMILY,
     "internvl": internvl.FAMILY,
     "mistral3": mistral3.FAMILY,
+    "paligemma": gemma.PALIGEMMA,
 }

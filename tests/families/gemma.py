@@ -1,4 +1,4 @@
-"""Gemma 3, with windows of 40 tokens in its local layers: layer 0 is one of them, and images attend both ways."""
+"""Gemma 3, whose layer 0 has a window, of 40 tokens here, and images that attend both ways; and PaliGemma."""
 
 import json
 import re
@@ -10,6 +10,10 @@ from transformers import (
     Gemma3ImageProcessor,
     Gemma3Processor,
     GemmaTokenizer,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    PaliGemmaProcessor,
+    SiglipImageProcessor,
 )
 
 from families.family import Family, save, text_config
@@ -103,4 +107,27 @@ def _build_gemma3(folder):
     return save(Gemma3ForConditionalGeneration(config), processor, folder)
 
 
+def build_paligemma(folder, model_type="gemma", **text):
+    """Write a checkpoint without chat template, as the published ones; with `gemma2` it is a PaliGemma 2."""
+    tokenizer = train_gemma_tokenizer()
+    image_processor = SiglipImageProcessor(size={"height": 56, "width": 56})
+    image_processor.image_seq_length = 16
+    processor = PaliGemmaProcessor(image_processor=image_processor, tokenizer=tokenizer)  # adds its tokens
+    config = PaliGemmaConfig(
+        text_config=gemma_text(tokenizer, model_type, **text),
+        vision_config=siglip(56),
+        image_token_index=processor.image_token_id,
+        projection_dim=64,
+        hidden_size=64,
+    )
+    return save(PaliGemmaForConditionalGeneration(config), processor, folder)
+
+
 GEMMA3 = Family(_build_gemma3, _TURN, _IMAGE)
+# The question stands between the first token and the newline that ends the prefix.
+PALIGEMMA = Family(
+    build_paligemma,
+    re.compile(r"<bos>(?P<content>.*)\n\Z", re.DOTALL),
+    re.compile(r"(?:<image>)+"),
+    one_question=True,
+)

@@ -109,8 +109,11 @@ def test_a_checkpoint_without_processor_or_template_is_refused(copy):
     ("family", "changes", "words"),
     [
         ("mllama", {}, "cross-attention"),
-        ("paligemma", {}, "mask"),
         ("gemma3n", {}, "per-layer"),
+        ("shieldgemma2", {}, "takes no conversation"),
+        ("llava", {"use_bidirectional_attention": True}, "attend to later"),
+        ("llava", {"use_bidirectional_attention": "all"}, "attend to later"),
+        ("llava", {"is_causal": False}, "attend to later"),
         ("llama", {}, "no image-text-to-text model"),
         ("llava", {"image_token_index": None, "image_token_id": None}, "names no image token"),
         ("llava", {"is_encoder_decoder": True}, "encoder-decoder"),
@@ -122,6 +125,8 @@ def test_refusals_name_the_cause(family, changes, words):
     class Text:
         layer_types = changes.get("layer_types")
         is_encoder_decoder = False
+        is_causal = changes.get("is_causal", True)
+        use_bidirectional_attention = changes.get("use_bidirectional_attention", "vision")
 
     class Config:
         model_type = family

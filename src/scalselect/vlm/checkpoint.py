@@ -17,6 +17,7 @@ from scalselect.vlm.batches import SamplePreparer
 from scalselect.vlm.fingerprints import fingerprint, needed_parameters
 from scalselect.vlm.first_layer import ATTENTION_NAME, FirstLayer
 from scalselect.vlm.image_fit import mean_colour
+from scalselect.vlm.prefix_lm import PREFIX_LM_FAMILIES
 from scalselect.vlm.refusals import image_token_id, refuse_unsupported
 from scalselect.vlm.settings import is_loaded, load_config
 from scalselect.vlm.truncation import load_truncated, truncated_config
@@ -93,7 +94,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             processor = _load_processor(str(model), config.revision) if processor is None else processor
             shorter = truncated_config(model_config, layer=config.layer, deepstack=config.deepstack)
             loaded = load_truncated(str(model), shorter, dtype=dtype, revision=config.revision)
-        template = effective_chat_template(processor, config.chat_template)
+        template = effective_chat_template(processor, config.chat_template, family=model_config.model_type)
         hashes = fingerprint(model_config, processor, template, loaded, layer=config.layer)
         parameters = sum(parameter.nbytes for _, parameter in needed_parameters(loaded, config.layer))
         loaded.to(device)
@@ -112,6 +113,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             max_length=config.max_length,
             images_kwargs=_image_limits(processor, config),
             padding_colour=mean_colour(processor.image_processor) if settings.image_fit == "pad" else None,
+            prefix_lm=model_config.model_type in PREFIX_LM_FAMILIES,
         ),
         first_layer=FirstLayer(loaded, layer=config.layer, deepstack=config.deepstack),
         device=device,
@@ -152,8 +154,10 @@ def model_restored(model: Any) -> Iterator[None]:
         model.train(training)
 
 
-def effective_chat_template(processor: Any, option: str | None) -> str:
+def effective_chat_template(processor: Any, option: str | None, *, family: str = "") -> str:
     """Return the text of the chat template that will be used.
+
+    The option comes first, then the checkpoint's own template, then one this package brings for `family`.
 
     Raises
     ------
@@ -174,6 +178,8 @@ def effective_chat_template(processor: Any, option: str | None) -> str:
     template = getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)
     if isinstance(template, dict):
         template = template.get("default")
+    if not template and family in PREFIX_LM_FAMILIES:
+        return _own_template("paligemma")
     if not template:
         raise ModelError(
             "the checkpoint has no chat template, so conversations cannot be rendered: give --chat-template FILE "
@@ -184,7 +190,11 @@ def effective_chat_template(processor: Any, option: str | None) -> str:
 
 def vicuna_template() -> str:
     """Return the chat template of the prompt that LLaVA-1.5 is trained with."""
-    return resources.files("scalselect.vlm").joinpath("templates/vicuna.jinja").read_text(encoding="utf-8")
+    return _own_template("vicuna")
+
+
+def _own_template(name: str) -> str:
+    return resources.files("scalselect.vlm").joinpath(f"templates/{name}.jinja").read_text(encoding="utf-8")
 
 
 def _load_processor(path: str, revision: str | None) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from scalselect.errors import ModelError, did_you_mean
+from scalselect.vlm.prefix_lm import PREFIX_LM_FAMILIES
 
 TESTED_FAMILIES = (
     "gemma3",
@@ -15,6 +16,7 @@ TESTED_FAMILIES = (
     "llava_next",
     "llava_onevision",
     "mistral3",
+    "paligemma",
     "qwen2_5_vl",
     "qwen2_vl",
     "qwen3_vl",
@@ -23,8 +25,8 @@ TESTED_FAMILIES = (
 
 _REFUSED_FAMILIES = {
     "mllama": "vision enters only through cross-attention layers, so layer 0 never sees an image",
-    "paligemma": "its mask lets image tokens attend to the instruction, which needs a pass of its own",
     "gemma3n": "its configuration has per-layer fields that a decoder of one layer contradicts",
+    "shieldgemma2": "its processor writes prompts of its own and takes no conversation",
 }
 _SOFTMAX_ATTENTION = ("full_attention", "sliding_attention")
 
@@ -33,7 +35,6 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
     """Raise ModelError naming the cause for a configuration that cannot be used; else return warnings in words."""
     family = config.model_type
     text = config.get_text_config()
-    layer_types = getattr(text, "layer_types", None) or ["full_attention"]
     cause = None
     if family not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         near = did_you_mean(family, TESTED_FAMILIES)
@@ -46,10 +47,8 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
         cause = "vision enters through cross-attention layers"
     elif image_token_id(config) is None:
         cause = "its configuration names no image token, so vision tokens cannot be told"
-    elif layer < len(layer_types) and layer_types[layer] not in _SOFTMAX_ATTENTION:
-        kind = layer_types[layer]
-        what = "no softmax attention" if "linear" in kind else "an attention that was not tested"
-        cause = f"its decoder layer {layer} has {what}: {kind}{_other_layer(layer_types)}"
+    elif (unreadable := _unreadable_attention(family, text, layer)) is not None:
+        cause = unreadable
     elif getattr(config, "quantization_config", None) is not None:
         method = getattr(config.quantization_config, "quant_method", None) or config.quantization_config
         cause = f"the checkpoint is quantised ({method}): give the unquantised one"
@@ -60,11 +59,29 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
     return [f"model type `{family}` is untested: its vectors were never compared with those of the full model"]
 
 
+def _unreadable_attention(family: str, text: Any, layer: int) -> str | None:
+    """Say why the attention of a decoder layer cannot be read, if so."""
+    layer_types = getattr(text, "layer_types", None) or ["full_attention"]
+    if family not in PREFIX_LM_FAMILIES and _sees_later_text(text):
+        return "its decoder lets every token attend to later ones, so no token could be left out of the pass"
+    if layer < len(layer_types) and layer_types[layer] not in _SOFTMAX_ATTENTION:
+        kind = layer_types[layer]
+        what = "no softmax attention" if "linear" in kind else "an attention that was not tested"
+        return f"its decoder layer {layer} has {what}: {kind}{_other_layer(layer_types)}"
+    return None
+
+
 def _other_layer(layer_types: list[str]) -> str:
     for number, kind in enumerate(layer_types):
         if kind in _SOFTMAX_ATTENTION:
             return f"; the first layer that can be read is --layer {number}"
     return ""
+
+
+def _sees_later_text(text: Any) -> bool:
+    """Tell whether a decoder's mask is not causal for text; Gemma's images (`vision`) are another matter."""
+    both_ways = getattr(text, "use_bidirectional_attention", None)
+    return both_ways is True or both_ways == "all" or getattr(text, "is_causal", True) is False
 
 
 def image_token_id(config: Any) -> int | None:
