@@ -106,8 +106,12 @@ def reference_row(
         instruction = np.setdiff1d(np.flatnonzero(~assistant), vision)
 
     own_output = []
-    hook = model.get_decoder().layers[layer].register_forward_hook(lambda _module, _inputs, out: own_output.append(out))
-    output = model(**inputs, output_attentions=True, output_hidden_states=True)
+    decoder = model.get_decoder()
+    decoder = decoder if hasattr(decoder, "layers") else decoder.model  # Llama 4 names its language model with head
+    hook = decoder.layers[layer].register_forward_hook(lambda _module, _inputs, out: own_output.append(out))
+    # Llama 4's processor hands pixels on in bfloat16.
+    given = {name: value.float() if value.is_floating_point() else value for name, value in inputs.items()}
+    output = model(**given, output_attentions=True, output_hidden_states=True)
     hook.remove()
     own = own_output[0][0] if isinstance(own_output[0], tuple) else own_output[0]
     assert torch.equal(own, output.hidden_states[layer + 1]), "hidden_states hold more than the layer's own output"

@@ -41,7 +41,7 @@ _IMAGE = re.compile(
 )
 
 
-def train_gemma_tokenizer(**named):
+def train_gemma_tokenizer(turns=("<start_of_turn>", "<end_of_turn>"), **named):
     """Return a Gemma tokenizer: spaces are pieces' first character, byte fallback; `named` tokens are attributes."""
     bytes_in_order = [f"<0x{byte:02X}>" for byte in range(256)]
     learner = Tokenizer(models.BPE(byte_fallback=True))
@@ -57,7 +57,7 @@ def train_gemma_tokenizer(**named):
     tokenizer = GemmaTokenizer(
         vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]], model_max_length=4096
     )
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"]})
+    tokenizer.add_special_tokens({"additional_special_tokens": list(turns)})
     tokenizer._set_model_specific_special_tokens(named)
     tokenizer.add_tokens(list(named.values()), special_tokens=True)
     return tokenizer

@@ -4,10 +4,11 @@ import pytest
 from PIL import Image
 from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 
-from conversations import as_samples, sample_conversations
+from conversations import Conversation, as_samples, sample_conversations
 from direct_reference import agreement, load_reference, reference_row
 from families.family import chatml_template, save, text_config, tokenizer_with
 from scalselect.config import RepresentConfig
+from scalselect.records import ImagePart, TextPart, Turn
 from scalselect.vlm import first_layer
 from scalselect.vlm.checkpoint import load_checkpoint
 from scalselect.vlm.representation import Pooling, represent_samples
@@ -15,13 +16,45 @@ from scalselect.vlm.settings import resolve_settings
 
 _LONG = 4096  # more than any sequence here
 _GEMMA = {"head_dim": 16, "query_pre_attn_scalar": 4}
+_GPT_OSS = {"model_type": "gpt_oss", "head_dim": 16, "num_local_experts": 4}
+_GEMMA4 = {"model_type": "gemma4_text", "head_dim": 16, "global_head_dim": 32, "hidden_size_per_layer_input": 0}
+_LOCAL, _GLOBAL = "sliding_attention", "full_attention"
 STRUCTURES = {
     "softcap": {"model_type": "gemma2", **_GEMMA, "attn_logit_softcapping": 8.0, "sliding_window": _LONG},
     "softcap and window": {"model_type": "gemma2", **_GEMMA, "attn_logit_softcapping": 8.0, "sliding_window": 40},
-    "sinks": {"model_type": "gpt_oss", "head_dim": 16, "num_local_experts": 4, "sliding_window": _LONG},
-    "sinks and window": {"model_type": "gpt_oss", "head_dim": 16, "num_local_experts": 4, "sliding_window": 40},
+    "sinks": {**_GPT_OSS, "sliding_window": _LONG},
+    "sinks and window": {**_GPT_OSS, "sliding_window": 40},
     "window": {"model_type": "mistral", "head_dim": 16, "sliding_window": 40},
     "local layers": {"model_type": "gemma3_text", **_GEMMA, "sliding_window": 40},
+    "chunks": {
+        "model_type": "llama4_text",
+        "head_dim": 16,
+        "intermediate_size_mlp": 128,
+        "num_local_experts": 4,
+        "attention_chunk_size": 48,
+    },
+    "keys are values": {
+        **_GEMMA4,
+        "attention_k_eq_v": True,
+        "num_global_key_value_heads": 1,
+        "layer_types": [_GLOBAL, _GLOBAL, _GLOBAL],
+        "sliding_window": 40,
+    },
+    "shared keys": {
+        **_GEMMA4,
+        "num_kv_shared_layers": 1,
+        "use_double_wide_mlp": True,
+        "layer_types": [_LOCAL, _GLOBAL, _GLOBAL],
+        "sliding_window": 40,
+    },
+    "experts beside the MLP": {
+        **_GEMMA4,
+        "enable_moe_block": True,
+        "num_experts": 4,
+        "top_k_experts": 2,
+        "moe_intermediate_size": 32,
+        "sliding_window": 40,
+    },
 }
 TEMPLATE_OF = "llava_next"  # the template below has this family's delimiters
 
@@ -99,17 +132,21 @@ def test_rows_agree(folders, pictures, structure, layer, monkeypatch):
     assert min(len(row.kept) / len(row.vision_positions) for row in expected) < 0.9  # the cut is exercised
 
 
-@pytest.mark.parametrize("structure", ["window", "softcap and window", "sinks and window", "local layers"])
-def test_a_window_that_hides_the_image_makes_rows_uniform(folders, tmp_path, pictures, structure):
-    """With a window of 5 tokens some instructions see the image's end, and others stand too far behind it."""
-    folder = build(tmp_path, **{**STRUCTURES[structure], "sliding_window": 5})
-    samples = as_samples(sample_conversations(), pictures)
-    model, processor = load_reference(folder)
-    expected = [reference_row(model, processor, TEMPLATE_OF, sample) for sample in samples]
-    found = represent(load(folder), samples, 3, "left")
-    kinds = [agreement(row.kept, row.vector, reference) for row, reference in zip(found, expected, strict=True)]
-    assert "different" not in kinds
-    assert [row.uniform for row in found] == [reference.uniform for reference in expected]
+@pytest.mark.parametrize("structure", ["window", "softcap and window", "sinks and window", "local layers", "chunks"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_row_whose_question_stands_beyond_the_window_is_uniform(folders, pictures, structure, batch):
+    near = (Turn("user", (ImagePart(0), TextPart("What is it?"))), Turn("assistant", (TextPart("A shape."),)))
+    far = (
+        Turn("user", (ImagePart(0),)),
+        Turn("assistant", (TextPart("A circle, a square and a triangle. " * 9),)),
+        Turn("user", (TextPart("Which?"),)),
+    )
+    samples = as_samples([Conversation(name, turns) for name, turns in (("near", near), ("far", far))], pictures)
+    model, processor = load_reference(folders(structure))
+    found = represent(load(folders(structure)), samples, batch, "left")
+    assert [row.uniform for row in found] == [False, True]
+    for row, sample in zip(found, samples, strict=True):
+        assert agreement(row.kept, row.vector, reference_row(model, processor, TEMPLATE_OF, sample)) != "different"
 
 
 @pytest.mark.parametrize(

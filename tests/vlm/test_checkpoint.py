@@ -110,6 +110,8 @@ def test_a_checkpoint_without_processor_or_template_is_refused(copy):
     [
         ("mllama", {}, "cross-attention"),
         ("gemma3n", {}, "per-layer"),
+        ("diffusion_gemma", {}, "denoises an answer"),
+        ("gemma4", {"hidden_size_per_layer_input": 256}, "per-layer embeddings"),
         ("shieldgemma2", {}, "takes no conversation"),
         ("llava", {"use_bidirectional_attention": True}, "attend to later"),
         ("llava", {"use_bidirectional_attention": "all"}, "attend to later"),
@@ -126,6 +128,7 @@ def test_refusals_name_the_cause(family, changes, words):
         layer_types = changes.get("layer_types")
         is_encoder_decoder = False
         is_causal = changes.get("is_causal", True)
+        hidden_size_per_layer_input = changes.get("hidden_size_per_layer_input", 0)
         use_bidirectional_attention = changes.get("use_bidirectional_attention", "vision")
 
     class Config:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from scalselect.vlm.first_layer import decoder_of
 from scalselect.vlm.truncation import unread_tower_layers
 
 if TYPE_CHECKING:
@@ -65,14 +66,15 @@ def _hash_weights(model: Any, layer: int) -> str:
 
 def needed_parameters(model: Any, layer: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the parameters up to a decoder layer; a fully loaded model has more."""
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     later = (
         [decoder.norm, *list(decoder.layers)[layer + 1 :]]
         if hasattr(decoder, "norm")
         else list(decoder.layers)[layer + 1 :]
     )
-    if getattr(model, "lm_head", None) is not None:
-        later.append(model.lm_head)
+    for module in (model, model.get_decoder()):
+        if getattr(module, "lm_head", None) is not None:
+            later.append(module.lm_head)
     unread = {id(parameter) for module in later for parameter in module.parameters()}
     unread -= {id(parameter) for parameter in model.get_input_embeddings().parameters()}  # a tied output layer
     tower = unread_tower_layers(model.config)

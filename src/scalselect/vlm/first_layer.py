@@ -92,7 +92,7 @@ class FirstLayer:
 
     def __init__(self, model: Any, *, layer: int = 0, deepstack: str = "exclude") -> None:
         self._model = model
-        decoder = model.get_decoder()
+        decoder = decoder_of(model)
         layers = list(getattr(decoder, "layers", None) or [])
         attention = getattr(layers[layer], "self_attn", None) if layer < len(layers) else None
         if attention is None:
@@ -163,6 +163,13 @@ class FirstLayer:
             yield
         finally:
             handle.remove()
+
+
+def decoder_of(model: Any) -> Any:
+    """Return the module that holds the decoder layers of a model."""
+    decoder = model.get_decoder()
+    # Llama 4 names its language model with head.
+    return decoder if hasattr(decoder, "layers") else getattr(decoder, "model", decoder)
 
 
 def _attention_forward(  # noqa: PLR0917  the signature that transformers calls

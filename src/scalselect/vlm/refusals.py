@@ -11,7 +11,10 @@ from scalselect.vlm.prefix_lm import PREFIX_LM_FAMILIES
 
 TESTED_FAMILIES = (
     "gemma3",
+    "gemma4",
+    "gemma4_unified",
     "internvl",
+    "llama4",
     "llava",
     "llava_next",
     "llava_onevision",
@@ -24,11 +27,12 @@ TESTED_FAMILIES = (
 )
 
 _REFUSED_FAMILIES = {
+    "diffusion_gemma": "its decoder denoises an answer of its own, and never sees the tokens of image and conversation",
     "mllama": "vision enters only through cross-attention layers, so layer 0 never sees an image",
     "gemma3n": "its configuration has per-layer fields that a decoder of one layer contradicts",
     "shieldgemma2": "its processor writes prompts of its own and takes no conversation",
 }
-_SOFTMAX_ATTENTION = ("full_attention", "sliding_attention")
+_SOFTMAX_ATTENTION = ("full_attention", "sliding_attention", "chunked_attention")
 
 
 def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
@@ -62,6 +66,8 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
 def _unreadable_attention(family: str, text: Any, layer: int) -> str | None:
     """Say why the attention of a decoder layer cannot be read, if so."""
     layer_types = getattr(text, "layer_types", None) or ["full_attention"]
+    if getattr(text, "hidden_size_per_layer_input", None):
+        return "it has per-layer embeddings, one table for all layers that a decoder of fewer layers cannot take"
     if family not in PREFIX_LM_FAMILIES and _sees_later_text(text):
         return "its decoder lets every token attend to later ones, so no token could be left out of the pass"
     if layer < len(layer_types) and layer_types[layer] not in _SOFTMAX_ATTENTION:
