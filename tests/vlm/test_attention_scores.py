@@ -7,6 +7,7 @@ import torch
 from transformers.models.gemma2 import modeling_gemma2
 from transformers.models.gpt_oss import modeling_gpt_oss
 
+from scalselect.vlm import attention_scores
 from scalselect.vlm.attention_scores import ScoreRule, attention_output, probabilities
 
 HEADS, KEY_HEADS, LENGTH, WIDTH = 6, 2, 20, 8
@@ -75,3 +76,21 @@ def test_where_nothing_is_hidden_later_positions_are_seen(qkv):
     found = attention_output(*qkv, None, ScoreRule(0.7, softcap=1.5, causal=False), score_bytes=10**6)
     expected, _ = eager(qkv, torch.ones(1, 1, LENGTH, LENGTH, dtype=torch.bool), 0.7, softcap=1.5)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_never_more_scores_than_allowed_are_formed(qkv, monkeypatch):
+    formed, original = [], attention_scores.probabilities
+    monkeypatch.setattr(attention_scores, "probabilities", lambda *given: formed.append(original(*given)) or formed[-1])
+    allowed = 4 * HEADS * LENGTH * 3
+    attention_output(*qkv, None, ScoreRule(0.7, softcap=1.5), score_bytes=allowed)
+    assert max(scores.nbytes for scores in formed) == allowed
+    assert sum(scores.shape[1] for scores in formed) == 2 * LENGTH
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_half_precision_is_rounded_at_the_end_alone(qkv, kind):
+    rounded = [x.to(torch.bfloat16) for x in qkv]
+    found = attention_output(*rounded, None, ScoreRule(0.7, **RULES[kind]), score_bytes=10**6)
+    exact = attention_output(*(x.float() for x in rounded), None, ScoreRule(0.7, **RULES[kind]), score_bytes=10**6)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), exact, rtol=1e-2, atol=1e-2)

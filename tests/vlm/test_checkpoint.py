@@ -194,6 +194,16 @@ def test_fingerprint_knows_what_changed(copy):
     assert changed() == {"weights"}
 
 
+def test_fingerprint_knows_stored_numbers_that_are_no_parameters(copy):
+    folder = copy("gemma4")
+    before = load(folder).fingerprint["weights"]
+    for layer, changes in ((2, False), (0, True)):
+        tensors = load_file(folder / "model.safetensors")
+        tensors[next(name for name in tensors if f"layers.{layer}.layer_scalar" in name)] *= 2
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        assert (load(folder).fingerprint["weights"] != before) == changes
+
+
 def test_a_loaded_model_is_used_as_it_is_and_given_back(checkpoints, loaded):
     model = AutoModelForImageTextToText.from_pretrained(checkpoints("qwen2_5_vl"))
     processor = AutoProcessor.from_pretrained(checkpoints("qwen2_5_vl"))

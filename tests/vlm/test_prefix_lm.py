@@ -1,6 +1,7 @@
 """PaliGemma: image and instruction see each other, the answer is a suffix that nothing of them sees."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -12,10 +13,12 @@ from families.gemma import build_paligemma
 from scalselect.config import RepresentConfig
 from scalselect.errors import SampleError
 from scalselect.records import ImagePart, Reason, TextPart, Turn
+from scalselect.representation_store import RepresentationStore
 from scalselect.vlm.checkpoint import load_checkpoint
 from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.settings import resolve_settings
+from small_pools import command, write_pool
 
 # PaliGemma 2: capped scores, and windows in every other layer, layer 0 the first; the prefix is seen whole even so.
 PALIGEMMA_2 = {"query_pre_attn_scalar": 4, "attn_logit_softcapping": 8.0, "sliding_window": 12}
@@ -170,3 +173,17 @@ def test_a_prefix_taken_for_causal_text_is_noticed(folders, pictures):
     inputs = {**prepared.inputs, "token_type_ids": torch.ones_like(prepared.inputs["token_type_ids"])}
     row = represent_samples(checkpoint, [dataclasses.replace(prepared, inputs=inputs)], Pooling())[0][0]
     assert agreement(row.kept, row.vector, reference_row(whole, processor, "paligemma", sample)) == "different"
+
+
+def test_a_run_skips_what_is_more_than_a_question(folders, pictures, tmp_path):
+    asked, answered = {"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A shape."}
+    data = write_pool(tmp_path, pictures, rows=6)
+    records = json.loads(data.read_text())
+    records[2]["conversations"] = [asked, answered, {"from": "human", "value": "Why?"}, answered]
+    data.write_text(json.dumps(records))
+    words = ["represent", data, "--model", folders["paligemma 2"], "--output", tmp_path / "run", "--max-skipped", "50%"]
+    assert command(*words) == 0
+    rows = RepresentationStore(tmp_path / "run" / "representations").rows(0).to_pydict()
+    assert rows["status"] == ["scored", "scored", "skipped", "scored", "scored", "scored"]
+    assert rows["reason"][2] == Reason.TEMPLATE_REFUSED
+    assert rows["detail"][2] == "this model takes one question and its answer; there are 2 user turns"

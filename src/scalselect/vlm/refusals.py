@@ -51,7 +51,7 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
         cause = "vision enters through cross-attention layers"
     elif image_token_id(config) is None:
         cause = "its configuration names no image token, so vision tokens cannot be told"
-    elif (unreadable := _unreadable_attention(family, text, layer)) is not None:
+    elif (unreadable := _unreadable_decoder(config, layer)) is not None:
         cause = unreadable
     elif getattr(config, "quantization_config", None) is not None:
         method = getattr(config.quantization_config, "quant_method", None) or config.quantization_config
@@ -63,18 +63,34 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
     return [f"model type `{family}` is untested: its vectors were never compared with those of the full model"]
 
 
-def _unreadable_attention(family: str, text: Any, layer: int) -> str | None:
-    """Say why the attention of a decoder layer cannot be read, if so."""
-    layer_types = getattr(text, "layer_types", None) or ["full_attention"]
-    if getattr(text, "hidden_size_per_layer_input", None):
-        return "it has per-layer embeddings, one table for all layers that a decoder of fewer layers cannot take"
-    if family not in PREFIX_LM_FAMILIES and _sees_later_text(text):
-        return "its decoder lets every token attend to later ones, so no token could be left out of the pass"
-    if layer < len(layer_types) and layer_types[layer] not in _SOFTMAX_ATTENTION:
-        kind = layer_types[layer]
-        what = "no softmax attention" if "linear" in kind else "an attention that was not tested"
-        return f"its decoder layer {layer} has {what}: {kind}{_other_layer(layer_types)}"
-    return None
+def _unreadable_decoder(config: Any, layer: int) -> str | None:
+    """Return the cause where a decoder layer cannot be run alone, or its attention cannot be read."""
+    return _per_layer_embeddings(config) or _text_that_sees_ahead(config) or _kind_of_layer(config, layer)
+
+
+def _per_layer_embeddings(config: Any) -> str | None:
+    if not getattr(config.get_text_config(), "hidden_size_per_layer_input", None):
+        return None
+    return "it has per-layer embeddings, one table for all layers that a decoder of fewer layers cannot take"
+
+
+def _text_that_sees_ahead(config: Any) -> str | None:
+    """Return the cause where the mask is not causal for text; that images see themselves (`vision`) does no harm."""
+    text = config.get_text_config()
+    both_ways = getattr(text, "use_bidirectional_attention", None)
+    sees_ahead = both_ways is True or both_ways == "all" or getattr(text, "is_causal", True) is False
+    if not sees_ahead or config.model_type in PREFIX_LM_FAMILIES:
+        return None
+    return "its decoder lets every token attend to later ones, so no token could be left out of the pass"
+
+
+def _kind_of_layer(config: Any, layer: int) -> str | None:
+    layer_types = getattr(config.get_text_config(), "layer_types", None) or ["full_attention"]
+    if layer >= len(layer_types) or layer_types[layer] in _SOFTMAX_ATTENTION:
+        return None
+    kind = layer_types[layer]
+    what = "no softmax attention" if "linear" in kind else "an attention that was not tested"
+    return f"its decoder layer {layer} has {what}: {kind}{_other_layer(layer_types)}"
 
 
 def _other_layer(layer_types: list[str]) -> str:
@@ -82,12 +98,6 @@ def _other_layer(layer_types: list[str]) -> str:
         if kind in _SOFTMAX_ATTENTION:
             return f"; the first layer that can be read is --layer {number}"
     return ""
-
-
-def _sees_later_text(text: Any) -> bool:
-    """Tell whether a decoder's mask is not causal for text; Gemma's images (`vision`) are another matter."""
-    both_ways = getattr(text, "use_bidirectional_attention", None)
-    return both_ways is True or both_ways == "all" or getattr(text, "is_causal", True) is False
 
 
 def image_token_id(config: Any) -> int | None:
