@@ -100,7 +100,9 @@ def test_attention_must_run_exactly_once(calls):
         FirstLayer(Decoder(calls))(INPUTS, ROWS)
 
 
-@pytest.mark.parametrize("argument", [{"position_bias": torch.zeros(1)}, {"labels": 1}, {"something_new": False}])
+@pytest.mark.parametrize(
+    "argument", [{"position_bias": torch.zeros(1)}, {"labels": 1}, {"something_new": False}, {"dropout": 0.1}]
+)
 def test_an_argument_that_is_not_understood_is_refused_not_dropped(argument):
     name = next(iter(argument))
     with pytest.raises(ModelError, match=f"the decoder's attention uses `{name}`, which is not supported: "):

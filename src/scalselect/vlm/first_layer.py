@@ -186,7 +186,7 @@ def _attention_forward(  # noqa: PLR0917  the signature that transformers calls
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     # In every layer that runs: SDPA would leave out what it does not know without a word.
-    for name, argument in kwargs.items():
+    for name, argument in {**kwargs, "dropout": dropout or None}.items():
         if name not in _ACCOUNTED_FOR and argument is not None:
             raise ModelError(f"the decoder's attention uses `{name}`, which is not supported: {argument!r:.60}")
     rule = ScoreRule(
@@ -205,7 +205,7 @@ def _attention_forward(  # noqa: PLR0917  the signature that transformers calls
     if not rule.is_plain:
         return attention_output(query, key, value, attention_mask, rule, score_bytes=_SCORE_BYTES), None
     output, _ = sdpa_attention_forward(
-        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs
+        module, query, key, value, attention_mask, scaling=scaling, is_causal=is_causal, **kwargs
     )
     return output, None
 
