@@ -107,6 +107,28 @@ def sample_conversations() -> list[Conversation]:
     ]
 
 
+def single_questions() -> list[Conversation]:
+    """Return those of `sample_conversations` that are one question and its answer, and questions of several lengths."""
+    fitting = [
+        conversation
+        for conversation in sample_conversations()
+        if [turn.role for turn in conversation.turns] == ["user", "assistant"]
+    ]
+    image = ImagePart(0)
+    return [
+        *fitting,
+        _talk("no answer", ["user", image, "How many shapes are there?"]),
+        _talk("one word", ["user", image, "caption"], ["assistant", "A circle and a square."]),
+        _talk(
+            "lines", ["user", image, "What  is\n\nthis?\n- a shape\n\t- a  line "], ["assistant", "  A shape.\n\nYes."]
+        ),
+        _talk(
+            "characters", ["user", image, "Où est le café? \N{GRINNING FACE} 这是什么"], ["assistant", "Là-bas 圆形"]
+        ),
+        _talk("long", ["user", image, "Is it red? " * 12], ["assistant", "No, it is larger, darker and older. " * 3]),
+    ]
+
+
 def special_token_conversation(family: str) -> Conversation:
     """Return one whose texts spell out the model's end of turn: the reference does not handle escaping."""
     literal = END_OF_TURN[family]

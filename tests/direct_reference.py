@@ -92,18 +92,26 @@ def reference_row(
     """
     assert layer < model.config.get_text_config().num_hidden_layers - 1
     assert model.config.get_text_config()._attn_implementation == "eager"
-    inputs, expanded = _model_input(processor, family, sample)
+    one_question = family in FURTHER_FAMILIES and FURTHER_FAMILIES[family].one_question
+    inputs, expanded = (_question_input if one_question else _model_input)(processor, family, sample)
     input_ids = inputs["input_ids"][0].numpy()
     vision = np.flatnonzero(input_ids == _image_token_id(model.config))
-    user, assistant = _token_roles(processor.tokenizer, family, expanded, input_ids)
+    if one_question:
+        user, assistant = _question_roles(processor.tokenizer, family, expanded, inputs)
+    else:
+        user, assistant = _token_roles(processor.tokenizer, family, expanded, input_ids)
     if instruction_tokens == "user":
         instruction = np.flatnonzero(user)
     else:
         instruction = np.setdiff1d(np.flatnonzero(~assistant), vision)
 
     own_output = []
-    hook = model.get_decoder().layers[layer].register_forward_hook(lambda _module, _inputs, out: own_output.append(out))
-    output = model(**inputs, output_attentions=True, output_hidden_states=True)
+    decoder = model.get_decoder()
+    decoder = decoder if hasattr(decoder, "layers") else decoder.model  # Llama 4 names its language model with head
+    hook = decoder.layers[layer].register_forward_hook(lambda _module, _inputs, out: own_output.append(out))
+    # Llama 4's processor hands pixels on in bfloat16.
+    given = {name: value.float() if value.is_floating_point() else value for name, value in inputs.items()}
+    output = model(**given, output_attentions=True, output_hidden_states=True)
     hook.remove()
     own = own_output[0][0] if isinstance(own_output[0], tuple) else own_output[0]
     assert torch.equal(own, output.hidden_states[layer + 1]), "hidden_states hold more than the layer's own output"
@@ -204,6 +212,35 @@ def _model_input(processor, family: str, sample: Sample):
     return inputs, expanded
 
 
+def _question_input(processor, family: str, sample: Sample):
+    """Return the tensors of a question with its answer as suffix, and the text of the prefix with images expanded."""
+    texts = {
+        turn.role: " ".join(part.text for part in turn.parts if isinstance(part, TextPart)) for turn in sample.turns
+    }
+    assert texts.keys() <= {"user", "assistant"}
+    assert len(texts) == len(sample.turns)
+    pictures = [Image.open(reference.path).convert("RGB") for reference in sample.images]
+    marker, bos = processor.image_token, processor.tokenizer.bos_token
+    suffix = {"suffix": [texts["assistant"]]} if "assistant" in texts else {}
+    text = marker * len(pictures) + texts["user"]
+    inputs = processor(text=[text], images=pictures, return_tensors="pt", **suffix)
+    return inputs, marker * processor.image_seq_length * len(pictures) + bos + texts["user"] + "\n"
+
+
+def _question_roles(tokenizer, family: str, expanded: str, inputs):
+    """Return two bool [sequence]: tokens of the question, and those of the suffix, answer and end of sequence."""
+    suffix = inputs["token_type_ids"][0].numpy() == 1
+    prefix_ids = inputs["input_ids"][0].numpy()[~suffix]
+    assert not (suffix[:-1] & ~suffix[1:]).any(), "the suffix stands at the end"
+    start, end = FURTHER_FAMILIES[family].turn.search(expanded).span("content")
+    encoded = tokenizer(expanded, return_offsets_mapping=True, add_special_tokens=False)
+    assert encoded["input_ids"] == prefix_ids.tolist(), "the processor lays the prefix out in another way"
+    user = np.zeros(suffix.size, dtype=bool)
+    for at, (first, last) in enumerate(encoded["offset_mapping"]):
+        user[at] = bool(expanded[max(first, start) : min(last, end)].strip())
+    return user, suffix
+
+
 def _as_messages(sample: Sample) -> list[dict]:
     return [
         {
@@ -254,7 +291,7 @@ def _text_spans(family: str, expanded: str):
     turn_pattern, image_pattern = _PATTERNS[family]
     for turn in turn_pattern.finditer(expanded):
         start, end = turn.span("content")
-        role = {"[inst]": "user", "": "assistant"}.get(turn["role"].lower(), turn["role"].lower())
+        role = {"[inst]": "user", "": "assistant", "model": "assistant"}.get(turn["role"].lower(), turn["role"].lower())
         for image in image_pattern.finditer(expanded, start, end):
             yield role, start, image.start()
             start = image.end()

@@ -109,8 +109,13 @@ def test_a_checkpoint_without_processor_or_template_is_refused(copy):
     ("family", "changes", "words"),
     [
         ("mllama", {}, "cross-attention"),
-        ("paligemma", {}, "mask"),
         ("gemma3n", {}, "per-layer"),
+        ("diffusion_gemma", {}, "denoises an answer"),
+        ("gemma4", {"hidden_size_per_layer_input": 256}, "per-layer embeddings"),
+        ("shieldgemma2", {}, "takes no conversation"),
+        ("llava", {"use_bidirectional_attention": True}, "attend to later"),
+        ("llava", {"use_bidirectional_attention": "all"}, "attend to later"),
+        ("llava", {"is_causal": False}, "attend to later"),
         ("llama", {}, "no image-text-to-text model"),
         ("llava", {"image_token_index": None, "image_token_id": None}, "names no image token"),
         ("llava", {"is_encoder_decoder": True}, "encoder-decoder"),
@@ -122,6 +127,9 @@ def test_refusals_name_the_cause(family, changes, words):
     class Text:
         layer_types = changes.get("layer_types")
         is_encoder_decoder = False
+        is_causal = changes.get("is_causal", True)
+        hidden_size_per_layer_input = changes.get("hidden_size_per_layer_input", 0)
+        use_bidirectional_attention = changes.get("use_bidirectional_attention", "vision")
 
     class Config:
         model_type = family
@@ -184,6 +192,16 @@ def test_fingerprint_knows_what_changed(copy):
     tensors[first].view(-1)[-1] += 1e-3
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     assert changed() == {"weights"}
+
+
+def test_fingerprint_knows_stored_numbers_that_are_no_parameters(copy):
+    folder = copy("gemma4")
+    before = load(folder).fingerprint["weights"]
+    for layer, changes in ((2, False), (0, True)):
+        tensors = load_file(folder / "model.safetensors")
+        tensors[next(name for name in tensors if f"layers.{layer}.layer_scalar" in name)] *= 2
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        assert (load(folder).fingerprint["weights"] != before) == changes
 
 
 def test_a_loaded_model_is_used_as_it_is_and_given_back(checkpoints, loaded):

@@ -7,7 +7,7 @@ import pytest
 import transformers
 from PIL import Image
 
-from conversations import as_samples, sample_conversations
+from conversations import as_samples, sample_conversations, single_questions
 from direct_reference import agreement, load_reference, reference_row
 from families import FAMILIES
 from families.table import PAGE, page_with_table
@@ -21,6 +21,10 @@ from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.settings import resolve_settings
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
+
+
+def samples_for(family, pictures):
+    return as_samples(single_questions() if FAMILIES[family].one_question else sample_conversations(), pictures)
 
 
 def prepare(checkpoint, samples):
@@ -41,7 +45,7 @@ def represent(checkpoint, prepared, batch, side):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_agree(checkpoints, loaded, pictures, family):
-    samples = as_samples(sample_conversations(), pictures)
+    samples = samples_for(family, pictures)
     model, processor = load_reference(checkpoints(family))
     expected = [reference_row(model, processor, family, sample) for sample in samples]
     checkpoint = loaded(family)
@@ -61,7 +65,7 @@ def test_rows_agree(checkpoints, loaded, pictures, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pictures, family):
-    samples = as_samples(sample_conversations(), pictures[:3])
+    samples = samples_for(family, pictures[:3])
     model, processor = load_reference(checkpoints(family))
     checkpoint = loaded(family, instruction_tokens="non-assistant")
     prepared = [
@@ -76,7 +80,7 @@ def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pict
         assert agreement(row.kept, row.vector, reference) != "different"
 
 
-@pytest.mark.parametrize("family", ["llava_next", "llava_onevision", "internvl", "mistral3"])
+@pytest.mark.parametrize("family", ["gemma3", "internvl", "llava_next", "llava_onevision", "mistral3", "paligemma"])
 def test_pixel_limits_are_refused(checkpoints, family):
     path, config = checkpoints(family), RepresentConfig(image_max_pixels=10**5)
     with pytest.raises(OptionError, match="no effect"):

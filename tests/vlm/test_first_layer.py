@@ -5,6 +5,7 @@ from torch import nn
 from scalselect.errors import ModelError
 from scalselect.vlm import attention_capture
 from scalselect.vlm.attention_capture import _instruction_attention
+from scalselect.vlm.attention_scores import ScoreRule
 from scalselect.vlm.first_layer import FirstLayer
 
 
@@ -42,20 +43,20 @@ def test_instruction_rows_equal_those_of_the_full_softmax(qk, kind, pieces, monk
         "additive": torch.zeros(1, 20, 20).masked_fill(~causal, torch.finfo(torch.float32).min),
     }[kind]
     monkeypatch.setattr(attention_capture, "_SCORE_BYTES", 4 * 6 * 20 * (7 // pieces))
-    found = _instruction_attention(query, key, mask, rows, 0.3)
+    found = _instruction_attention(query, key, mask, rows, ScoreRule(0.3))
     torch.testing.assert_close(found.double(), plain_attention(query, key, mask, rows, 0.3), rtol=1e-5, atol=1e-7)
 
 
 def test_half_precision_scores_are_computed_in_float32(qk):
     query, key = (x.to(torch.bfloat16) for x in qk)
     rows = torch.tensor([5, 19])
-    found = _instruction_attention(query, key, None, rows, 0.3)
+    found = _instruction_attention(query, key, None, rows, ScoreRule(0.3))
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), plain_attention(query, key, None, rows, 0.3), rtol=1e-5, atol=1e-7)
 
 
 def test_no_instruction_gives_zeros(qk):
-    assert _instruction_attention(*qk, None, torch.tensor([], dtype=torch.int64), 1.0).abs().sum() == 0
+    assert _instruction_attention(*qk, None, torch.tensor([], dtype=torch.int64), ScoreRule(1.0)).abs().sum() == 0
 
 
 class Decoder(nn.Module):
@@ -100,10 +101,27 @@ def test_attention_must_run_exactly_once(calls):
         FirstLayer(Decoder(calls))(INPUTS, ROWS)
 
 
-@pytest.mark.parametrize("argument", [{"softcap": 30.0}, {"s_aux": torch.zeros(1)}, {"something_new": 1}])
+@pytest.mark.parametrize(
+    "argument", [{"position_bias": torch.zeros(1)}, {"labels": 1}, {"something_new": False}, {"dropout": 0.1}]
+)
 def test_an_argument_that_is_not_understood_is_refused_not_dropped(argument):
-    with pytest.raises(ModelError, match=next(iter(argument))):
+    name = next(iter(argument))
+    with pytest.raises(ModelError, match=f"the decoder's attention uses `{name}`, which is not supported: "):
         FirstLayer(Decoder(1, **argument))(INPUTS, ROWS)
+
+
+def test_sinks_of_another_shape_are_refused():
+    with pytest.raises(ModelError, match=r"`s_aux`.*\[3\] for 1 heads"):
+        FirstLayer(Decoder(1, s_aux=torch.zeros(3)))(INPUTS, ROWS)
+
+
+def test_without_a_mask_a_module_that_is_not_causal_sees_what_comes_later():
+    model = Decoder(1)
+    first = [torch.tensor([0])]
+    assert FirstLayer(model)(INPUTS, first).attention[0].tolist() == [1, 0, 0, 0, 0]
+    assert (FirstLayer(Decoder(1, is_causal=False))(INPUTS, first).attention[0] > 0).all()
+    model.layers[0].self_attn.is_causal = False
+    assert (FirstLayer(model)(INPUTS, first).attention[0] > 0).all()
 
 
 def test_arguments_that_change_nothing_are_let_through():

@@ -55,6 +55,19 @@ def test_rows_agree_and_each_image_is_computed_once(loaded, checkpoints, samples
         assert agreement(row.kept, row.vector, reference) != "different"
 
 
+@pytest.mark.parametrize("family", ["gemma3", "paligemma"])
+def test_features_in_one_tensor_are_shared_as_well(loaded, checkpoints, pictures, family):
+    conversations = [talk for talk in sample_conversations() if [turn.role for turn in talk.turns][1:] == ["assistant"]]
+    samples = as_samples(conversations, pictures[:3])
+    model, processor = load_reference(checkpoints(family))
+    checkpoint, cache = loaded(family), ImageFeatureCache()
+    prepared = prepare(checkpoint, samples)
+    found = represent(checkpoint, prepared, cache, batch=2)
+    assert (cache.computed, cache.reused) == (3, sum(len(one.images) for one in prepared) - 3)
+    for row, sample in zip(found, samples, strict=True):
+        assert agreement(row.kept, row.vector, reference_row(model, processor, family, sample)) != "different"
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_tower_runs_over_new_images_alone(loaded, samples, family):
     checkpoint, cache = loaded(family), ImageFeatureCache()
@@ -150,9 +163,10 @@ def test_a_model_that_hands_images_on_otherwise_is_left_alone():
             return pixel_values.flatten(1)  # one tensor for all images
 
     model, pictures = Together(), torch.arange(3.0 * 3 * 4).reshape(3, 3, 2, 2)
-    with cache.used_by(model, ["a", "b", "a"]):
-        assert torch.equal(model.get_image_features(pictures), pictures.flatten(1))
-    assert calls == [2, 3]
+    for _ in range(2):
+        with cache.used_by(model, ["a", "b", "a"]):
+            assert torch.equal(model.get_image_features(pictures), pictures.flatten(1))
+    assert calls == [2, 3, 3]  # tried once
     assert cache.reused == 0
 
     class Without:

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conversations import as_samples, sample_conversations
+from conversations import as_samples, sample_conversations, single_questions
 from direct_reference import agreement, load_reference, reference_row
 from families import FAMILIES as FURTHER
 from scalselect.records import ImagePart, ImageReference, RowIdentity, Sample, TextPart, Turn
 from scalselect.vlm.image_reuse import ImageFeatureCache
 from scalselect.vlm.representation import Pooling
-from scalselect.vlm.shared_prefixes import leaders_of
+from scalselect.vlm.shared_prefixes import leaders_of, prefix_can_be_shared
 from scalselect.vlm.window import WindowPass
 
 FAMILIES = ["llava", "qwen2_5_vl", "qwen3_vl", *FURTHER]
+# Masks under which a beginning is not the same for every ending, or was not found to be.
+NEVER_SHARED = {"paligemma", "llama4"}
 QUESTIONS = [
     "What is in the picture?",
     "Is there a red circle to the left of the square, or is it the other way round? Look twice.",
@@ -24,15 +26,16 @@ QUESTIONS = [
 ]
 
 
-def samples_of(pictures, questions=QUESTIONS, before=()):
+def samples_of(pictures, questions=QUESTIONS, before=(), *, one_question=False):
     """Every question about every picture, and conversations of all kinds about the same pictures."""
+    again = () if one_question else (Turn("user", (TextPart("Are you sure?"),)),)
     asked = [
         Sample(
             identity=RowIdentity(row, "test", None, "absent"),
             turns=(
                 Turn("user", (*before, ImagePart(0), TextPart(question))),
                 Turn("assistant", (TextPart("A circle."),)),
-                Turn("user", (TextPart("Are you sure?"),)),
+                *again,
             ),
             images=(ImageReference(str(picture), str(picture)),),
             images_in_front=False,
@@ -40,7 +43,7 @@ def samples_of(pictures, questions=QUESTIONS, before=()):
         )
         for row, (picture, question) in enumerate((p, q) for p in pictures for q in questions)
     ]
-    return asked + as_samples(sample_conversations(), pictures)
+    return asked + as_samples(single_questions() if one_question else sample_conversations(), pictures)
 
 
 def prepare(checkpoint, samples):
@@ -73,9 +76,13 @@ def represent(checkpoint, prepared, *, share, pooling=None, rows=4):
 @pytest.mark.parametrize("definition", ["user", "non-assistant"])
 def test_rows_agree_with_the_full_model(checkpoints, loaded, pictures, family, definition):
     model, processor = load_reference(checkpoints(family))
-    samples = samples_of(pictures[:2])
+    samples = samples_of(pictures[:2], one_question=family in FURTHER and FURTHER[family].one_question)
     checkpoint = loaded(family, instruction_tokens=definition)
     prepared = prepare(checkpoint, samples)
+    can_be_shared = prefix_can_be_shared(checkpoint, *prepared[:2])
+    assert can_be_shared == (family not in NEVER_SHARED)
+    if not can_be_shared:
+        return
     found, work = represent(checkpoint, prepared, share=True)
     assert work.prefixes_reused == len(leaders_of(prepared)) >= 6
     kinds = [

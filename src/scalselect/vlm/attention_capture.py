@@ -1,8 +1,9 @@
 """The attention function of the wanted decoder layer: what the method reads of it is kept, then SDPA goes on.
 
 Registered with transformers under `ATTENTION_NAME` for the language model. In the layer that is looked at it computes
-the softmax of the instruction rows alone, averaged over heads and rows; in every layer it hands on to SDPA. The pass
-over tokens behind a known prefix attends to the prefix's keys and values as well, which no module knows of.
+the softmax of the instruction rows alone, averaged over heads and rows; in every layer it hands on to SDPA, or computes
+the output itself where scores are capped or have sinks. The pass over tokens behind a known prefix attends to the
+prefix's keys and values as well, which no module knows of.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from scalselect.errors import ModelError
+from scalselect.vlm.attention_scores import ScoreRule, attention_output, probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,8 +106,8 @@ class WholePass:
         key: Tensor,
         value: Tensor,
         attention_mask: Tensor | None,
+        rule: ScoreRule,
         *,
-        scale: float,
         window: int | None,
     ) -> None:
         """Look at the attention of a batch; shapes as in the registered function."""
@@ -113,9 +115,9 @@ class WholePass:
         for i, (rows, length) in enumerate(zip(self.instruction, self.prefix_lengths, strict=True)):
             mask = None if attention_mask is None else attention_mask[i if attention_mask.shape[0] > 1 else 0]
             inside = rows[: self.prefix_instruction[i]]
-            total = _instruction_attention(query[i], key[i], mask, rows[len(inside) :], scale)  # [sequence]
+            total = _instruction_attention(query[i], key[i], mask, rows[len(inside) :], rule)  # [sequence]
             if length:
-                within = _instruction_attention(query[i], key[i], mask, inside, scale)
+                within = _instruction_attention(query[i], key[i], mask, inside, rule)
                 total = total + within
                 self._prefixes.append(
                     Prefix(  # copies: views would keep the keys and values of the whole batch
@@ -123,7 +125,7 @@ class WholePass:
                         values=value[i, :, :length].clone(),
                         attention=within[:length].clone(),
                         instruction=len(inside),
-                        looks_ahead=_looks_ahead(mask, length, key.device),
+                        looks_ahead=_looks_ahead(mask, length, key.device, causal=rule.causal),
                         window=window,
                         hidden=key.new_empty(0),
                         position=None,
@@ -176,25 +178,21 @@ class Continuation:
     attention: list[Tensor] = field(default_factory=list)
     calls: int = 0
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, rule: ScoreRule) -> Tensor:
         """Return the output of the attention, [batch, suffix, heads, head]; raises PassEnds where it is not wanted."""
         self.calls += 1
         outputs = []
         for i, (rows, prefix) in enumerate(zip(self.instruction, self.prefixes, strict=True)):
             keys = torch.cat([prefix.keys, key[i]], dim=1)  # [key heads, prefix + suffix, head]
             mask = _causal(prefix, key.shape[2])
-            behind = _instruction_attention(query[i], keys, mask, rows, scale)[: prefix.length]  # [prefix]
+            behind = _instruction_attention(query[i], keys, mask, rows, rule)[: prefix.length]  # [prefix]
             self.attention.append((prefix.attention + behind) / max(1, prefix.instruction + len(rows)))
             if self.wants_hidden:
                 values = torch.cat([prefix.values, value[i]], dim=1)
-                outputs.append(
-                    nn.functional.scaled_dot_product_attention(
-                        query[i : i + 1], keys[None], values[None], attn_mask=mask[None], scale=scale, enable_gqa=True
-                    )
-                )
+                outputs.append(_output(query[i : i + 1], keys[None], values[None], mask[None], rule))
         if not self.wants_hidden:
             raise PassEnds(None)
-        return torch.cat(outputs).transpose(1, 2)
+        return torch.cat(outputs)
 
 
 active: WeakKeyDictionary[nn.Module, WholePass | Continuation] = WeakKeyDictionary()
@@ -208,53 +206,59 @@ def _attention_forward(  # noqa: PLR0917  the signature that transformers calls
     attention_mask: Tensor | None,  # [batch or 1, 1, sequence, sequence], boolean or additive
     scaling: float | None = None,
     dropout: float = 0.0,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,  # attention sinks, [heads]
+    is_causal: bool | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     # In every layer that runs: SDPA would leave out what it does not know without a word.
-    for name, argument in kwargs.items():
+    for name, argument in {**kwargs, "dropout": dropout or None}.items():
         if name not in _ACCOUNTED_FOR and argument is not None:
             raise ModelError(f"the decoder's attention uses `{name}`, which is not supported: {argument!r:.60}")
+    rule = ScoreRule(
+        scale=scaling if scaling is not None else query.shape[-1] ** -0.5,
+        softcap=softcap,
+        sinks=s_aux,
+        causal=is_causal if is_causal is not None else getattr(module, "is_causal", True),  # as SDPA's function does
+    )
+    rule.check(query.shape[1])
     wanted = active.get(module)
-    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     if isinstance(wanted, Continuation):
-        return wanted.attend(query, key, value, scale=scale), None
+        return wanted.attend(query, key, value, rule), None
     if wanted is not None:
-        wanted.attend(query, key, value, attention_mask, scale=scale, window=kwargs.get("sliding_window"))
+        wanted.attend(query, key, value, attention_mask, rule, window=kwargs.get("sliding_window"))
+    if not rule.is_plain:
+        return attention_output(query, key, value, attention_mask, rule, score_bytes=_SCORE_BYTES), None
     output, _ = sdpa_attention_forward(
-        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        module, query, key, value, attention_mask, scaling=scaling, is_causal=is_causal, **kwargs
     )
     return output, None
 
 
-def _instruction_attention(query: Tensor, key: Tensor, mask: Tensor | None, rows: Tensor, scale: float) -> Tensor:
+def _instruction_attention(query: Tensor, key: Tensor, mask: Tensor | None, rows: Tensor, rule: ScoreRule) -> Tensor:
     """Attention probabilities of one sample, mean over heads, summed over `rows`, float32 [keys].
 
     Only the rows of instruction tokens are ever formed: [heads, rows, keys] in pieces, never [sequence, keys].
     """
-    heads, _, width = query.shape
-    key_heads, length, _ = key.shape
+    heads, length = query.shape[0], key.shape[1]
     total = torch.zeros(length, dtype=torch.float32, device=query.device)
     if not len(rows):
         return total
     keys = key.to(torch.float32).transpose(1, 2)  # [key heads, head, keys]
     step = max(1, _SCORE_BYTES // (4 * heads * length))
     for some in torch.split(rows, step):
-        queries = query.index_select(1, some).to(torch.float32)  # [heads, rows, head]
-        grouped = queries.reshape(key_heads, -1, width)  # [key heads, heads per key head * rows, head]
-        scores = torch.matmul(grouped, keys).reshape(heads, len(some), length) * scale  # [heads, rows, keys]
-        scores = _masked(scores, mask, some)
-        total += torch.softmax(scores, dim=-1).sum(dim=(0, 1))
+        total += probabilities(query, keys, mask, some, rule).sum(dim=(0, 1))
     return total / heads
 
 
-def _masked(scores: Tensor, mask: Tensor | None, rows: Tensor) -> Tensor:
-    if mask is None:  # transformers leaves the mask out where it is purely causal
-        later = torch.arange(scores.shape[-1], device=scores.device) > rows[:, None]  # [rows, keys]
-        return scores.masked_fill(later, -torch.inf)
-    chosen = mask.index_select(-2, rows)  # [1, rows, keys]
-    if chosen.dtype == torch.bool:
-        return scores.masked_fill(~chosen, -torch.inf)
-    return scores + chosen.to(torch.float32)
+def _output(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, rule: ScoreRule) -> Tensor:
+    """Return the output of the attention, [batch, rows, heads, head]."""
+    if not rule.is_plain:
+        return attention_output(query, key, value, mask, rule, score_bytes=_SCORE_BYTES)
+    output = nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=rule.scale, enable_gqa=True
+    )
+    return output.transpose(1, 2)
 
 
 def _causal(prefix: Prefix, suffix: int) -> Tensor:
@@ -267,10 +271,10 @@ def _causal(prefix: Prefix, suffix: int) -> Tensor:
     return mask[None]
 
 
-def _looks_ahead(mask: Tensor | None, length: int, device: torch.device) -> Tensor:
+def _looks_ahead(mask: Tensor | None, length: int, device: torch.device, *, causal: bool) -> Tensor:
     """Tell whether one of the first `length` tokens attends to a later one, bool []."""
     if mask is None:
-        return torch.zeros((), dtype=torch.bool, device=device)
+        return torch.full((), not causal, dtype=torch.bool, device=device)
     corner = mask[..., :length, length:]  # [1, prefix, suffix]
     return (corner if corner.dtype == torch.bool else corner > torch.finfo(corner.dtype).min / 2).any()
 

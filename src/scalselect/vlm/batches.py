@@ -14,6 +14,7 @@ from scalselect.errors import SampleError
 from scalselect.records import Reason
 from scalselect.vlm.image_fit import padded_to_square
 from scalselect.vlm.picture_memo import PictureMemo
+from scalselect.vlm.prefix_lm import laid_out, question_and_answer
 from scalselect.vlm.token_roles import SpecialTokenEscaper, render_conversation, roles_of_tokens
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class Batch:
 class SamplePreparer:
     """Turns samples and their pictures into model inputs with known token roles.
 
-    Pictures are padded to a square of `padding_colour` where there is one.
+    Pictures are padded to a square of `padding_colour` where there is one. With `prefix_lm` the answer is a suffix
+    that nothing else attends to.
     """
 
     def __init__(
@@ -90,8 +92,10 @@ class SamplePreparer:
         max_length: int | None,
         images_kwargs: dict[str, Any],
         padding_colour: tuple[int, int, int] | None = None,
+        prefix_lm: bool = False,
     ) -> None:
         self._processor = processor
+        self._prefix_lm = prefix_lm
         self._image_token_id = image_token_id
         self._instruction_tokens = instruction_tokens
         self._reads_instruction = reads_instruction
@@ -144,13 +148,16 @@ class SamplePreparer:
         SampleError
             With the reason why this sample has no representation.
         """
-        rendered = render_conversation(
-            self._processor, sample.turns, escape=self._escape, chat_template=self._chat_template
-        )
+        turns, answer = question_and_answer(sample.turns) if self._prefix_lm else (sample.turns, None)
+        rendered = render_conversation(self._processor, turns, escape=self._escape, chat_template=self._chat_template)
         self._check_every_image_is_shown(rendered.text, len(pictures))
         if self._padding_colour is not None:
             pictures = [self._padded_to_square(picture) for picture in pictures]
-        features = self._process(rendered.text, pictures)
+        if answer is not None:
+            answer, places = self._escape(answer)
+            rendered = replace(rendered, escaped=rendered.escaped + places)
+        features = self._process(rendered.text, pictures, answer)
+        features.pop("labels", None)  # of a training step
         replacements = features.pop("text_replacement_offsets")[0]
         offsets = features.pop("offset_mapping")[0].numpy().astype(np.int64)  # [sequence, 2]
         inputs = {name: value for name, value in features.items() if isinstance(value, Tensor)}
@@ -163,8 +170,15 @@ class SamplePreparer:
             raise SampleError(Reason.IMAGE_REFUSED, detail)
         if self._metaspace_id is not None:
             offsets[(inputs["input_ids"][0] == self._metaspace_id).numpy()] = 0
+        prefix = None
+        if self._prefix_lm:
+            prefix = (inputs["token_type_ids"][0] == 0).numpy()  # [sequence]
+            offsets[~prefix] = 0  # they count in another text
+            rendered = laid_out(rendered, image_token=self._processor.image_token, bos_token=self._bos)
         roles = roles_of_tokens(rendered, replacements, offsets, is_vision)
-        cut = self._cut(inputs, roles.vision, roles.instruction(self._instruction_tokens), rendered.escaped)
+        if prefix is not None:
+            roles = replace(roles, response=~prefix)
+        cut = self._cut(inputs, roles.vision, roles.instruction(self._instruction_tokens), rendered.escaped, prefix)
         return replace(cut, images=tuple(keys))
 
     def _padded_to_square(self, picture: Image) -> Image:
@@ -180,7 +194,7 @@ class SamplePreparer:
             shown = f"the chat template shows {text.count(token)} of {pictures} images; it may leave out those of "
             raise SampleError(Reason.TEMPLATE_REFUSED, shown + "system or assistant turns")
 
-    def _process(self, text: str, pictures: Sequence[Image]) -> dict[str, Any]:
+    def _process(self, text: str, pictures: Sequence[Image], suffix: str | None) -> dict[str, Any]:
         # A template that prints the first token itself must not get a second one from the tokenizer.
         own_bos = self._bos is not None and text.startswith(self._bos)
         try:
@@ -191,6 +205,7 @@ class SamplePreparer:
                 return_offsets_mapping=True,
                 return_text_replacement_offsets=True,
                 add_special_tokens=not own_bos,
+                **({} if suffix is None else {"suffix": [suffix]}),
                 **self._images_kwargs,
             )
         except (ValueError, ZeroDivisionError, RuntimeError) as error:
@@ -200,7 +215,12 @@ class SamplePreparer:
         return dict(features)
 
     def _cut(
-        self, inputs: dict[str, Tensor], vision: np.ndarray, instruction: np.ndarray, escaped: int
+        self,
+        inputs: dict[str, Tensor],
+        vision: np.ndarray,
+        instruction: np.ndarray,
+        escaped: int,
+        prefix: np.ndarray | None = None,
     ) -> PreparedSample:
         length = len(vision)
         limit = length if self._max_length is None else min(length, self._max_length)
@@ -208,8 +228,10 @@ class SamplePreparer:
             raise SampleError(Reason.TOO_LONG, f"an image token lies beyond {limit} tokens of {length}")
         if instruction.any() and not instruction[:limit].any():
             raise SampleError(Reason.TOO_LONG, f"the whole instruction lies beyond {limit} tokens of {length}")
-        # Under a causal mask nothing behind the last token that is read can change what is read.
+        # Under a causal mask nothing behind the last token that is read can change what is read. A prefix sees itself.
         read = vision | instruction if self._reads_instruction else vision
+        if prefix is not None:
+            read = prefix
         needed = int(np.flatnonzero(read[:limit])[-1]) + 1
         if not self._reads_instruction:
             instruction = np.zeros_like(instruction)

@@ -19,6 +19,7 @@ from scalselect.vlm.fingerprints import fingerprint, needed_parameters
 from scalselect.vlm.first_layer import FirstLayer
 from scalselect.vlm.hub_files import HubSnapshot
 from scalselect.vlm.image_fit import mean_colour
+from scalselect.vlm.prefix_lm import PREFIX_LM_FAMILIES
 from scalselect.vlm.refusals import image_token_id, refuse_unsupported
 from scalselect.vlm.remote_code import own_code
 from scalselect.vlm.settings import is_loaded, load_config, locate
@@ -103,7 +104,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             processor = _load_processor(model, trusted=trusted) if processor is None else processor
             shorter = truncated_config(model_config, layer=config.layer, deepstack=config.deepstack)
             loaded = _load_weights(model, shorter, dtype, trusted=trusted)
-        template = effective_chat_template(processor, config.chat_template)
+        template = effective_chat_template(processor, config.chat_template, family=model_config.model_type)
         hashes = fingerprint(model_config, processor, template, loaded, layer=config.layer)
         remote_code, code_hash = _own_code_in_words(model_config, processor, loaded)
         if remote_code is not None:
@@ -126,6 +127,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             max_length=config.max_length,
             images_kwargs=_image_limits(processor, config),
             padding_colour=mean_colour(processor.image_processor) if settings.image_fit == "pad" else None,
+            prefix_lm=model_config.model_type in PREFIX_LM_FAMILIES,
         ),
         first_layer=FirstLayer(loaded, layer=config.layer, deepstack=config.deepstack),
         device=device,
@@ -167,8 +169,10 @@ def model_restored(model: Any) -> Iterator[None]:
         model.train(training)
 
 
-def effective_chat_template(processor: Any, option: str | None) -> str:
+def effective_chat_template(processor: Any, option: str | None, *, family: str = "") -> str:
     """Return the text of the chat template that will be used.
+
+    The option comes first, then the checkpoint's own template, then one this package brings for `family`.
 
     Raises
     ------
@@ -189,6 +193,8 @@ def effective_chat_template(processor: Any, option: str | None) -> str:
     template = getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)
     if isinstance(template, dict):
         template = template.get("default")
+    if not template and family in PREFIX_LM_FAMILIES:
+        return _own_template("paligemma")
     if not template:
         raise ModelError(
             "the checkpoint has no chat template, so conversations cannot be rendered: give --chat-template FILE "
@@ -199,7 +205,11 @@ def effective_chat_template(processor: Any, option: str | None) -> str:
 
 def vicuna_template() -> str:
     """Return the chat template of the prompt that LLaVA-1.5 is trained with."""
-    return resources.files("scalselect.vlm").joinpath("templates/vicuna.jinja").read_text(encoding="utf-8")
+    return _own_template("vicuna")
+
+
+def _own_template(name: str) -> str:
+    return resources.files("scalselect.vlm").joinpath(f"templates/{name}.jinja").read_text(encoding="utf-8")
 
 
 def _load_weights(model: Path | HubSnapshot, config: Any, dtype: torch.dtype, *, trusted: bool) -> Any:

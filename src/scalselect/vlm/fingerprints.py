@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from scalselect.vlm.first_layer import decoder_of
 from scalselect.vlm.truncation import unread_tower_layers
 
 if TYPE_CHECKING:
@@ -64,19 +65,23 @@ def _hash_weights(model: Any, layer: int) -> str:
 
 
 def needed_parameters(model: Any, layer: int = 0) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the parameters up to a decoder layer; a fully loaded model has more."""
-    decoder = model.get_decoder()
+    """Yield the parameters, and stored buffers, up to a decoder layer; a fully loaded model has more."""
+    decoder = decoder_of(model)
     later = (
         [decoder.norm, *list(decoder.layers)[layer + 1 :]]
         if hasattr(decoder, "norm")
         else list(decoder.layers)[layer + 1 :]
     )
-    if getattr(model, "lm_head", None) is not None:
-        later.append(model.lm_head)
-    unread = {id(parameter) for module in later for parameter in module.parameters()}
+    for module in (model, model.get_decoder()):
+        if getattr(module, "lm_head", None) is not None:
+            later.append(module.lm_head)
+    unread = {id(tensor) for module in later for tensor in [*module.parameters(), *module.buffers()]}
     unread -= {id(parameter) for parameter in model.get_input_embeddings().parameters()}  # a tied output layer
     tower = unread_tower_layers(model.config)
-    for full_name, parameter in model.named_parameters():
+    stored = model.state_dict().keys()
+    # Gemma 4 multiplies the output of each layer by a number that is no parameter.
+    buffers = [(name, buffer) for name, buffer in model.named_buffers() if name in stored]
+    for full_name, parameter in [*model.named_parameters(), *buffers]:
         name = full_name.removeprefix("model.")
         in_unread_tower = any(f"encoder.layers.{layer}." in name for layer in tower) and name.startswith(
             "vision_tower."

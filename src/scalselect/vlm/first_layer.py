@@ -73,7 +73,7 @@ class FirstLayer:
 
     def __init__(self, model: Any, *, layer: int = 0, deepstack: str = "exclude") -> None:
         self._model = model
-        decoder = model.get_decoder()
+        decoder = decoder_of(model)
         layers = list(getattr(decoder, "layers", None) or [])
         attention = getattr(layers[layer], "self_attn", None) if layer < len(layers) else None
         if attention is None:
@@ -163,7 +163,7 @@ class FirstLayer:
         continuation = Continuation(positions_on_device(instruction, input_ids.device), prefixes, wants_hidden)
         embeddings = self._model.get_input_embeddings()(input_ids)  # [batch, suffix, hidden]
         positions = _positions_behind(prefixes, input_ids)
-        decoder = self._model.get_decoder()
+        decoder = decoder_of(self._model)
         hidden = self._run(
             continuation, lambda: decoder(inputs_embeds=embeddings, position_ids=positions, use_cache=False)
         )
@@ -198,7 +198,7 @@ class FirstLayer:
         def look(_module: nn.Module, _arguments: Any, named: dict[str, Any]) -> None:
             call.update(named)
 
-        handle = self._model.get_decoder().register_forward_pre_hook(look, with_kwargs=True)
+        handle = decoder_of(self._model).register_forward_pre_hook(look, with_kwargs=True)
         try:
             yield call
         finally:
@@ -227,3 +227,10 @@ def _positions_behind(prefixes: Sequence[Prefix], input_ids: Tensor) -> Tensor:
     steps = torch.arange(input_ids.shape[1], device=input_ids.device)  # [suffix]
     firsts = [torch.full_like(steps[:1], x.length) if x.position is None else x.position for x in prefixes]  # [..., 1]
     return torch.stack(firsts, dim=-2) + steps
+
+
+def decoder_of(model: Any) -> Any:
+    """Return the module that holds the decoder layers of a model."""
+    decoder = model.get_decoder()
+    # Llama 4 names its language model with head.
+    return decoder if hasattr(decoder, "layers") else getattr(decoder, "model", decoder)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Arguments that say nothing of single images, so that a call over fewer images may keep them.
 _SAME_FOR_ALL = frozenset({"vision_feature_layer", "vision_feature_select_strategy", "return_dict", "use_cache"})
 _GRID = "image_grid_thw"  # Qwen's patches of each image: [images, 3]
+_STACKED = frozenset({"gemma3", "paligemma"})  # families that read one tensor [images, tokens, hidden] and nothing else
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +53,7 @@ class ImageFeatureCache:
     def __init__(self, images: int = 128) -> None:
         self.capacity = images
         self._known: dict[str, ImageFeatures] = {}
+        self._image_by_image = True  # until a model hands its features on otherwise
         self._levels_are_split = False  # whether this version of transformers hands DeepStack levels on image by image
         self.computed = 0
         self.reused = 0
@@ -75,7 +77,7 @@ class ImageFeatureCache:
         def get_image_features(pixel_values: Tensor, *arguments: Any, **options: Any) -> Any:
             # By name: what stands second is a grid in one family and the pictures' sizes in another.
             named = dict(zip(names, arguments, strict=False)) | options
-            return self._features(original, keys, pixel_values, named)
+            return self._features(original, keys, pixel_values, named, stacked=_model_type(model) in _STACKED)
 
         owner.get_image_features = get_image_features
         try:
@@ -84,11 +86,18 @@ class ImageFeatureCache:
             del owner.get_image_features  # the method of the class comes back
 
     def _features(
-        self, original: Callable[..., Any], keys: Sequence[str], pixel_values: Tensor, options: dict[str, Any]
+        self,
+        original: Callable[..., Any],
+        keys: Sequence[str],
+        pixel_values: Tensor,
+        options: dict[str, Any],
+        *,
+        stacked: bool,
     ) -> Any:
         grid = options.get(_GRID)
         given = {name for name, value in options.items() if value is not None}
-        pieces = None if given - _SAME_FOR_ALL - {_GRID} else _pieces(pixel_values, grid, len(keys))
+        can_split = self._image_by_image and not given - _SAME_FOR_ALL - {_GRID}
+        pieces = _pieces(pixel_values, grid, len(keys)) if can_split else None
         if pieces is None:
             self.computed += len(keys)
             return original(pixel_values, **options)
@@ -99,7 +108,8 @@ class ImageFeatureCache:
             chosen = torch.cat([pieces[place] for place in places])
             some = {} if grid is None else {_GRID: grid[places]}
             output = original(chosen, **{**options, **some})
-            if not _is_image_by_image(output, len(places)):
+            if not _is_image_by_image(output, len(places), stacked=stacked):
+                self._image_by_image = False  # not tried again: it costs the tower a second time
                 self.computed += len(keys)
                 return original(pixel_values, **options)
             found |= self._by_key(output, [keys[place] for place in places])
@@ -107,8 +117,9 @@ class ImageFeatureCache:
         self.reused += len(keys) - len(places)
         self._remember(found)
         levels = [tuple(found[key].deepstack[i] for key in keys) for i in range(len(found[keys[0]].deepstack))]
+        projected = [found[key].projected for key in keys]
         return SimpleNamespace(
-            pooler_output=[found[key].projected for key in keys],
+            pooler_output=torch.stack(projected) if stacked else projected,
             deepstack_features=levels if self._levels_are_split else [torch.cat(level) for level in levels],
         )
 
@@ -128,9 +139,13 @@ class ImageFeatureCache:
             del self._known[key]
 
 
-def _is_image_by_image(output: Any, images: int) -> bool:
+def _model_type(model: Any) -> str | None:
+    return getattr(getattr(model, "config", None), "model_type", None)
+
+
+def _is_image_by_image(output: Any, images: int, *, stacked: bool) -> bool:
     features = getattr(output, "pooler_output", None)
-    return isinstance(features, (list, tuple)) and len(features) == images
+    return isinstance(features, Tensor if stacked else (list, tuple)) and len(features) == images
 
 
 def _pieces(pixel_values: Tensor, grid: Tensor | None, images: int) -> Sequence[Tensor] | None:

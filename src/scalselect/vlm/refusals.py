@@ -7,14 +7,20 @@ from typing import Any
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from scalselect.errors import ModelError, did_you_mean
+from scalselect.vlm.prefix_lm import PREFIX_LM_FAMILIES
 from scalselect.vlm.remote_code import is_own_code
 
 TESTED_FAMILIES = (
+    "gemma3",
+    "gemma4",
+    "gemma4_unified",
     "internvl",
+    "llama4",
     "llava",
     "llava_next",
     "llava_onevision",
     "mistral3",
+    "paligemma",
     "qwen2_5_vl",
     "qwen2_vl",
     "qwen3_vl",
@@ -22,18 +28,18 @@ TESTED_FAMILIES = (
 )
 
 _REFUSED_FAMILIES = {
+    "diffusion_gemma": "its decoder denoises an answer of its own, and never sees the tokens of image and conversation",
     "mllama": "vision enters only through cross-attention layers, so layer 0 never sees an image",
-    "paligemma": "its mask lets image tokens attend to the instruction, which needs a pass of its own",
     "gemma3n": "its configuration has per-layer fields that a decoder of one layer contradicts",
+    "shieldgemma2": "its processor writes prompts of its own and takes no conversation",
 }
-_SOFTMAX_ATTENTION = ("full_attention", "sliding_attention")
+_SOFTMAX_ATTENTION = ("full_attention", "sliding_attention", "chunked_attention")
 
 
 def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
     """Raise ModelError naming the cause for a configuration that cannot be used; else return warnings in words."""
     family = config.model_type
     text = config.get_text_config()
-    layer_types = getattr(text, "layer_types", None) or ["full_attention"]
     cause = None
     if family not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not is_own_code(config):
         near = did_you_mean(family, TESTED_FAMILIES)
@@ -46,10 +52,8 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
         cause = "vision enters through cross-attention layers"
     elif image_token_id(config) is None:
         cause = "its configuration names no image token, so vision tokens cannot be told"
-    elif layer < len(layer_types) and layer_types[layer] not in _SOFTMAX_ATTENTION:
-        kind = layer_types[layer]
-        what = "no softmax attention" if "linear" in kind else "an attention that was not tested"
-        cause = f"its decoder layer {layer} has {what}: {kind}{_other_layer(layer_types)}"
+    elif (unreadable := _unreadable_decoder(config, layer)) is not None:
+        cause = unreadable
     elif (method := _quantisation(config)) is not None:
         cause = f"the checkpoint is quantised ({method}): give the unquantised one"
     if cause is not None:
@@ -74,6 +78,36 @@ def _quantisation(config: Any) -> str | None:
                 method = "bitsandbytes"  # before it named itself
             return str(getattr(method, "value", method) or "by a method without a name")
     return None
+
+
+def _unreadable_decoder(config: Any, layer: int) -> str | None:
+    """Return the cause where a decoder layer cannot be run alone, or its attention cannot be read."""
+    return _per_layer_embeddings(config) or _text_that_sees_ahead(config) or _kind_of_layer(config, layer)
+
+
+def _per_layer_embeddings(config: Any) -> str | None:
+    if not getattr(config.get_text_config(), "hidden_size_per_layer_input", None):
+        return None
+    return "it has per-layer embeddings, one table for all layers that a decoder of fewer layers cannot take"
+
+
+def _text_that_sees_ahead(config: Any) -> str | None:
+    """Return the cause where the mask is not causal for text; that images see themselves (`vision`) does no harm."""
+    text = config.get_text_config()
+    both_ways = getattr(text, "use_bidirectional_attention", None)
+    sees_ahead = both_ways is True or both_ways == "all" or getattr(text, "is_causal", True) is False
+    if not sees_ahead or config.model_type in PREFIX_LM_FAMILIES:
+        return None
+    return "its decoder lets every token attend to later ones, so no token could be left out of the pass"
+
+
+def _kind_of_layer(config: Any, layer: int) -> str | None:
+    layer_types = getattr(config.get_text_config(), "layer_types", None) or ["full_attention"]
+    if layer >= len(layer_types) or layer_types[layer] in _SOFTMAX_ATTENTION:
+        return None
+    kind = layer_types[layer]
+    what = "no softmax attention" if "linear" in kind else "an attention that was not tested"
+    return f"its decoder layer {layer} has {what}: {kind}{_other_layer(layer_types)}"
 
 
 def _other_layer(layer_types: list[str]) -> str:

@@ -26,6 +26,8 @@ def truncated_config(config: Any, *, layer: int = 0, deepstack: str = "exclude")
     """Return a copy of a model configuration that keeps decoder layers 0 to `layer` and no unused vision layers."""
     shorter = copy.deepcopy(config)
     text = shorter.get_text_config()
+    if getattr(text, "num_kv_shared_layers", None):  # the last layers take keys and values of earlier ones
+        text.num_kv_shared_layers = max(0, layer + 1 - (text.num_hidden_layers - text.num_kv_shared_layers))
     text.num_hidden_layers = layer + 1
     if getattr(text, "layer_types", None):
         text.layer_types = text.layer_types[: layer + 1]
