@@ -1,6 +1,13 @@
 """Tiny random checkpoints of further families, in the real file layout, each with the delimiters of its template."""
 
-from families import internvl, llava_next, llava_onevision, mistral3, qwen
+from families import (
+    idefics3,
+    internvl,
+    llava_next,
+    llava_onevision,
+    mistral3,
+    qwen,
+)
 from families.family import Family
 
 FAMILIES: dict[str, Family] = {
@@ -8,6 +15,8 @@ FAMILIES: dict[str, Family] = {
     "qwen3_vl_moe": qwen.QWEN3_VL_MOE,
     "llava_next": llava_next.FAMILY,
     "llava_onevision": llava_onevision.FAMILY,
+    "idefics3": idefics3.IDEFICS3,
+    "smolvlm": idefics3.SMOLVLM,
     "internvl": internvl.FAMILY,
     "mistral3": mistral3.FAMILY,
 }

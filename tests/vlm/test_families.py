@@ -20,6 +20,7 @@ from scalselect.vlm.refusals import TESTED_FAMILIES
 from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.settings import resolve_settings
 
+TAKE_PIXEL_LIMITS = {"qwen2_vl", "qwen3_vl_moe"}
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
 
@@ -76,22 +77,31 @@ def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pict
         assert agreement(row.kept, row.vector, reference) != "different"
 
 
-@pytest.mark.parametrize("family", ["llava_next", "llava_onevision", "internvl", "mistral3"])
+@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - TAKE_PIXEL_LIMITS))
 def test_pixel_limits_are_refused(checkpoints, family):
     path, config = checkpoints(family), RepresentConfig(image_max_pixels=10**5)
     with pytest.raises(OptionError, match="no effect"):
         load_checkpoint(path, config, resolve_settings(config, path, None))
 
 
-@pytest.mark.parametrize("family", ["llava_next", "llava_onevision", "mistral3"])
+@pytest.mark.parametrize(
+    ("family", "told_by"),
+    [
+        ("llava_next", "image_sizes"),
+        ("llava_onevision", "image_sizes"),
+        ("mistral3", "image_sizes"),
+        ("idefics3", "pixel_attention_mask"),
+        ("smolvlm", "pixel_attention_mask"),
+    ],
+)
 def test_pixels_of_different_shape_share_a_batch_only_where_the_model_cuts_padding_off(
-    checkpoints, loaded, pictures, family
+    checkpoints, loaded, pictures, family, told_by
 ):
     prepared = prepare(loaded(family), as_samples(sample_conversations(), pictures))[:3]
     assert len({sample.inputs["pixel_values"].shape[1:] for sample in prepared}) > 1
     assert can_be_stacked(prepared)
     for sample in prepared:
-        del sample.inputs["image_sizes"]
+        del sample.inputs[told_by]
     assert not can_be_stacked(prepared)
 
 

@@ -268,9 +268,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _is_padded_by_the_model(name: str, inputs: dict[str, Tensor]) -> bool:
     """Tell whether the model itself cuts padding off, by the sizes given beside the pixels.
 
-    LLaVA-NeXT and LLaVA-OneVision pad the tiles of an image, Pixtral its right and lower edge, all with zeros.
+    LLaVA-NeXT and LLaVA-OneVision pad the tiles of an image, Pixtral its right and lower edge, all with zeros. The
+    Idefics models know an image or tile of zeros for padding, and pad the edges of others by a mask.
     """
-    return name == "pixel_values" and "image_sizes" in inputs
+    beside = {"pixel_values": ("image_sizes", "pixel_attention_mask"), "pixel_attention_mask": ("pixel_values",)}
+    return any(other in inputs for other in beside.get(name, ()))
 
 
 def _padded_with_zeros(tensors: list[Tensor]) -> list[Tensor]:

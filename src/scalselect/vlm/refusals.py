@@ -9,6 +9,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from scalselect.errors import ModelError, did_you_mean
 
 TESTED_FAMILIES = (
+    "idefics3",
     "internvl",
     "llava",
     "llava_next",
@@ -18,6 +19,7 @@ TESTED_FAMILIES = (
     "qwen2_vl",
     "qwen3_vl",
     "qwen3_vl_moe",
+    "smolvlm",
 )
 
 _REFUSED_FAMILIES = {
