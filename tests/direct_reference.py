@@ -254,7 +254,9 @@ def _text_spans(family: str, expanded: str):
     turn_pattern, image_pattern = _PATTERNS[family]
     for turn in turn_pattern.finditer(expanded):
         start, end = turn.span("content")
-        role = {"[inst]": "user", "": "assistant"}.get(turn["role"].lower(), turn["role"].lower())
+        role = {"[inst]": "user", "": "assistant", "chatbot": "assistant"}.get(
+            turn["role"].lower(), turn["role"].lower()
+        )
         for image in image_pattern.finditer(expanded, start, end):
             yield role, start, image.start()
             start = image.end()

@@ -1,6 +1,7 @@
 """Tiny random checkpoints of further families, in the real file layout, each with the delimiters of its template."""
 
 from families import (
+    cohere,
     idefics3,
     internvl,
     llava_next,
@@ -17,6 +18,8 @@ FAMILIES: dict[str, Family] = {
     "llava_onevision": llava_onevision.FAMILY,
     "idefics3": idefics3.IDEFICS3,
     "smolvlm": idefics3.SMOLVLM,
+    "aya_vision": cohere.AYA_VISION,
+    "cohere2_vision": cohere.COHERE2_VISION,
     "internvl": internvl.FAMILY,
     "mistral3": mistral3.FAMILY,
 }

@@ -9,6 +9,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from scalselect.errors import ModelError, did_you_mean
 
 TESTED_FAMILIES = (
+    "aya_vision",
+    "cohere2_vision",
     "idefics3",
     "internvl",
     "llava",
