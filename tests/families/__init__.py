@@ -2,6 +2,7 @@
 
 from families import (
     cohere,
+    glm,
     idefics3,
     internvl,
     llava_next,
@@ -20,6 +21,10 @@ FAMILIES: dict[str, Family] = {
     "smolvlm": idefics3.SMOLVLM,
     "aya_vision": cohere.AYA_VISION,
     "cohere2_vision": cohere.COHERE2_VISION,
+    "glm4v": glm.GLM4V,
+    "glm4v_moe": glm.GLM4V_MOE,
+    "glm46v": glm.GLM46V,
+    "glm_ocr": glm.GLM_OCR,
     "internvl": internvl.FAMILY,
     "mistral3": mistral3.FAMILY,
 }

@@ -11,6 +11,10 @@ from scalselect.errors import ModelError, did_you_mean
 TESTED_FAMILIES = (
     "aya_vision",
     "cohere2_vision",
+    "glm46v",
+    "glm4v",
+    "glm4v_moe",
+    "glm_ocr",
     "idefics3",
     "internvl",
     "llava",
