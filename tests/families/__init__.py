@@ -2,12 +2,15 @@
 
 from families import (
     cohere,
+    deepseek,
     glm,
+    got_ocr2,
     idefics3,
     internvl,
     llava_next,
     llava_onevision,
     mistral3,
+    ovis2,
     qwen,
 )
 from families.family import Family
@@ -25,6 +28,11 @@ FAMILIES: dict[str, Family] = {
     "glm4v_moe": glm.GLM4V_MOE,
     "glm46v": glm.GLM46V,
     "glm_ocr": glm.GLM_OCR,
+    "deepseek_vl": deepseek.DEEPSEEK_VL,
+    "deepseek_vl_hybrid": deepseek.DEEPSEEK_VL_HYBRID,
+    "janus": deepseek.JANUS,
+    "ovis2": ovis2.FAMILY,
+    "got_ocr2": got_ocr2.FAMILY,
     "internvl": internvl.FAMILY,
     "mistral3": mistral3.FAMILY,
 }

@@ -12,7 +12,7 @@ from torch import Tensor
 from scalselect.errors import SampleError
 from scalselect.records import Reason
 from scalselect.vlm.image_fit import padded_to_square
-from scalselect.vlm.token_roles import SpecialTokenEscaper, render_conversation, roles_of_tokens
+from scalselect.vlm.token_roles import SpecialTokenEscaper, behind_added_text, render_conversation, roles_of_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,6 +101,8 @@ class SamplePreparer:
         self._bos = tokenizer.bos_token
         # Llama's tokenizers begin a text with a token of no character, but say that it covers the first one.
         self._metaspace_id = tokenizer.get_vocab().get("\u2581")
+        token = getattr(processor, "image_token", None)
+        self._placeholder = token if isinstance(token, str) else None
         placeholders = [getattr(processor, name, None) for name in ("image_token", "video_token", "audio_token")]
         self._escape = SpecialTokenEscaper(
             [
@@ -144,14 +146,16 @@ class SamplePreparer:
             raise SampleError(Reason.IMAGE_REFUSED, detail)
         if self._metaspace_id is not None:
             offsets[(inputs["input_ids"][0] == self._metaspace_id).numpy()] = 0
+        if self._placeholder is not None:
+            rendered = behind_added_text(rendered, replacements, self._placeholder)
         roles = roles_of_tokens(rendered, replacements, offsets, is_vision)
         cut = self._cut(inputs, roles.vision, roles.instruction(self._instruction_tokens), rendered.escaped)
         return replace(cut, images=tuple(keys))
 
     def _check_every_image_is_shown(self, text: str, pictures: int) -> None:
         """Raise SampleError where a template leaves images out, as Qwen3-VL's does in system and assistant turns."""
-        token = getattr(self._processor, "image_token", None)
-        if isinstance(token, str) and text.count(token) != pictures:
+        token = self._placeholder
+        if token is not None and text.count(token) != pictures:
             shown = f"the chat template shows {text.count(token)} of {pictures} images; it may leave out those of "
             raise SampleError(Reason.TEMPLATE_REFUSED, shown + "system or assistant turns")
 

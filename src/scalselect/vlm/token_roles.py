@@ -19,7 +19,7 @@ A token belongs to a text when it contains at least one non-space character of i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,6 +112,36 @@ def render_conversation(
         raise SampleError(Reason.SPANS_LOST, "the chat template rewrites the texts of this conversation")
     by_role = {wanted: tuple(spans[i] for i, role in enumerate(roles) if role == wanted) for wanted in set(roles)}
     return RenderedConversation(text, by_role.get("user", ()), by_role.get("assistant", ()), escaped)
+
+
+def behind_added_text(
+    rendered: RenderedConversation, replacements: Sequence[dict[str, Any]], placeholder: str
+) -> RenderedConversation:
+    """Move the spans of a conversation behind what the processor wrote in front of it, as Janus's a system prompt.
+
+    Parameters
+    ----------
+    replacements
+        As in `roles_of_tokens`.
+    placeholder
+        What stands for an image in the rendered text.
+
+    Raises
+    ------
+    SampleError
+        `spans_lost` where the processor changed the text otherwise.
+    """
+    starts = [found.start() for found in re.finditer(re.escape(placeholder), rendered.text)]
+    moved = {item["span"][0] - start for item, start in zip(replacements, starts, strict=False)}
+    if len(replacements) != len(starts) or len(moved) > 1 or min(moved, default=0) < 0:
+        raise SampleError(Reason.SPANS_LOST, "the processor rewrites the text of this conversation")
+    added = max(moved, default=0)
+    return replace(
+        rendered,
+        text=" " * added + rendered.text,
+        user_spans=tuple((start + added, stop + added) for start, stop in rendered.user_spans),
+        assistant_spans=tuple((start + added, stop + added) for start, stop in rendered.assistant_spans),
+    )
 
 
 def roles_of_tokens(
