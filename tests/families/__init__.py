@@ -3,6 +3,7 @@
 from families import (
     cohere,
     deepseek,
+    ernie,
     glm,
     got_ocr2,
     idefics3,
@@ -12,6 +13,7 @@ from families import (
     mistral3,
     ovis2,
     qwen,
+    video_llama_3,
 )
 from families.family import Family
 
@@ -33,6 +35,9 @@ FAMILIES: dict[str, Family] = {
     "janus": deepseek.JANUS,
     "ovis2": ovis2.FAMILY,
     "got_ocr2": got_ocr2.FAMILY,
+    "video_llama_3": video_llama_3.FAMILY,
+    "paddleocr_vl": ernie.PADDLEOCR_VL,
+    "ernie4_5_vl_moe": ernie.ERNIE,
     "internvl": internvl.FAMILY,
     "mistral3": mistral3.FAMILY,
 }

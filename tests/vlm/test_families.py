@@ -20,7 +20,7 @@ from scalselect.vlm.refusals import TESTED_FAMILIES
 from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.settings import resolve_settings
 
-TAKE_PIXEL_LIMITS = {"qwen2_vl", "qwen3_vl_moe"}
+TAKE_PIXEL_LIMITS = {"paddleocr_vl", "qwen2_vl", "qwen3_vl_moe", "video_llama_3"}
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
 
@@ -82,6 +82,13 @@ def test_pixel_limits_are_refused(checkpoints, family):
     path, config = checkpoints(family), RepresentConfig(image_max_pixels=10**5)
     with pytest.raises(OptionError, match="no effect"):
         load_checkpoint(path, config, resolve_settings(config, path, None))
+
+
+@pytest.mark.parametrize("family", sorted(TAKE_PIXEL_LIMITS))
+def test_pixel_limits_are_taken(loaded, pictures, family):
+    samples = as_samples(sample_conversations()[:1], pictures)
+    limits = {"image_min_pixels": 28**2, "image_max_pixels": 6 * 28**2}
+    assert len(prepare(loaded(family, **limits), samples)[0].vision) < len(prepare(loaded(family), samples)[0].vision)
 
 
 @pytest.mark.parametrize(

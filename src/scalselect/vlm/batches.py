@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scalselect.records import Sample
 
 # One value a token; everything else a processor returns runs along images or patches.
-_SEQUENCE_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
+_SEQUENCE_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "moe_mm_token_type_ids", "token_type_ids")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

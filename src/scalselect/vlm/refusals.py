@@ -13,6 +13,7 @@ TESTED_FAMILIES = (
     "cohere2_vision",
     "deepseek_vl",
     "deepseek_vl_hybrid",
+    "ernie4_5_vl_moe",
     "glm46v",
     "glm4v",
     "glm4v_moe",
@@ -26,11 +27,13 @@ TESTED_FAMILIES = (
     "llava_onevision",
     "mistral3",
     "ovis2",
+    "paddleocr_vl",
     "qwen2_5_vl",
     "qwen2_vl",
     "qwen3_vl",
     "qwen3_vl_moe",
     "smolvlm",
+    "video_llama_3",
 )
 
 _REFUSED_FAMILIES = {
