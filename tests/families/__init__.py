@@ -8,6 +8,7 @@ from families import (
     got_ocr2,
     idefics3,
     internvl,
+    lfm2_vl,
     llava_next,
     llava_onevision,
     mistral3,
@@ -38,6 +39,7 @@ FAMILIES: dict[str, Family] = {
     "video_llama_3": video_llama_3.FAMILY,
     "paddleocr_vl": ernie.PADDLEOCR_VL,
     "ernie4_5_vl_moe": ernie.ERNIE,
+    "lfm2_vl": lfm2_vl.FAMILY,
     "internvl": internvl.FAMILY,
     "mistral3": mistral3.FAMILY,
 }

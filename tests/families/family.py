@@ -18,11 +18,15 @@ CHATML_TURN = re.compile(r"<\|im_start\|>(?P<role>\w+)\n(?P<content>.*?)<\|im_en
 
 @dataclass(frozen=True)
 class Family:
-    """`build(folder)` writes a checkpoint; `turn` and `image` are patterns over the text with expanded images."""
+    """`build(folder)` writes a checkpoint; `turn` and `image` are patterns over the text with expanded images.
+
+    `layer` is the first decoder layer with softmax attention.
+    """
 
     build: Callable[[Path], Path]
     turn: re.Pattern[str]
     image: re.Pattern[str]
+    layer: int = 0
 
 
 def chatml_template(image: str, *, images_first: bool) -> str:

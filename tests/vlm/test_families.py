@@ -17,6 +17,7 @@ from scalselect.vlm.batches import can_be_stacked
 from scalselect.vlm.checkpoint import load_checkpoint
 from scalselect.vlm.image_reuse import ImageFeatureCache
 from scalselect.vlm.refusals import TESTED_FAMILIES
+from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.settings import resolve_settings
 
@@ -44,8 +45,10 @@ def represent(checkpoint, prepared, batch, side):
 def test_rows_agree(checkpoints, loaded, pictures, family):
     samples = as_samples(sample_conversations(), pictures)
     model, processor = load_reference(checkpoints(family))
-    expected = [reference_row(model, processor, family, sample) for sample in samples]
-    checkpoint = loaded(family)
+    layer = FAMILIES[family].layer
+    expected = [reference_row(model, processor, family, sample, layer=layer) for sample in samples]
+    checkpoint = loaded(family, layer=layer)
+    rehearse(checkpoint, RepresentConfig(layer=layer))
     prepared = prepare(checkpoint, samples)
     for one, reference in zip(prepared, expected, strict=True):
         assert one.instruction.tolist() == reference.instruction_positions.tolist()
@@ -64,7 +67,8 @@ def test_rows_agree(checkpoints, loaded, pictures, family):
 def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pictures, family):
     samples = as_samples(sample_conversations(), pictures[:3])
     model, processor = load_reference(checkpoints(family))
-    checkpoint = loaded(family, instruction_tokens="non-assistant")
+    options = {"instruction_tokens": "non-assistant", "layer": FAMILIES[family].layer}
+    checkpoint = loaded(family, **options)
     prepared = [
         dataclasses.replace(one, images=tuple(image.path for image in sample.images))
         for one, sample in zip(prepare(checkpoint, samples), samples, strict=True)
@@ -73,13 +77,13 @@ def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pict
     for start in range(0, len(prepared), 4):
         found += represent_samples(checkpoint, prepared[start : start + 4], Pooling(), cache=cache)[0]
     for row, sample in zip(found, samples, strict=True):
-        reference = reference_row(model, processor, family, sample, instruction_tokens="non-assistant")
+        reference = reference_row(model, processor, family, sample, **options)
         assert agreement(row.kept, row.vector, reference) != "different"
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES.keys() - TAKE_PIXEL_LIMITS))
 def test_pixel_limits_are_refused(checkpoints, family):
-    path, config = checkpoints(family), RepresentConfig(image_max_pixels=10**5)
+    path, config = checkpoints(family), RepresentConfig(image_max_pixels=10**5, layer=FAMILIES[family].layer)
     with pytest.raises(OptionError, match="no effect"):
         load_checkpoint(path, config, resolve_settings(config, path, None))
 

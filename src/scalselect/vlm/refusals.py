@@ -22,6 +22,7 @@ TESTED_FAMILIES = (
     "idefics3",
     "internvl",
     "janus",
+    "lfm2_vl",
     "llava",
     "llava_next",
     "llava_onevision",
@@ -63,7 +64,7 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
         cause = "its configuration names no image token, so vision tokens cannot be told"
     elif layer < len(layer_types) and layer_types[layer] not in _SOFTMAX_ATTENTION:
         kind = layer_types[layer]
-        what = "no softmax attention" if "linear" in kind else "an attention that was not tested"
+        what = "no softmax attention" if "linear" in kind or kind == "conv" else "an attention that was not tested"
         cause = f"its decoder layer {layer} has {what}: {kind}{_other_layer(layer_types)}"
     elif getattr(config, "quantization_config", None) is not None:
         method = getattr(config.quantization_config, "quant_method", None) or config.quantization_config
