@@ -101,6 +101,7 @@ def test_pixel_limits_are_taken(loaded, pictures, family):
         ("llava_next", "image_sizes"),
         ("llava_onevision", "image_sizes"),
         ("mistral3", "image_sizes"),
+        ("idefics2", "pixel_attention_mask"),
         ("idefics3", "pixel_attention_mask"),
         ("smolvlm", "pixel_attention_mask"),
     ],

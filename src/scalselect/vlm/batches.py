@@ -12,6 +12,7 @@ from torch import Tensor
 from scalselect.errors import SampleError
 from scalselect.records import Reason
 from scalselect.vlm.image_fit import padded_to_square
+from scalselect.vlm.retraced_text import retraced_replacements
 from scalselect.vlm.token_roles import SpecialTokenEscaper, behind_added_text, render_conversation, roles_of_tokens
 
 if TYPE_CHECKING:
@@ -176,6 +177,10 @@ class SamplePreparer:
             if is_out_of_memory(error):
                 raise
             raise SampleError(Reason.IMAGE_REFUSED, str(error).strip().split("\n", 1)[0][:300]) from error
+        if "text_replacement_offsets" not in features:
+            ids = features["input_ids"][0].tolist()
+            told = retraced_replacements(self._processor, text, ids, add_special_tokens=not own_bos)
+            features["text_replacement_offsets"] = [told]
         return dict(features)
 
     def _cut(

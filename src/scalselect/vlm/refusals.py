@@ -19,6 +19,7 @@ TESTED_FAMILIES = (
     "glm4v_moe",
     "glm_ocr",
     "got_ocr2",
+    "idefics2",
     "idefics3",
     "internvl",
     "janus",

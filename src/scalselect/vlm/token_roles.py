@@ -155,7 +155,8 @@ def roles_of_tokens(
     Parameters
     ----------
     replacements
-        The processor's `text_replacement_offsets` of this text: `span` before, `new_span` after the expansion.
+        The processor's `text_replacement_offsets` of this text: `span` before, `new_span` after the expansion,
+        `replacement` what stands there.
     offsets
         Character span of every token in the expanded text, int64 [sequence, 2].
     is_vision
@@ -168,7 +169,8 @@ def roles_of_tokens(
     gained = np.asarray([0, *(item["new_span"][1] - item["span"][1] for item in replacements)], dtype=np.int64)
     expanded = np.zeros(length, dtype=np.bool_)
     for item in replacements:
-        expanded[slice(*item["new_span"])] = True
+        for word in _NON_SPACE.finditer(item["replacement"]):
+            expanded[item["new_span"][0] + word.start() : item["new_span"][0] + word.end()] = True
 
     def tokens_with(spans: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
         inside = np.zeros(length + 1, dtype=np.int64)

@@ -1,8 +1,12 @@
-"""Idefics3 over Llama and SmolVLM: tiles in rows and columns, each with its tag, then the whole picture."""
+"""The Idefics line: Idefics2 over Mistral, Idefics3 over Llama, SmolVLM; a picture is its parts and the whole."""
 
 import re
 
 from transformers import (
+    Idefics2Config,
+    Idefics2ForConditionalGeneration,
+    Idefics2ImageProcessor,
+    Idefics2Processor,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     Idefics3ImageProcessor,
@@ -61,6 +65,39 @@ def _configuration(config_class, tokenizer, vision_type):
     )
 
 
+def _build_idefics2(folder):
+    tokenizer = tokenizer_with("<image>", "<fake_token_around_image>", "<end_of_utterance>")
+    config = Idefics2Config(
+        text_config=text_config(tokenizer, "mistral", head_dim=16, sliding_window=None),
+        vision_config={
+            "image_size": 112,
+            "patch_size": 14,
+            "num_hidden_layers": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_attention_heads": 2,
+        },
+        perceiver_config={
+            "hidden_size": 64,
+            "resampler_n_latents": 6,
+            "resampler_depth": 2,
+            "resampler_n_heads": 4,
+            "resampler_head_dim": 16,
+            "num_key_value_heads": 2,
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    processor = Idefics2Processor(
+        image_processor=Idefics2ImageProcessor(
+            size={"shortest_edge": 56, "longest_edge": 112}, do_image_splitting=True
+        ),
+        tokenizer=tokenizer,
+        image_seq_len=6,
+        chat_template=_TEMPLATE.replace("START", '""'),
+    )
+    return save(Idefics2ForConditionalGeneration(config), processor, folder)
+
+
 def _build_idefics3(folder):
     tokenizer = _tokenizer()
     tokenizer.add_special_tokens({"bos_token": "<|begin_of_text|>"})
@@ -97,5 +134,8 @@ def _build_smolvlm(folder):
     return save(SmolVLMForConditionalGeneration(config), processor, folder)
 
 
+IDEFICS2 = Family(
+    _build_idefics2, _TURN, re.compile(r"(?:<fake_token_around_image>(?:<image>)+)+<fake_token_around_image>")
+)
 IDEFICS3 = Family(_build_idefics3, _TURN, _IMAGE)
 SMOLVLM = Family(_build_smolvlm, _TURN, _IMAGE)
