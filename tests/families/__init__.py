@@ -23,6 +23,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3_vl_moe": qwen.QWEN3_VL_MOE,
     "llava_next": llava_next.FAMILY,
     "llava_onevision": llava_onevision.FAMILY,
+    "idefics2": idefics.IDEFICS2,
     "idefics3": idefics.IDEFICS3,
     "smolvlm": idefics.SMOLVLM,
     "aya_vision": cohere.AYA_VISION,
@@ -40,7 +41,6 @@ FAMILIES: dict[str, Family] = {
     "paddleocr_vl": ernie.PADDLEOCR_VL,
     "ernie4_5_vl_moe": ernie.ERNIE,
     "lfm2_vl": lfm2_vl.FAMILY,
-    "idefics2": idefics.IDEFICS2,
     "internvl": internvl.FAMILY,
     "mistral3": mistral3.FAMILY,
 }

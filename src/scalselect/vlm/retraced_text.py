@@ -1,7 +1,11 @@
-"""Where a processor wrote its image tokens, retraced for one that does not tell: Idefics2's."""
+"""Where a processor wrote its image tokens, retraced for processors that do not tell.
+
+Idefics2's never does, that of ERNIE 4.5 VL not in older versions of transformers.
+"""
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from scalselect.errors import SampleError
@@ -18,9 +22,6 @@ def retraced_replacements(
 ) -> list[dict[str, Any]]:
     """Return what other processors return as `text_replacement_offsets`.
 
-    Idefics2's processor writes each image as image tokens between two markers, lets neighbouring images share a
-    marker, and puts a space between a marker and a word that follows it.
-
     Parameters
     ----------
     text
@@ -33,24 +34,46 @@ def retraced_replacements(
     Raises
     ------
     SampleError
-        `spans_lost` where the text so written does not have these tokens.
+        `spans_lost` where the text that is thought to be written does not have these tokens.
     """
-    marker, token = getattr(processor, "fake_image_token", None), processor.image_token
-    if not isinstance(marker, str) or not isinstance(getattr(processor, "image_seq_len", None), int):
-        raise SampleError(Reason.SPANS_LOST, f"{type(processor).__name__} does not tell where it writes image tokens")
-    split = getattr(processor.image_processor, "do_image_splitting", False)
-    image = (marker + token * processor.image_seq_len) * (_IMAGES_OF_A_SPLIT_ONE if split else 1) + marker
+    token = processor.image_token
     first, *others = text.split(token)
+    if isinstance(getattr(processor, "fake_image_token", None), str):
+        shown = _between_markers(processor, first, others)
+    else:
+        shown = _as_copies(token, processor.tokenizer.convert_tokens_to_ids(token), input_ids)
     written, place = first, len(first)
     replacements = []
-    for after in others:
-        start = len(written)
-        shown = image.removeprefix(marker) if written.endswith(marker) else image
-        shown += " " if after and not after[0].isspace() and after[0] != "<" else ""
-        new_span = (start, start + len(shown))
-        replacements.append({"span": (place, place + len(token)), "new_span": new_span, "replacement": shown})
-        written += shown + after
+    for image, after in zip(shown, others, strict=False):
+        new_span = (len(written), len(written) + len(image))
+        replacements.append({"span": (place, place + len(token)), "new_span": new_span, "replacement": image})
+        written += image + after
         place += len(token) + len(after)
-    if processor.tokenizer(written, add_special_tokens=add_special_tokens)["input_ids"] != list(input_ids):
-        raise SampleError(Reason.SPANS_LOST, "the processor writes image tokens in a way that cannot be retraced")
+    encoded = processor.tokenizer(written, add_special_tokens=add_special_tokens)["input_ids"]
+    if len(shown) != len(others) or encoded != list(input_ids):
+        name = type(processor).__name__
+        raise SampleError(
+            Reason.SPANS_LOST, f"{name} does not tell where it writes image tokens, nor can it be retraced"
+        )
     return replacements
+
+
+def _between_markers(processor: Any, first: str, others: Sequence[str]) -> list[str]:
+    """Write images as Idefics2's processor does.
+
+    Image tokens stand between markers, neighbouring images share a marker, and a space stands between a marker and a
+    word that follows it.
+    """
+    marker, token = processor.fake_image_token, processor.image_token
+    split = getattr(processor.image_processor, "do_image_splitting", False)
+    image = (marker + token * processor.image_seq_len) * (_IMAGES_OF_A_SPLIT_ONE if split else 1) + marker
+    shown = []
+    for before, after in zip([first or " ", *others], others, strict=False):
+        space = " " if after and not after[0].isspace() and after[0] != "<" else ""
+        shown.append((image if before else image.removeprefix(marker)) + space)
+    return shown
+
+
+def _as_copies(token: str, token_id: int, input_ids: Sequence[int]) -> list[str]:
+    """Write each image as copies of its placeholder, as many as stand together among the tokens."""
+    return [token * len(list(run)) for number, run in groupby(input_ids) if number == token_id]
