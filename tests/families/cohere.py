@@ -96,7 +96,7 @@ def _build_cohere2_vision(folder):
     )
     processor = Cohere2VisionProcessor(
         # `patch_size` is the side of a tile in tokens
-        image_processor=Cohere2VisionImageProcessor(size={"height": 56, "width": 56}, max_patches=4, patch_size=2),
+        image_processor=Cohere2VisionImageProcessor(size={"height": 56, "width": 56}, max_patches=6, patch_size=2),
         tokenizer=tokenizer,
         chat_template=_TEMPLATE.replace("IMAGE", "<|IMG_PATCH|>"),
     )

@@ -42,7 +42,7 @@ def _build(folder):
     processor = Lfm2VlProcessor(
         # One of the test pictures is above the limit and cut into tiles, the others are not.
         image_processor=Lfm2VlImageProcessor(
-            tile_size=64, min_tiles=2, max_tiles=4, min_image_tokens=4, max_image_tokens=9, max_pixels_tolerance=1.0
+            tile_size=64, min_tiles=2, max_tiles=4, min_image_tokens=4, max_image_tokens=9, max_pixels_tolerance=0.9
         ),
         tokenizer=tokenizer,
         chat_template='{{- "<|startoftext|>" -}}' + chatml_template("<image>", images_first=False),

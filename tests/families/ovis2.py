@@ -31,7 +31,7 @@ def _build(folder):
     )
     processor = Ovis2Processor(
         image_processor=Ovis2ImageProcessor(
-            size={"height": 56, "width": 56}, crop_to_patches=True, min_patches=1, max_patches=4
+            size={"height": 56, "width": 56}, crop_to_patches=True, min_patches=1, max_patches=6
         ),
         tokenizer=tokenizer,
         image_seq_length=4,
