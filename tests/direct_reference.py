@@ -115,7 +115,9 @@ def reference_row(
     hook.remove()
     own = own_output[0][0] if isinstance(own_output[0], tuple) else own_output[0]
     assert torch.equal(own, output.hidden_states[layer + 1]), "hidden_states hold more than the layer's own output"
-    A = output.attentions[layer][0].double().mean(dim=0).numpy()  # [sequence, sequence]
+    A = (
+        output.attentions[_place_of_attention(model.config, layer)][0].double().mean(dim=0).numpy()
+    )  # [sequence, sequence]
     H = output.hidden_states[layer + 1][0].double().numpy()  # [sequence, hidden]
 
     a = A[np.ix_(instruction, vision)].mean(axis=0) if instruction.size else np.zeros(vision.size)  # [vision]
@@ -188,6 +190,12 @@ def reference_choice(scores: NDArray[np.float64], n: int) -> NDArray[np.int64]:
     written = [float(f"{score:.12g}") for score in scores]
     ranked = sorted(range(len(written)), key=lambda row: (-written[row], row))
     return np.array(sorted(ranked[:n]), dtype=np.int64)
+
+
+def _place_of_attention(config, layer: int) -> int:
+    """Return where a layer's attention stands in `attentions`: layers without softmax attention add nothing to it."""
+    kinds = getattr(config.get_text_config(), "layer_types", None) or ["full_attention"] * (layer + 1)
+    return sum(kind.endswith("attention") and not kind.startswith("linear") for kind in kinds[:layer])
 
 
 def _model_input(processor, family: str, sample: Sample):
@@ -291,7 +299,8 @@ def _text_spans(family: str, expanded: str):
     turn_pattern, image_pattern = _PATTERNS[family]
     for turn in turn_pattern.finditer(expanded):
         start, end = turn.span("content")
-        role = {"[inst]": "user", "": "assistant", "model": "assistant"}.get(turn["role"].lower(), turn["role"].lower())
+        roles = {"[inst]": "user", "": "assistant", "model": "assistant", "chatbot": "assistant"}
+        role = roles.get(turn["role"].lower(), turn["role"].lower())
         for image in image_pattern.finditer(expanded, start, end):
             yield role, start, image.start()
             start = image.end()

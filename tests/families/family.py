@@ -21,12 +21,14 @@ class Family:
     """`build(folder)` writes a checkpoint; `turn` and `image` are patterns over the text with expanded images.
 
     `one_question`: the model takes a question and its answer, which is a suffix beside that text.
+    `layer` is the first decoder layer with softmax attention.
     """
 
     build: Callable[[Path], Path]
     turn: re.Pattern[str]
     image: re.Pattern[str]
     one_question: bool = False
+    layer: int = 0
 
 
 def chatml_template(image: str, *, images_first: bool) -> str:

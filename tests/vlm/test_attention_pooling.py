@@ -59,6 +59,11 @@ def test_no_attention_is_uniform(attention):
     assert found.kept.tolist() == list(range(3 if len(attention) == 4 else 1))
 
 
+def test_equal_shares_are_as_exact_as_float64():
+    # 27 of 30 equal shares sum to 0.9 in float64; shares rounded to float32 would exceed it.
+    assert len(attended_tokens(torch.zeros(30), 0.9).kept) == 28
+
+
 def test_one_token_is_always_kept():
     assert attended_tokens(torch.tensor([1.0, 0.0]), 0.001).kept.tolist() == [0]
 

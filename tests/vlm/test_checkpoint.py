@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
 
 from scalselect.config import RepresentConfig
 from scalselect.errors import ModelError, OptionError
@@ -121,6 +121,7 @@ def test_a_checkpoint_without_processor_or_template_is_refused(copy):
         ("llava", {"is_encoder_decoder": True}, "encoder-decoder"),
         ("llava", {"quantization_config": {"quant_method": "awq"}}, "quantised"),
         ("qwen3_5", {"layer_types": ["linear_attention"]}, "linear_attention"),
+        ("lfm2_vl", {"layer_types": ["conv", "full_attention"]}, "no softmax attention: conv; .* --layer 1"),
     ],
 )
 def test_refusals_name_the_cause(family, changes, words):
@@ -144,6 +145,15 @@ def test_refusals_name_the_cause(family, changes, words):
         setattr(config, name, value)
     with pytest.raises(ModelError, match=words):
         refuse_unsupported(config)
+
+
+def test_a_library_that_a_model_needs_and_lacks_is_named(checkpoints, monkeypatch):
+    def lacking(*_arguments, **_options):
+        raise ImportError("the tower requires the timm library")
+
+    monkeypatch.setattr(AutoModel, "from_pretrained", lacking)
+    with pytest.raises(ModelError, match="timm"):
+        load(checkpoints("llava"))
 
 
 def test_an_untested_family_of_known_structure_is_let_through_with_a_warning():

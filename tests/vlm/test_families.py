@@ -17,9 +17,11 @@ from scalselect.vlm.batches import can_be_stacked
 from scalselect.vlm.checkpoint import load_checkpoint
 from scalselect.vlm.image_reuse import ImageFeatureCache
 from scalselect.vlm.refusals import TESTED_FAMILIES
+from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.settings import resolve_settings
 
+TAKE_PIXEL_LIMITS = {"paddleocr_vl", "qwen2_vl", "qwen3_vl_moe", "video_llama_3"}
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
 
@@ -47,8 +49,10 @@ def represent(checkpoint, prepared, batch, side):
 def test_rows_agree(checkpoints, loaded, pictures, family):
     samples = samples_for(family, pictures)
     model, processor = load_reference(checkpoints(family))
-    expected = [reference_row(model, processor, family, sample) for sample in samples]
-    checkpoint = loaded(family)
+    layer = FAMILIES[family].layer
+    expected = [reference_row(model, processor, family, sample, layer=layer) for sample in samples]
+    checkpoint = loaded(family, layer=layer)
+    rehearse(checkpoint, RepresentConfig(layer=layer))
     prepared = prepare(checkpoint, samples)
     for one, reference in zip(prepared, expected, strict=True):
         assert one.instruction.tolist() == reference.instruction_positions.tolist()
@@ -67,7 +71,8 @@ def test_rows_agree(checkpoints, loaded, pictures, family):
 def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pictures, family):
     samples = samples_for(family, pictures[:3])
     model, processor = load_reference(checkpoints(family))
-    checkpoint = loaded(family, instruction_tokens="non-assistant")
+    options = {"instruction_tokens": "non-assistant", "layer": FAMILIES[family].layer}
+    checkpoint = loaded(family, **options)
     prepared = [
         dataclasses.replace(one, images=tuple(image.path for image in sample.images))
         for one, sample in zip(prepare(checkpoint, samples), samples, strict=True)
@@ -76,26 +81,43 @@ def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pict
     for start in range(0, len(prepared), 4):
         found += represent_samples(checkpoint, prepared[start : start + 4], Pooling(), cache=cache)[0]
     for row, sample in zip(found, samples, strict=True):
-        reference = reference_row(model, processor, family, sample, instruction_tokens="non-assistant")
+        reference = reference_row(model, processor, family, sample, **options)
         assert agreement(row.kept, row.vector, reference) != "different"
 
 
-@pytest.mark.parametrize("family", ["gemma3", "internvl", "llava_next", "llava_onevision", "mistral3", "paligemma"])
+@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - TAKE_PIXEL_LIMITS))
 def test_pixel_limits_are_refused(checkpoints, family):
-    path, config = checkpoints(family), RepresentConfig(image_max_pixels=10**5)
+    path, config = checkpoints(family), RepresentConfig(image_max_pixels=10**5, layer=FAMILIES[family].layer)
     with pytest.raises(OptionError, match="no effect"):
         load_checkpoint(path, config, resolve_settings(config, path, None))
 
 
-@pytest.mark.parametrize("family", ["llava_next", "llava_onevision", "mistral3"])
+@pytest.mark.parametrize("family", sorted(TAKE_PIXEL_LIMITS))
+def test_pixel_limits_are_taken(loaded, pictures, family):
+    samples = as_samples(sample_conversations()[:1], pictures)
+    limits = {"image_min_pixels": 28**2, "image_max_pixels": 6 * 28**2}
+    assert len(prepare(loaded(family, **limits), samples)[0].vision) < len(prepare(loaded(family), samples)[0].vision)
+
+
+@pytest.mark.parametrize(
+    ("family", "told_by"),
+    [
+        ("llava_next", "image_sizes"),
+        ("llava_onevision", "image_sizes"),
+        ("mistral3", "image_sizes"),
+        ("idefics2", "pixel_attention_mask"),
+        ("idefics3", "pixel_attention_mask"),
+        ("smolvlm", "pixel_attention_mask"),
+    ],
+)
 def test_pixels_of_different_shape_share_a_batch_only_where_the_model_cuts_padding_off(
-    checkpoints, loaded, pictures, family
+    checkpoints, loaded, pictures, family, told_by
 ):
     prepared = prepare(loaded(family), as_samples(sample_conversations(), pictures))[:3]
     assert len({sample.inputs["pixel_values"].shape[1:] for sample in prepared}) > 1
     assert can_be_stacked(prepared)
     for sample in prepared:
-        del sample.inputs["image_sizes"]
+        del sample.inputs[told_by]
     assert not can_be_stacked(prepared)
 
 

@@ -1,6 +1,7 @@
 """Each image goes through the tower once, and rows agree with those of the full model."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def samples(pictures):
     return as_samples(sample_conversations(), pictures[:3])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "deepseek_vl"])  # which hands its images on as one tensor
 @pytest.mark.parametrize("options", [{}, {"layer": 1}])
 def test_rows_agree_and_each_image_is_computed_once(loaded, checkpoints, samples, family, options):
     model, processor = load_reference(checkpoints(family))
@@ -175,6 +176,24 @@ def test_a_model_that_hands_images_on_otherwise_is_left_alone():
     model = Without()
     with cache.used_by(model, ["a"]):
         assert not hasattr(model, "get_image_features")
+
+
+@pytest.mark.parametrize(
+    ("beside", "expected"), [({}, [2]), ({"last_hidden_state": 1}, [2]), ({"indicators": 1}, [2, 3, 3])]
+)
+def test_images_as_one_tensor_are_reused_where_nothing_else_is_handed_on(beside, expected):
+    cache, calls = ImageFeatureCache(), []
+
+    class Stacked:
+        def get_image_features(self, pixel_values):
+            calls.append(len(pixel_values))
+            return SimpleNamespace(pooler_output=pixel_values.flatten(2), **beside)
+
+    model, pictures = Stacked(), torch.arange(2.0 * 3 * 4).reshape(2, 3, 2, 2)[[0, 1, 0]]
+    for _ in range(2):
+        with cache.used_by(model, ["a", "b", "a"]):
+            assert torch.equal(model.get_image_features(pictures).pooler_output, pictures.flatten(2))
+    assert calls == expected  # what is handed on otherwise is found out once and left alone from then on
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -15,9 +15,13 @@ from scalselect.vlm.representation import Pooling
 from scalselect.vlm.shared_prefixes import leaders_of, prefix_can_be_shared
 from scalselect.vlm.window import WindowPass
 
-FAMILIES = ["llava", "qwen2_5_vl", "qwen3_vl", *FURTHER]
-# Masks under which a beginning is not the same for every ending, or was not found to be.
-NEVER_SHARED = {"paligemma", "llama4"}
+FAMILIES = ["llava", "qwen2_5_vl", "qwen3_vl", *(name for name, family in FURTHER.items() if family.layer == 0)]
+NEVER_SHARED = {
+    "ernie4_5_vl_moe",  # its decoder is told the kind of every token
+    "llama4",  # a chunk may end inside
+    "ovis2",  # tokens behind an image have embeddings of the tower's
+    "paligemma",  # the beginning sees the question
+}
 QUESTIONS = [
     "What is in the picture?",
     "Is there a red circle to the left of the square, or is it the other way round? Look twice.",

@@ -5,7 +5,7 @@ from conversations import as_samples, special_token_conversation
 from scalselect.errors import SampleError
 from scalselect.records import ImagePart, Reason, TextPart, Turn
 from scalselect.vlm.checkpoint import effective_chat_template
-from scalselect.vlm.token_roles import SpecialTokenEscaper, render_conversation
+from scalselect.vlm.token_roles import RenderedConversation, SpecialTokenEscaper, behind_added_text, render_conversation
 
 FAMILIES = ["llava", "qwen2_5_vl", "qwen3_vl"]
 IMAGE = ImagePart(0)
@@ -189,3 +189,24 @@ def test_bundled_vicuna_template_takes_the_records_system_turn_and_refuses_odd_o
         text(["user", "a"], ["user", "b"])
     with pytest.raises(SampleError, match="alternate"):
         text(["assistant", "a"])
+
+
+RENDERED = RenderedConversation("U: <i> What?<i> A: No", ((7, 12),), ((19, 21),), 0)
+
+
+def test_spans_move_behind_what_the_processor_writes_in_front():
+    replacements = [{"span": (13, 16), "new_span": (13, 20)}, {"span": (22, 25), "new_span": (26, 33)}]
+    moved = behind_added_text(RENDERED, replacements, "<i>")
+    assert [moved.text[slice(*span)] for span in moved.user_spans] == ["What?"]
+    assert [moved.text[slice(*span)] for span in moved.assistant_spans] == ["No"]
+    assert len(moved.text) == len(RENDERED.text) + 10
+    in_place = [{**item, "span": (item["span"][0] - 10, item["span"][1] - 10)} for item in replacements]
+    assert behind_added_text(RENDERED, in_place, "<i>") == RENDERED
+
+
+@pytest.mark.parametrize("starts", [(13, 23), (3,), (3, 12, 20), (2, 11)])
+def test_a_text_that_the_processor_changes_otherwise_is_a_row_with_a_reason(starts):
+    replacements = [{"span": (start, start + 3), "new_span": (start, start + 3)} for start in starts]
+    with pytest.raises(SampleError, match="rewrites the text") as caught:
+        behind_added_text(RENDERED, replacements, "<i>")
+    assert caught.value.reason == Reason.SPANS_LOST

@@ -48,9 +48,11 @@ def attended_tokens(attention: Tensor, valid: Tensor, attention_mass: float) -> 
     """
     weights = attention.to(torch.float64).masked_fill(~valid, 0.0)
     total = weights.sum(dim=1, keepdim=True)  # [batch, 1]
-    tokens = valid.sum(dim=1, keepdim=True)  # [batch, 1]
+    tokens = valid.sum(dim=1, keepdim=True)  # int64 [batch, 1]
     uniform = ~(total > 0)  # [batch, 1]
-    p = torch.where(uniform, 1.0 / tokens, weights / total).masked_fill(~valid, -1.0)  # padding comes last
+    p = torch.where(uniform, 1.0 / tokens.to(torch.float64), weights / total).masked_fill(
+        ~valid, -1.0
+    )  # padding comes last
     sorted_p, order = torch.sort(p, dim=1, descending=True, stable=True)
     is_token = sorted_p >= 0
     cumulative = torch.cumsum(sorted_p.clamp(min=0.0), dim=1)  # [batch, vision]

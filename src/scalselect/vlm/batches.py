@@ -15,7 +15,8 @@ from scalselect.records import Reason
 from scalselect.vlm.image_fit import padded_to_square
 from scalselect.vlm.picture_memo import PictureMemo
 from scalselect.vlm.prefix_lm import laid_out, question_and_answer
-from scalselect.vlm.token_roles import SpecialTokenEscaper, render_conversation, roles_of_tokens
+from scalselect.vlm.retraced_text import retraced_replacements
+from scalselect.vlm.token_roles import SpecialTokenEscaper, behind_added_text, render_conversation, roles_of_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from scalselect.records import Sample
 
 # One value a token; everything else a processor returns runs along images or patches.
-_SEQUENCE_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
+_SEQUENCE_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "moe_mm_token_type_ids", "token_type_ids")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +110,8 @@ class SamplePreparer:
         self._bos = tokenizer.bos_token
         # Llama's tokenizers begin a text with a token of no character, but say that it covers the first one.
         self._metaspace_id = tokenizer.get_vocab().get("\u2581")
+        token = getattr(processor, "image_token", None)
+        self._placeholder = token if isinstance(token, str) else None
         placeholders = [getattr(processor, name, None) for name in ("image_token", "video_token", "audio_token")]
         self._escape = SpecialTokenEscaper(
             [
@@ -175,6 +178,8 @@ class SamplePreparer:
             prefix = (inputs["token_type_ids"][0] == 0).numpy()  # [sequence]
             offsets[~prefix] = 0  # they count in another text
             rendered = laid_out(rendered, image_token=self._processor.image_token, bos_token=self._bos)
+        if self._placeholder is not None:
+            rendered = behind_added_text(rendered, replacements, self._placeholder)
         roles = roles_of_tokens(rendered, replacements, offsets, is_vision)
         if prefix is not None:
             roles = replace(roles, response=~prefix)
@@ -189,8 +194,8 @@ class SamplePreparer:
 
     def _check_every_image_is_shown(self, text: str, pictures: int) -> None:
         """Raise SampleError where a template leaves images out, as Qwen3-VL's does in system and assistant turns."""
-        token = getattr(self._processor, "image_token", None)
-        if isinstance(token, str) and text.count(token) != pictures:
+        token = self._placeholder
+        if token is not None and text.count(token) != pictures:
             shown = f"the chat template shows {text.count(token)} of {pictures} images; it may leave out those of "
             raise SampleError(Reason.TEMPLATE_REFUSED, shown + "system or assistant turns")
 
@@ -212,6 +217,10 @@ class SamplePreparer:
             if is_out_of_memory(error):
                 raise
             raise SampleError(Reason.IMAGE_REFUSED, str(error).strip().split("\n", 1)[0][:300]) from error
+        if "text_replacement_offsets" not in features:
+            ids = features["input_ids"][0].tolist()
+            told = retraced_replacements(self._processor, text, ids, add_special_tokens=not own_bos)
+            features["text_replacement_offsets"] = [told]
         return dict(features)
 
     def _cut(
@@ -328,9 +337,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _is_padded_by_the_model(name: str, inputs: dict[str, Tensor]) -> bool:
     """Tell whether the model itself cuts padding off, by the sizes given beside the pixels.
 
-    LLaVA-NeXT and LLaVA-OneVision pad the tiles of an image, Pixtral its right and lower edge, all with zeros.
+    LLaVA-NeXT and LLaVA-OneVision pad the tiles of an image, Pixtral its right and lower edge, all with zeros. The
+    Idefics models know an image or tile of zeros for padding, and pad the edges of others by a mask.
     """
-    return name == "pixel_values" and "image_sizes" in inputs
+    beside = {"pixel_values": ("image_sizes", "pixel_attention_mask"), "pixel_attention_mask": ("pixel_values",)}
+    return any(other in inputs for other in beside.get(name, ()))
 
 
 def _padded_with_zeros(tensors: list[Tensor]) -> list[Tensor]:

@@ -255,8 +255,8 @@ def _image_limits(processor: Any, config: RepresentConfig) -> dict[str, Any]:
     for name in given:
         if name not in understood:
             raise OptionError(
-                f"image_{name} has no effect on this checkpoint: {type(image_processor).__name__} resizes every "
-                "picture to a fixed size; leave the option out"
+                f"image_{name} has no effect on this checkpoint: {type(image_processor).__name__} knows no "
+                f"`{name}`; leave the option out"
             )
     # Processors that know pixel limits keep them under these two names, as pixels.
     least = given.get("min_pixels", image_processor.size["shortest_edge"])

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 # Arguments that say nothing of single images, so that a call over fewer images may keep them.
 _SAME_FOR_ALL = frozenset({"vision_feature_layer", "vision_feature_select_strategy", "return_dict", "use_cache"})
+# What an output holds beside the features, and no model reads.
+_NOT_READ = frozenset({"pooler_output", "last_hidden_state", "hidden_states", "attentions"})
 _GRID = "image_grid_thw"  # Qwen's patches of each image: [images, 3]
-_STACKED = frozenset({"gemma3", "paligemma"})  # families that read one tensor [images, tokens, hidden] and nothing else
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +54,8 @@ class ImageFeatureCache:
     def __init__(self, images: int = 128) -> None:
         self.capacity = images
         self._known: dict[str, ImageFeatures] = {}
-        self._image_by_image = True  # until a model hands its features on otherwise
+        self._is_one_tensor = False  # whether this family hands its images on stacked, not as a list
+        self._hands_on_otherwise = False  # what is neither: nothing is reused
         self._levels_are_split = False  # whether this version of transformers hands DeepStack levels on image by image
         self.computed = 0
         self.reused = 0
@@ -77,7 +79,7 @@ class ImageFeatureCache:
         def get_image_features(pixel_values: Tensor, *arguments: Any, **options: Any) -> Any:
             # By name: what stands second is a grid in one family and the pictures' sizes in another.
             named = dict(zip(names, arguments, strict=False)) | options
-            return self._features(original, keys, pixel_values, named, stacked=_model_type(model) in _STACKED)
+            return self._features(original, keys, pixel_values, named)
 
         owner.get_image_features = get_image_features
         try:
@@ -86,18 +88,12 @@ class ImageFeatureCache:
             del owner.get_image_features  # the method of the class comes back
 
     def _features(
-        self,
-        original: Callable[..., Any],
-        keys: Sequence[str],
-        pixel_values: Tensor,
-        options: dict[str, Any],
-        *,
-        stacked: bool,
+        self, original: Callable[..., Any], keys: Sequence[str], pixel_values: Tensor, options: dict[str, Any]
     ) -> Any:
         grid = options.get(_GRID)
         given = {name for name, value in options.items() if value is not None}
-        can_split = self._image_by_image and not given - _SAME_FOR_ALL - {_GRID}
-        pieces = _pieces(pixel_values, grid, len(keys)) if can_split else None
+        apart = not self._hands_on_otherwise and not given - _SAME_FOR_ALL - {_GRID}
+        pieces = _pieces(pixel_values, grid, len(keys)) if apart else None
         if pieces is None:
             self.computed += len(keys)
             return original(pixel_values, **options)
@@ -108,8 +104,8 @@ class ImageFeatureCache:
             chosen = torch.cat([pieces[place] for place in places])
             some = {} if grid is None else {_GRID: grid[places]}
             output = original(chosen, **{**options, **some})
-            if not _is_image_by_image(output, len(places), stacked=stacked):
-                self._image_by_image = False  # not tried again: it costs the tower a second time
+            if not _is_image_by_image(output, len(places), grid):
+                self._hands_on_otherwise = True
                 self.computed += len(keys)
                 return original(pixel_values, **options)
             found |= self._by_key(output, [keys[place] for place in places])
@@ -119,11 +115,12 @@ class ImageFeatureCache:
         levels = [tuple(found[key].deepstack[i] for key in keys) for i in range(len(found[keys[0]].deepstack))]
         projected = [found[key].projected for key in keys]
         return SimpleNamespace(
-            pooler_output=torch.stack(projected) if stacked else projected,
+            pooler_output=torch.stack(projected) if self._is_one_tensor else projected,
             deepstack_features=levels if self._levels_are_split else [torch.cat(level) for level in levels],
         )
 
     def _by_key(self, output: Any, keys: Sequence[str]) -> dict[str, ImageFeatures]:
+        self._is_one_tensor = isinstance(output.pooler_output, Tensor)
         projected = list(output.pooler_output)
         counts = [len(features) for features in projected]
         levels = getattr(output, "deepstack_features", None) or []
@@ -139,13 +136,15 @@ class ImageFeatureCache:
             del self._known[key]
 
 
-def _model_type(model: Any) -> str | None:
-    return getattr(getattr(model, "config", None), "model_type", None)
-
-
-def _is_image_by_image(output: Any, images: int, *, stacked: bool) -> bool:
+def _is_image_by_image(output: Any, images: int, grid: Tensor | None) -> bool:
+    """Tell whether an output holds the features of each image by itself, and nothing else that the model reads."""
     features = getattr(output, "pooler_output", None)
-    return isinstance(features, Tensor if stacked else (list, tuple)) and len(features) == images
+    if isinstance(features, (list, tuple)):
+        return len(features) == images
+    if not isinstance(features, Tensor) or grid is not None:
+        return False
+    others = {name for name in vars(output) if getattr(output, name) is not None} - _NOT_READ
+    return features.dim() == 3 and len(features) == images and not others  # noqa: PLR2004  [images, tokens, hidden]
 
 
 def _pieces(pixel_values: Tensor, grid: Tensor | None, images: int) -> Sequence[Tensor] | None:

@@ -11,20 +11,38 @@ from scalselect.vlm.prefix_lm import PREFIX_LM_FAMILIES
 from scalselect.vlm.remote_code import is_own_code
 
 TESTED_FAMILIES = (
+    "aya_vision",
+    "cohere2_vision",
+    "deepseek_vl",
+    "deepseek_vl_hybrid",
+    "ernie4_5_vl_moe",
     "gemma3",
     "gemma4",
     "gemma4_unified",
+    "glm46v",
+    "glm4v",
+    "glm4v_moe",
+    "glm_ocr",
+    "got_ocr2",
+    "idefics2",
+    "idefics3",
     "internvl",
+    "janus",
+    "lfm2_vl",
     "llama4",
     "llava",
     "llava_next",
     "llava_onevision",
     "mistral3",
+    "ovis2",
+    "paddleocr_vl",
     "paligemma",
     "qwen2_5_vl",
     "qwen2_vl",
     "qwen3_vl",
     "qwen3_vl_moe",
+    "smolvlm",
+    "video_llama_3",
 )
 
 _REFUSED_FAMILIES = {
@@ -106,7 +124,7 @@ def _kind_of_layer(config: Any, layer: int) -> str | None:
     if layer >= len(layer_types) or layer_types[layer] in _SOFTMAX_ATTENTION:
         return None
     kind = layer_types[layer]
-    what = "no softmax attention" if "linear" in kind else "an attention that was not tested"
+    what = "no softmax attention" if "linear" in kind or kind == "conv" else "an attention that was not tested"
     return f"its decoder layer {layer} has {what}: {kind}{_other_layer(layer_types)}"
 
 

@@ -19,7 +19,7 @@ A token belongs to a text when it contains at least one non-space character of i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,6 +114,36 @@ def render_conversation(
     return RenderedConversation(text, by_role.get("user", ()), by_role.get("assistant", ()), escaped)
 
 
+def behind_added_text(
+    rendered: RenderedConversation, replacements: Sequence[dict[str, Any]], placeholder: str
+) -> RenderedConversation:
+    """Move the spans of a conversation behind what the processor wrote in front of it, as Janus's a system prompt.
+
+    Parameters
+    ----------
+    replacements
+        As in `roles_of_tokens`.
+    placeholder
+        What stands for an image in the rendered text.
+
+    Raises
+    ------
+    SampleError
+        `spans_lost` where the processor changed the text otherwise.
+    """
+    starts = [found.start() for found in re.finditer(re.escape(placeholder), rendered.text)]
+    moved = {item["span"][0] - start for item, start in zip(replacements, starts, strict=False)}
+    if len(replacements) != len(starts) or len(moved) > 1 or min(moved, default=0) < 0:
+        raise SampleError(Reason.SPANS_LOST, "the processor rewrites the text of this conversation")
+    added = max(moved, default=0)
+    return replace(
+        rendered,
+        text=" " * added + rendered.text,
+        user_spans=tuple((start + added, stop + added) for start, stop in rendered.user_spans),
+        assistant_spans=tuple((start + added, stop + added) for start, stop in rendered.assistant_spans),
+    )
+
+
 def roles_of_tokens(
     rendered: RenderedConversation,
     replacements: Sequence[dict[str, Any]],
@@ -125,7 +155,8 @@ def roles_of_tokens(
     Parameters
     ----------
     replacements
-        The processor's `text_replacement_offsets` of this text: `span` before, `new_span` after the expansion.
+        The processor's `text_replacement_offsets` of this text: `span` before, `new_span` after the expansion,
+        `replacement` what stands there.
     offsets
         Character span of every token in the expanded text, int64 [sequence, 2].
     is_vision
@@ -138,7 +169,8 @@ def roles_of_tokens(
     gained = np.asarray([0, *(item["new_span"][1] - item["span"][1] for item in replacements)], dtype=np.int64)
     expanded = np.zeros(length, dtype=np.bool_)
     for item in replacements:
-        expanded[slice(*item["new_span"])] = True
+        for word in _NON_SPACE.finditer(item["replacement"]):
+            expanded[item["new_span"][0] + word.start() : item["new_span"][0] + word.end()] = True
 
     def tokens_with(spans: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
         inside = np.zeros(length + 1, dtype=np.int64)

@@ -69,7 +69,7 @@ def load_truncated(folder: Path, config: Any, *, dtype: torch.dtype, trusted: bo
         raise ModelError(
             f"model weights are no pickle of tensors alone, and nothing else is unpickled: {path}"
         ) from error
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, ImportError, SafetensorError) as error:
         raise ModelError(f"model weights cannot be loaded: {path} ({_first_line(error)})") from error
     for kind in ("missing_keys", "mismatched_keys", "error_msgs"):
         if loading.get(kind):
