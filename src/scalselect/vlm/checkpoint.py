@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import transformers
@@ -93,19 +93,17 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             processor = _load_processor(str(model), config.revision) if processor is None else processor
             shorter = truncated_config(model_config, layer=config.layer, deepstack=config.deepstack)
             loaded = load_truncated(str(model), shorter, dtype=dtype, revision=config.revision)
+        first_layer = FirstLayer(loaded, layer=config.layer, deepstack=config.deepstack)
         template = effective_chat_template(processor, config.chat_template)
         hashes = fingerprint(model_config, processor, template, loaded, layer=config.layer)
         parameters = sum(parameter.nbytes for _, parameter in needed_parameters(loaded, config.layer))
         loaded.to(device)
-    token = image_token_id(model_config)
-    if token is None:
-        raise ModelError("the configuration names no image token")
     pad = processor.tokenizer.pad_token_id
     reads_instruction = config.pooling == "attended" or config.vectors == "vision+instruction"
     return Checkpoint(
         preparer=SamplePreparer(
             processor,
-            image_token_id=token,
+            image_token_id=cast("int", image_token_id(model_config)),  # refused above where there is none
             instruction_tokens=config.instruction_tokens,
             reads_instruction=reads_instruction,
             chat_template=template,
@@ -113,7 +111,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             images_kwargs=_image_limits(processor, config),
             padding_colour=mean_colour(processor.image_processor) if settings.image_fit == "pad" else None,
         ),
-        first_layer=FirstLayer(loaded, layer=config.layer, deepstack=config.deepstack),
+        first_layer=first_layer,
         device=device,
         dtype=dtype,
         pad_token_id=0 if pad is None else pad,

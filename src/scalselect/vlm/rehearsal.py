@@ -51,7 +51,9 @@ def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> None:
             f"the checkpoint cannot take a plain question about one picture: {type(error).__name__}: {reason}"
         ) from error
     if checkpoint.reads_instruction and len(prepared.instruction) == 0:
-        raise ModelError("no instruction token was found in a plain question: the chat template drops user texts")
+        raise ModelError(
+            "no instruction token was found in a plain question: the tokenizer keeps nothing of the user's text"
+        )
     if represented[0].uniform and represented[0].finite and _comes_after(prepared.instruction, prepared.vision):
         raise ModelError("the instruction pays no attention to the image in this decoder layer")
 

@@ -140,7 +140,7 @@ def load_config(path: str, revision: str | None) -> Any:
     _refuse_missing_folder(path)
     try:
         return AutoConfig.from_pretrained(path, revision=revision or "main")
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # configuration classes check their fields with errors of other libraries
         folder = Path(path)
         if folder.is_dir() and not (folder / "config.json").is_file():
             raise ModelError(f"model folder has no config.json: {path}; give the folder of a checkpoint") from error
