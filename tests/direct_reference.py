@@ -107,7 +107,7 @@ def reference_row(
     hook.remove()
     own = own_output[0][0] if isinstance(own_output[0], tuple) else own_output[0]
     assert torch.equal(own, output.hidden_states[layer + 1]), "hidden_states hold more than the layer's own output"
-    A = output.attentions[layer][0].double().mean(dim=0).numpy()  # [sequence, sequence]
+    A = output.attentions[_softmax_layers_before(model, layer)][0].double().mean(dim=0).numpy()  # [sequence, sequence]
     H = output.hidden_states[layer + 1][0].double().numpy()  # [sequence, hidden]
 
     a = A[np.ix_(instruction, vision)].mean(axis=0) if instruction.size else np.zeros(vision.size)  # [vision]
@@ -130,6 +130,12 @@ def reference_row(
         uniform=uniform,
         attention_mass=attention_mass,
     )
+
+
+def _softmax_layers_before(model, layer: int) -> int:
+    """Return the place of a layer among those that have attention probabilities."""
+    layer_types = getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"] * layer
+    return sum(kind != "linear_attention" for kind in layer_types[:layer])
 
 
 def agreement(kept, vector, reference: ReferenceRow) -> Agreement:

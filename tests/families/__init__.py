@@ -1,6 +1,6 @@
 """Tiny random checkpoints of further families, in the real file layout, each with the delimiters of its template."""
 
-from families import internvl, llava_next, llava_onevision, mistral3, qwen
+from families import internvl, llava_next, llava_onevision, mistral3, pixtral, qwen, qwen3_5, vipllava
 from families.family import Family
 
 FAMILIES: dict[str, Family] = {
@@ -10,4 +10,8 @@ FAMILIES: dict[str, Family] = {
     "llava_onevision": llava_onevision.FAMILY,
     "internvl": internvl.FAMILY,
     "mistral3": mistral3.FAMILY,
+    "pixtral": pixtral.FAMILY,
+    "qwen3_5": qwen3_5.DENSE,
+    "qwen3_5_moe": qwen3_5.MOE,
+    "vipllava": vipllava.FAMILY,
 }

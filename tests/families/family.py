@@ -18,11 +18,16 @@ CHATML_TURN = re.compile(r"<\|im_start\|>(?P<role>\w+)\n(?P<content>.*?)<\|im_en
 
 @dataclass(frozen=True)
 class Family:
-    """`build(folder)` writes a checkpoint; `turn` and `image` are patterns over the text with expanded images."""
+    """`build(folder)` writes a checkpoint; `turn` and `image` are patterns over the text with expanded images.
+
+    `layer` is the first decoder layer that can be read; `model_type` is given where it is not the family's name.
+    """
 
     build: Callable[[Path], Path]
     turn: re.Pattern[str]
     image: re.Pattern[str]
+    layer: int = 0
+    model_type: str | None = None
 
 
 def chatml_template(image: str, *, images_first: bool) -> str:

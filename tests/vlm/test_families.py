@@ -43,8 +43,9 @@ def represent(checkpoint, prepared, batch, side):
 def test_rows_agree(checkpoints, loaded, pictures, family):
     samples = as_samples(sample_conversations(), pictures)
     model, processor = load_reference(checkpoints(family))
-    expected = [reference_row(model, processor, family, sample) for sample in samples]
-    checkpoint = loaded(family)
+    layer = FAMILIES[family].layer
+    expected = [reference_row(model, processor, family, sample, layer=layer) for sample in samples]
+    checkpoint = loaded(family, layer=layer)
     prepared = prepare(checkpoint, samples)
     for one, reference in zip(prepared, expected, strict=True):
         assert one.instruction.tolist() == reference.instruction_positions.tolist()
@@ -63,7 +64,8 @@ def test_rows_agree(checkpoints, loaded, pictures, family):
 def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pictures, family):
     samples = as_samples(sample_conversations(), pictures[:3])
     model, processor = load_reference(checkpoints(family))
-    checkpoint = loaded(family, instruction_tokens="non-assistant")
+    layer = FAMILIES[family].layer
+    checkpoint = loaded(family, instruction_tokens="non-assistant", layer=layer)
     prepared = [
         dataclasses.replace(one, images=tuple(image.path for image in sample.images))
         for one, sample in zip(prepare(checkpoint, samples), samples, strict=True)
@@ -72,7 +74,7 @@ def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pict
     for start in range(0, len(prepared), 4):
         found += represent_samples(checkpoint, prepared[start : start + 4], Pooling(), cache=cache)[0]
     for row, sample in zip(found, samples, strict=True):
-        reference = reference_row(model, processor, family, sample, instruction_tokens="non-assistant")
+        reference = reference_row(model, processor, family, sample, instruction_tokens="non-assistant", layer=layer)
         assert agreement(row.kept, row.vector, reference) != "different"
 
 
@@ -95,8 +97,23 @@ def test_pixels_of_different_shape_share_a_batch_only_where_the_model_cuts_paddi
     assert not can_be_stacked(prepared)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_page_says_whether_pixel_limits_are_taken(checkpoints, family):
+    name = "with a Pixtral tower" if family == "pixtral" else f"| `{family}`"
+    row = next(line for line in PAGE.read_text(encoding="utf-8").splitlines() if name in line)
+    path, config = checkpoints(family), RepresentConfig(image_max_pixels=10**5, layer=FAMILIES[family].layer)
+    settings = resolve_settings(config, path, None)
+    if row.endswith("| taken |"):
+        load_checkpoint(path, config, settings)
+    else:
+        assert "| refused" in row
+        with pytest.raises(OptionError, match="no effect"):
+            load_checkpoint(path, config, settings)
+
+
 def test_every_family_called_tested_is_compared_with_the_full_model():
-    assert set(TESTED_FAMILIES) == {"llava", "qwen2_5_vl", "qwen3_vl", *FAMILIES}
+    model_types = {family.model_type or name for name, family in FAMILIES.items()}
+    assert set(TESTED_FAMILIES) == {"llava", "qwen2_5_vl", "qwen3_vl", *model_types}
 
 
 @pytest.mark.skipif(

@@ -18,8 +18,11 @@ TESTED_FAMILIES = (
     "mistral3",
     "qwen2_5_vl",
     "qwen2_vl",
+    "qwen3_5",
+    "qwen3_5_moe",
     "qwen3_vl",
     "qwen3_vl_moe",
+    "vipllava",
 )
 
 _REFUSED_FAMILIES = {
