@@ -13,6 +13,7 @@ from families import FAMILIES
 from families.table import PAGE, page_with_table
 from scalselect.config import RepresentConfig
 from scalselect.errors import OptionError
+from scalselect.records import TextPart
 from scalselect.vlm.batches import can_be_stacked
 from scalselect.vlm.checkpoint import load_checkpoint
 from scalselect.vlm.image_reuse import ImageFeatureCache
@@ -95,6 +96,19 @@ def test_pixels_of_different_shape_share_a_batch_only_where_the_model_cuts_paddi
     for sample in prepared:
         del sample.inputs["image_sizes"]
     assert not can_be_stacked(prepared)
+
+
+def test_a_placeholder_that_is_no_token_of_the_model_is_defused_in_texts(loaded, pictures):
+    checkpoint = loaded("qianfan_ocr")
+    sample = as_samples(sample_conversations()[:1], pictures)[0]
+    plain = prepare(checkpoint, [sample])[0]
+    turns = (
+        dataclasses.replace(sample.turns[0], parts=(*sample.turns[0].parts, TextPart(" <image> "))),
+        *sample.turns[1:],
+    )
+    spelt = prepare(checkpoint, [dataclasses.replace(sample, turns=turns)])[0]
+    assert (plain.escaped, spelt.escaped) == (0, 1)
+    assert len(spelt.vision) == len(plain.vision)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # One value a token; everything else a processor returns runs along images or patches.
 _SEQUENCE_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
+# Where processors keep what a template writes for an image, and what they write instead, if that is something else.
+_PLACEHOLDERS = ("image_placeholder_token", "image_token", "video_token", "audio_token")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +103,7 @@ class SamplePreparer:
         self._bos = tokenizer.bos_token
         # Llama's tokenizers begin a text with a token of no character, but say that it covers the first one.
         self._metaspace_id = tokenizer.get_vocab().get("\u2581")
-        placeholders = [getattr(processor, name, None) for name in ("image_token", "video_token", "audio_token")]
+        placeholders = [getattr(processor, name, None) for name in _PLACEHOLDERS]
         self._escape = SpecialTokenEscaper(
             [
                 *(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special),
@@ -150,7 +152,7 @@ class SamplePreparer:
 
     def _check_every_image_is_shown(self, text: str, pictures: int) -> None:
         """Raise SampleError where a template leaves images out, as Qwen3-VL's does in system and assistant turns."""
-        token = getattr(self._processor, "image_token", None)
+        token = getattr(self._processor, "image_placeholder_token", getattr(self._processor, "image_token", None))
         if isinstance(token, str) and text.count(token) != pictures:
             shown = f"the chat template shows {text.count(token)} of {pictures} images; it may leave out those of "
             raise SampleError(Reason.TEMPLATE_REFUSED, shown + "system or assistant turns")

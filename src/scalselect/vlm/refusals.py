@@ -11,17 +11,24 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from scalselect.errors import ModelError, did_you_mean
 
 TESTED_FAMILIES = (
+    "aria",
+    "exaone4_5",
     "internvl",
+    "kimi_k25",
+    "lighton_ocr",
     "llava",
     "llava_next",
+    "llava_next_video",
     "llava_onevision",
     "mistral3",
+    "qianfan_ocr",
     "qwen2_5_vl",
     "qwen2_vl",
     "qwen3_5",
     "qwen3_5_moe",
     "qwen3_vl",
     "qwen3_vl_moe",
+    "video_llava",
     "vipllava",
 )
 

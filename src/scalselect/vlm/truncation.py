@@ -10,7 +10,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from transformers import AutoModel
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_MAPPING, AutoModel
 
 from scalselect.errors import ModelError
 from scalselect.vlm.first_layer import ATTENTION_NAME
@@ -50,6 +50,7 @@ def load_truncated(path: str, config: Any, *, dtype: torch.dtype, revision: str 
             dtype=dtype,
             attn_implementation={"text_config": ATTENTION_NAME},
             revision=revision or "main",
+            key_mapping=_names_without_head(config),
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -59,6 +60,17 @@ def load_truncated(path: str, config: Any, *, dtype: torch.dtype, revision: str 
             named = ", ".join(sorted(str(key) for key in loading[kind])[:3])
             raise ModelError(f"model weights are incomplete: {path} ({len(loading[kind])} {kind}: {named})")
     return model.eval()
+
+
+def _names_without_head(config: Any) -> dict[str, str] | None:
+    """Return how names of stored tensors become those of the model without a head, where transformers cannot tell.
+
+    LightOnOCR's model says that it has no prefix, while its checkpoints, written with the head, have one.
+    """
+    whole = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+    if MODEL_MAPPING[type(config)].base_model_prefix == whole.base_model_prefix:
+        return None
+    return {rf"^{whole.base_model_prefix}\.": ""}
 
 
 def unread_tower_layers(config: Any) -> range:
