@@ -65,7 +65,7 @@ def represent_run(
         checkpoint = load_checkpoint(model, config.represent, settings, processor=processor)
         for warning in checkpoint.warnings:
             progress.warn(warning)
-        rehearse(checkpoint, config.represent)
+        checkpoint = rehearse(checkpoint, config.represent)
         keys |= {f"model_{name}": value for name, value in checkpoint.fingerprint.items()}
         if before is None:
             folder.create(_run_json(pool, model, config, keys))

@@ -20,7 +20,8 @@ CHATML_TURN = re.compile(r"<\|im_start\|>(?P<role>\w+)\n(?P<content>.*?)<\|im_en
 class Family:
     """`build(folder)` writes a checkpoint; `turn` and `image` are patterns over the text with expanded images.
 
-    `layer` is the first decoder layer that can be read; `model_type` is given where it is not the family's name.
+    `layer` is the first decoder layer that can be read; `model_type` is given where it is not the family's name;
+    `batches` tells whether rows of a batch are those of single samples.
     """
 
     build: Callable[[Path], Path]
@@ -28,6 +29,7 @@ class Family:
     image: re.Pattern[str]
     layer: int = 0
     model_type: str | None = None
+    batches: bool = True
 
 
 def chatml_template(image: str, *, images_first: bool) -> str:

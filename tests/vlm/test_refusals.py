@@ -117,6 +117,14 @@ def test_a_layer_that_can_be_read_is_taken_where_the_first_cannot():
         refuse_unsupported(config, layer=4)
 
 
+def test_a_layer_before_the_image_features_enter_is_refused(only_config):
+    folder = only_config("granite4_vision", deepstack_layer_map=[[-2, 3], [-3, 5]], spatial_target_layers=[4, 6])
+    with pytest.raises(ModelError, match="its image features enter before decoder layer 3: give --layer 3 or a later"):
+        load(folder, layer=2)
+    with pytest.raises(ModelError, match="processor cannot be loaded"):
+        load(folder, layer=3)
+
+
 def test_a_configuration_without_image_token_is_refused(only_config):
     folder = only_config("minicpmv4_6")
     with pytest.raises(ModelError, match=r"names no image token, so vision tokens cannot be told$"):

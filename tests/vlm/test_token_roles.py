@@ -5,7 +5,7 @@ from conversations import as_samples, special_token_conversation
 from scalselect.errors import SampleError
 from scalselect.records import ImagePart, Reason, TextPart, Turn
 from scalselect.vlm.checkpoint import effective_chat_template
-from scalselect.vlm.token_roles import SpecialTokenEscaper, render_conversation
+from scalselect.vlm.token_roles import RenderedConversation, SpecialTokenEscaper, render_conversation
 
 FAMILIES = ["llava", "qwen2_5_vl", "qwen3_vl"]
 IMAGE = ImagePart(0)
@@ -189,3 +189,12 @@ def test_bundled_vicuna_template_takes_the_records_system_turn_and_refuses_odd_o
         text(["user", "a"], ["user", "b"])
     with pytest.raises(SampleError, match="alternate"):
         text(["assistant", "a"])
+
+
+def test_a_processor_may_put_characters_in_front_but_take_none_away():
+    rendered = RenderedConversation("USER: Hi", ((6, 8),), (), 0)
+    moved = rendered.behind(3)
+    assert (moved.text[9:11], moved.user_spans) == ("Hi", ((9, 11),))
+    assert rendered.behind(0) == rendered
+    with pytest.raises(SampleError, match="spans_lost: the processor takes characters away"):
+        rendered.behind(-1)

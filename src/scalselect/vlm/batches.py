@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 # One value a token; everything else a processor returns runs along images or patches.
 _SEQUENCE_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
-# Where processors keep what a template writes for an image, and what they write instead, if that is something else.
-_PLACEHOLDERS = ("image_placeholder_token", "image_token", "video_token", "audio_token")
+_PLACEHOLDERS = ("image_placeholder_token", "image_token", "video_token", "audio_token")  # of a processor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,11 +129,13 @@ class SamplePreparer:
         rendered = render_conversation(
             self._processor, sample.turns, escape=self._escape, chat_template=self._chat_template
         )
-        self._check_every_image_is_shown(rendered.text, len(pictures))
+        first_image = self._place_of_first_image(rendered.text, len(pictures))
         if self._padding_colour is not None:
             pictures = [padded_to_square(picture, self._padding_colour) for picture in pictures]
         features = self._process(rendered.text, pictures)
         replacements = features.pop("text_replacement_offsets")[0]
+        if replacements and first_image is not None:  # Molmo2's processor puts a token in front of the text
+            rendered = rendered.behind(replacements[0]["span"][0] - first_image)
         offsets = features.pop("offset_mapping")[0].numpy().astype(np.int64)  # [sequence, 2]
         inputs = {name: value for name, value in features.items() if isinstance(value, Tensor)}
         if len(inputs) != len(features):
@@ -150,12 +151,15 @@ class SamplePreparer:
         cut = self._cut(inputs, roles.vision, roles.instruction(self._instruction_tokens), rendered.escaped)
         return replace(cut, images=tuple(keys))
 
-    def _check_every_image_is_shown(self, text: str, pictures: int) -> None:
-        """Raise SampleError where a template leaves images out, as Qwen3-VL's does in system and assistant turns."""
+    def _place_of_first_image(self, text: str, pictures: int) -> int | None:
+        """Return where the first placeholder stands, if the processor has one; raise SampleError where images lack."""
         token = getattr(self._processor, "image_placeholder_token", getattr(self._processor, "image_token", None))
-        if isinstance(token, str) and text.count(token) != pictures:
+        if not isinstance(token, str):
+            return None
+        if text.count(token) != pictures:
             shown = f"the chat template shows {text.count(token)} of {pictures} images; it may leave out those of "
-            raise SampleError(Reason.TEMPLATE_REFUSED, shown + "system or assistant turns")
+            raise SampleError(Reason.TEMPLATE_REFUSED, shown + "system or assistant turns")  # as Qwen3-VL's does
+        return text.find(token)
 
     def _process(self, text: str, pictures: Sequence[Image]) -> dict[str, Any]:
         # A template that prints the first token itself must not get a second one from the tokenizer.
@@ -181,13 +185,18 @@ class SamplePreparer:
     ) -> PreparedSample:
         length = len(vision)
         limit = length if self._max_length is None else min(length, self._max_length)
-        if vision[limit:].any():
+        # An image's markers count with it: a mask may let its tokens see those behind them, as Molmo2's does.
+        kinds = inputs.get("mm_token_type_ids")
+        image = vision if kinds is None else vision | (kinds[0] != 0).numpy()
+        if image[limit:].any():
             raise SampleError(Reason.TOO_LONG, f"an image token lies beyond {limit} tokens of {length}")
         if instruction.any() and not instruction[:limit].any():
             raise SampleError(Reason.TOO_LONG, f"the whole instruction lies beyond {limit} tokens of {length}")
-        # Under a causal mask nothing behind the last token that is read can change what is read.
-        read = vision | instruction if self._reads_instruction else vision
+        # Under such a mask nothing behind the last token that is read can change what is read.
+        read = image | instruction if self._reads_instruction else image
         needed = int(np.flatnonzero(read[:limit])[-1]) + 1
+        if image[needed - 1] and needed < limit:
+            needed += 1  # Qwen-Omni counts on the marker behind an image when it makes positions
         if not self._reads_instruction:
             instruction = np.zeros_like(instruction)
         return PreparedSample(

@@ -44,6 +44,8 @@ class Checkpoint:
         Length of a representation.
     reads_instruction
         Whether instruction tokens have a say in the vectors.
+    batches
+        Whether samples may share a batch; the rehearsal finds out.
     """
 
     preparer: SamplePreparer
@@ -56,6 +58,7 @@ class Checkpoint:
     warnings: list[str]
     parameter_bytes: int
     reads_instruction: bool
+    batches: bool = True
 
 
 def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, processor: Any = None) -> Checkpoint:

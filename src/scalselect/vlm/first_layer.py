@@ -28,7 +28,15 @@ ATTENTION_NAME = "scalselect_first_layer"
 _SCORE_BYTES = 256 * 2**20  # at most this much float32 attention [heads, rows, sequence] at a time
 # Arguments of the attention call that are already in the mask, or change nothing in a single forward pass.
 _ACCOUNTED_FOR = frozenset(
-    {"sliding_window", "position_ids", "use_cache", "output_attentions", "output_hidden_states", "return_dict"}
+    {
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "position_ids",
+        "return_dict",
+        "sliding_window",
+        "use_cache",
+    }
 )
 
 

@@ -13,6 +13,8 @@ from scalselect.errors import ModelError, did_you_mean
 TESTED_FAMILIES = (
     "aria",
     "exaone4_5",
+    "granite4_vision",
+    "hunyuan_vl",
     "internvl",
     "kimi_k25",
     "lighton_ocr",
@@ -20,14 +22,19 @@ TESTED_FAMILIES = (
     "llava_next",
     "llava_next_video",
     "llava_onevision",
+    "minimax_m3_vl",
     "mistral3",
+    "molmo2",
     "qianfan_ocr",
+    "qwen2_5_omni_thinker",
     "qwen2_5_vl",
     "qwen2_vl",
     "qwen3_5",
     "qwen3_5_moe",
+    "qwen3_omni_moe_thinker",
     "qwen3_vl",
     "qwen3_vl_moe",
+    "step3p7",
     "video_llava",
     "vipllava",
 )
@@ -64,7 +71,7 @@ def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
     else:
         cause = (
             _REFUSED_FAMILIES.get(family)
-            or _way_images_enter(config)
+            or _way_images_enter(config, layer)
             or _missing_model_class(config)
             or _kind_of_layer(config, layer)
             or _missing_attention_interface(config)
@@ -87,7 +94,7 @@ def image_token_id(config: Any) -> int | None:
     return None
 
 
-def _way_images_enter(config: Any) -> str | None:
+def _way_images_enter(config: Any, layer: int) -> str | None:
     """Return the cause where images are no tokens of the decoder's sequence, or cannot be found in it."""
     text = config.get_text_config()
     if getattr(config, "is_encoder_decoder", False) or getattr(text, "is_encoder_decoder", False):
@@ -101,6 +108,11 @@ def _way_images_enter(config: Any) -> str | None:
             "its processor puts the queries of a Q-Former in front of the finished text, so that texts cannot be "
             "traced to tokens"
         )
+    injected = getattr(config, "deepstack_layer_map", None)
+    if injected:  # Granite 4 Vision: until the first of these layers its image tokens are zeros
+        first = min(*(number for _, number in injected), *config.spatial_target_layers)
+        if first > layer:
+            return f"its image features enter before decoder layer {first}: give --layer {first} or a later one"
     return None
 
 

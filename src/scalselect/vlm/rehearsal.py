@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from scalselect.errors import ModelError, OptionError, SampleError
 from scalselect.records import ImagePart, ImageReference, Reason, RowIdentity, Sample, TextPart, Turn
+from scalselect.vlm.batch_independence import rows_are_independent
 from scalselect.vlm.representation import Pooling, represent_samples
 
 if TYPE_CHECKING:
@@ -17,8 +19,13 @@ if TYPE_CHECKING:
     from scalselect.vlm.checkpoint import Checkpoint
 
 
-def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> None:
+def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> Checkpoint:
     """Run a question about a plain picture through processor, template and first layer.
+
+    Returns
+    -------
+    Checkpoint
+        The same, with the knowledge whether its samples may share a batch.
 
     Raises
     ------
@@ -39,13 +46,15 @@ def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> None:
     try:
         prepared = checkpoint.preparer.prepare(sample, [picture])
         represented, _ = represent_samples(checkpoint, [prepared], Pooling(attention_mass=0.5))
+        other = checkpoint.preparer.prepare(sample, [Image.radial_gradient("L").resize(picture.size).convert("RGB")])
+        independent = rows_are_independent(checkpoint, other, prepared)
     except SampleError as error:
         if error.reason == Reason.TOO_LONG:
             raise OptionError(
                 f"max_length leaves no room for a plain question on one picture: {config.max_length} ({error.detail})"
             ) from error
         raise ModelError(f"the checkpoint cannot take a plain question about one picture: {error.detail}") from error
-    except (TypeError, AttributeError, KeyError, ValueError, RuntimeError) as error:
+    except (TypeError, AttributeError, LookupError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n", 1)[0][:300]
         raise ModelError(
             f"the checkpoint cannot take a plain question about one picture: {type(error).__name__}: {reason}"
@@ -56,6 +65,7 @@ def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> None:
         )
     if represented[0].uniform and represented[0].finite and _comes_after(prepared.instruction, prepared.vision):
         raise ModelError("the instruction pays no attention to the image in this decoder layer")
+    return replace(checkpoint, batches=independent)
 
 
 def _comes_after(instruction: Tensor, vision: Tensor) -> bool:

@@ -97,7 +97,7 @@ def represent_samples(
     ShardError
         If a single sample does not fit into the memory.
     """
-    if not can_be_stacked(samples):
+    if len(samples) > 1 and not (checkpoint.batches and can_be_stacked(samples)):
         results: list[SampleRepresentation] = []
         splits = 0
         for sample in samples:

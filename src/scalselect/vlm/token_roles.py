@@ -60,6 +60,18 @@ class RenderedConversation:
     assistant_spans: tuple[tuple[int, int], ...]
     escaped: int
 
+    def behind(self, lead: int) -> RenderedConversation:
+        """Return the conversation as it stands behind `lead` further characters, which belong to no text."""
+        if lead == 0:
+            return self
+        if lead < 0:
+            raise SampleError(Reason.SPANS_LOST, "the processor takes characters away in front of the first image")
+        user, assistant = (
+            tuple((start + lead, stop + lead) for start, stop in spans)
+            for spans in (self.user_spans, self.assistant_spans)
+        )
+        return RenderedConversation(" " * lead + self.text, user, assistant, self.escaped)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenRoles:
