@@ -161,7 +161,8 @@ MODEL_CASES = [
         "text-only model",
         lambda place: place.run(model=place.model("m", model_type="llama")),
         "model type `llama` is not supported: it is no image-text-to-text model",
-        "tested families: internvl, llava, ",
+        "tested families: ",
+        " llava, llava_next, ",
     ),
     case(
         "cross-attention model",
