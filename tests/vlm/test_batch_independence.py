@@ -26,6 +26,11 @@ def test_samples_of_a_mixing_model_run_one_by_one(loaded, pictures, family):
     assert np.array_equal(found, alone)
 
 
+@pytest.mark.parametrize("family", MIXING)
+def test_a_mixing_model_is_found_out_in_half_precision(loaded, family):
+    assert not rehearse(loaded(family, dtype="bfloat16"), RepresentConfig()).batches
+
+
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl", "qwen3_vl"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_samples_of_other_models_share_batches(loaded, family, dtype):

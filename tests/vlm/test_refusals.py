@@ -81,6 +81,7 @@ LINEAR = "its decoder layer 0 has no softmax attention: linear_attention; the fi
         ("nemotron_h_omni", "no model of it without a head"),
         ("pi0", "it denoises robot actions"),
         ("pix2struct", "it is an encoder-decoder model"),
+        ("qwen2_5_omni", "its thinker alone reads images"),
         ("qwen3_5", LINEAR),
         ("qwen3_5_moe", LINEAR),
         ("shieldgemma2", "no model of it without a head"),

@@ -65,9 +65,12 @@ _OTHER_LAYERS = {
 def refuse_unsupported(config: Any, *, layer: int = 0) -> list[str]:
     """Raise ModelError naming the cause for a configuration that cannot be used; else return warnings in words."""
     family = config.model_type
-    if family not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+    cause: str | None
+    if hasattr(config, "thinker_config"):  # Qwen-Omni as a whole
+        cause = "its thinker alone reads images: save that and the processor to a folder of their own, and give it"
+    elif family not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         near = did_you_mean(family, TESTED_FAMILIES)
-        cause: str | None = f"it is no image-text-to-text model{near}; tested families: {', '.join(TESTED_FAMILIES)}"
+        cause = f"it is no image-text-to-text model{near}; tested families: {', '.join(TESTED_FAMILIES)}"
     else:
         cause = (
             _REFUSED_FAMILIES.get(family)
