@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -124,6 +125,14 @@ def test_a_layer_before_the_image_features_enter_is_refused(only_config):
         load(folder, layer=2)
     with pytest.raises(ModelError, match="processor cannot be loaded"):
         load(folder, layer=3)
+
+
+@pytest.mark.skipif(find_spec("timm") is not None, reason="the library that is to be missing is installed")
+def test_a_library_the_model_needs_is_named(checkpoints, tmp_path):
+    folder = shutil.copytree(checkpoints("llava"), tmp_path / "fast_vlm")
+    CONFIG_MAPPING["fast_vlm"]().save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"model weights cannot be loaded: .*requires the timm library"):
+        load(folder)
 
 
 def test_a_configuration_without_image_token_is_refused(only_config):

@@ -53,7 +53,7 @@ def load_truncated(path: str, config: Any, *, dtype: torch.dtype, revision: str 
             key_mapping=_names_without_head(config),
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model weights cannot be loaded: {path} ({_first_line(error)})") from error
     for kind in ("missing_keys", "mismatched_keys", "error_msgs"):
         if loading.get(kind):
