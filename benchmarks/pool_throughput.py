@@ -100,19 +100,17 @@ def main() -> int:
         model = build_llava(folder / "model", texts=texts, **({} if options.quick else SHAPE))
         config = RepresentConfig(device="cpu", threads=THREADS)
         checkpoint = load_checkpoint(str(model), config, resolve_settings(config, str(model), None))
-        share_prefixes = rehearse(checkpoint, config)
+        checkpoint = rehearse(checkpoint, config)
         print_facts(rows, pairs)
         agree = []
         for name, (records, shard_size) in pools.items():
             data = folder / f"pool-{len(agree)}.json"
             data.write_text(json.dumps(records))
-            agree.append(report(name, data, checkpoint, shard_size, share_prefixes=share_prefixes, pairs=pairs))
+            agree.append(report(name, data, checkpoint, shard_size, pairs=pairs))
     return 0 if all(agree) else 1
 
 
-def one_pass(
-    data: Path, checkpoint: Checkpoint, shard_size: int, way: dict[str, object], *, share_prefixes: bool
-) -> Pass:
+def one_pass(data: Path, checkpoint: Checkpoint, shard_size: int, way: dict[str, object]) -> Pass:
     """Represent a whole pool into a new store."""
     config = RepresentConfig(device="cpu", threads=THREADS, shard_size=shard_size, **way)
     settings = resolve_settings(config, str(data.parent / "model"), None)
@@ -127,7 +125,6 @@ def one_pass(
             config,
             settings,
             library_versions(),
-            share_prefixes=share_prefixes,
             order=pool.in_image_order() if config.order == "image" else None,
         )
         shards = range(-(-len(pool) // shard_size))
@@ -142,12 +139,12 @@ def one_pass(
         )
 
 
-def report(name: str, data: Path, checkpoint: Checkpoint, shard_size: int, *, share_prefixes: bool, pairs: int) -> bool:
+def report(name: str, data: Path, checkpoint: Checkpoint, shard_size: int, *, pairs: int) -> bool:
     """Measure one pool, print its rows of the table, and return whether all ways agree."""
     done: dict[str, list[Pass]] = {way: [] for way in WAYS}
     for number in range(pairs + 1):  # the first round warms up
         for way in sorted(WAYS, reverse=bool(number % 2)):
-            measured = one_pass(data, checkpoint, shard_size, WAYS[way], share_prefixes=share_prefixes)
+            measured = one_pass(data, checkpoint, shard_size, WAYS[way])
             if number:
                 done[way].append(measured)
     plain = done["reuse off"]

@@ -115,9 +115,7 @@ def reference_row(
     hook.remove()
     own = own_output[0][0] if isinstance(own_output[0], tuple) else own_output[0]
     assert torch.equal(own, output.hidden_states[layer + 1]), "hidden_states hold more than the layer's own output"
-    A = (
-        output.attentions[_place_of_attention(model.config, layer)][0].double().mean(dim=0).numpy()
-    )  # [sequence, sequence]
+    A = output.attentions[_softmax_layers_before(model, layer)][0].double().mean(dim=0).numpy()  # [sequence, sequence]
     H = output.hidden_states[layer + 1][0].double().numpy()  # [sequence, hidden]
 
     a = A[np.ix_(instruction, vision)].mean(axis=0) if instruction.size else np.zeros(vision.size)  # [vision]
@@ -140,6 +138,12 @@ def reference_row(
         uniform=uniform,
         attention_mass=attention_mass,
     )
+
+
+def _softmax_layers_before(model, layer: int) -> int:
+    """Return the place of a layer among those that have attention probabilities: others add nothing to `attentions`."""
+    layer_types = getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"] * layer
+    return sum(kind.endswith("attention") and not kind.startswith("linear") for kind in layer_types[:layer])
 
 
 def agreement(kept, vector, reference: ReferenceRow) -> Agreement:
@@ -190,12 +194,6 @@ def reference_choice(scores: NDArray[np.float64], n: int) -> NDArray[np.int64]:
     written = [float(f"{score:.12g}") for score in scores]
     ranked = sorted(range(len(written)), key=lambda row: (-written[row], row))
     return np.array(sorted(ranked[:n]), dtype=np.int64)
-
-
-def _place_of_attention(config, layer: int) -> int:
-    """Return where a layer's attention stands in `attentions`: layers without softmax attention add nothing to it."""
-    kinds = getattr(config.get_text_config(), "layer_types", None) or ["full_attention"] * (layer + 1)
-    return sum(kind.endswith("attention") and not kind.startswith("linear") for kind in kinds[:layer])
 
 
 def _model_input(processor, family: str, sample: Sample):

@@ -162,7 +162,7 @@ MODEL_CASES = [
         lambda place: place.run(model=place.model("m", model_type="llama")),
         "model type `llama` is not supported: it is no image-text-to-text model",
         "tested families: ",
-        ", llava, llava_next, ",
+        " llava, llava_next, ",
     ),
     case(
         "cross-attention model",

@@ -67,7 +67,7 @@ def represent_run(
         checkpoint = load_checkpoint(located, config.represent, settings, processor=processor)
         for warning in checkpoint.warnings:
             progress.warn(warning)
-        share_prefixes = rehearse(checkpoint, config.represent)
+        checkpoint = rehearse(checkpoint, config.represent)
         keys |= {f"model_{name}": value for name, value in checkpoint.fingerprint.items()}
         if before is None:
             folder.create(
@@ -89,7 +89,6 @@ def represent_run(
             settings,
             library_versions(),
             on_row=progress.row,
-            share_prefixes=share_prefixes,
             order=pool.in_image_order() if config.represent.order == "image" else None,
         )
         return _represent_missing(folder, work, shards_of(keys), config.max_skipped, progress)

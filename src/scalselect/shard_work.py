@@ -73,8 +73,6 @@ class ShardWork:
         Library versions, written into each report.
     on_row
         Called after every finished row with its status.
-    share_prefixes
-        Whether samples that begin alike may be run from where they part.
     order
         Pool rows in the order of work, int64 [rows]; None for the order of the pool.
     """
@@ -86,7 +84,6 @@ class ShardWork:
     settings: Settings
     versions: dict[str, str]
     on_row: Callable[[str], None] = lambda _status: None
-    share_prefixes: bool = False
     order: NDArray[np.int64] | None = None
 
     def __call__(self, shard: int) -> ShardReport:
@@ -132,7 +129,7 @@ class ShardWork:
             max_tokens=self.settings.batch_tokens,
             # Of this shard alone: what a shard holds must not depend on which ones came before it.
             cache=ImageFeatureCache() if reuse else None,
-            share_prefixes=reuse and self.share_prefixes,
+            share_prefixes=reuse and self.checkpoint.shares_prefixes,
         )
 
     def _groups(self, state: _Shard, samples: Iterator[Sample | UnusableRecord]) -> list[list[Sample]]:

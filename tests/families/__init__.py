@@ -1,23 +1,41 @@
 """Tiny random checkpoints of further families, in the real file layout, each with the delimiters of its template."""
 
+from contextlib import suppress
+
+from transformers import MODEL_MAPPING, Qwen3OmniMoeThinkerConfig
+
 from families import (
+    aria,
     cohere,
     deepseek,
     ernie,
+    exaone4_5,
     gemma,
     gemma4,
     glm,
     got_ocr2,
+    granite4_vision,
+    hunyuan_vl,
     idefics,
     internvl,
+    kimi_k25,
     lfm2_vl,
+    lighton_ocr,
     llama4,
     llava_next,
+    llava_next_video,
     llava_onevision,
+    minimax_m3_vl,
     mistral3,
     ovis2,
+    pixtral,
+    qianfan_ocr,
     qwen,
+    qwen3_5,
+    qwen_omni,
     video_llama_3,
+    video_llava,
+    vipllava,
 )
 from families.family import Family
 
@@ -51,4 +69,26 @@ FAMILIES: dict[str, Family] = {
     "llama4": llama4.FAMILY,
     "mistral3": mistral3.FAMILY,
     "paligemma": gemma.PALIGEMMA,
+    "pixtral": pixtral.FAMILY,
+    "aria": aria.FAMILY,
+    "exaone4_5": exaone4_5.FAMILY,
+    "kimi_k25": kimi_k25.FAMILY,
+    "lighton_ocr": lighton_ocr.FAMILY,
+    "llava_next_video": llava_next_video.FAMILY,
+    "qianfan_ocr": qianfan_ocr.FAMILY,
+    "video_llava": video_llava.FAMILY,
+    "granite4_vision": granite4_vision.FAMILY,
+    "hunyuan_vl": hunyuan_vl.FAMILY,
+    "minimax_m3_vl": minimax_m3_vl.FAMILY,
+    "qwen3_5": qwen3_5.DENSE,
+    "qwen3_5_moe": qwen3_5.MOE,
+    "vipllava": vipllava.FAMILY,
 }
+
+# transformers 5.15 has no model of the thinkers without a head, and neither Molmo2 nor Step 3.7.
+if Qwen3OmniMoeThinkerConfig in MODEL_MAPPING:
+    FAMILIES |= {"qwen2_5_omni_thinker": qwen_omni.QWEN2_5, "qwen3_omni_moe_thinker": qwen_omni.QWEN3_MOE}
+with suppress(ImportError):
+    from families import molmo2, step3p7
+
+    FAMILIES |= {"molmo2": molmo2.FAMILY, "step3p7": step3p7.FAMILY}

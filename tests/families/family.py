@@ -21,7 +21,8 @@ class Family:
     """`build(folder)` writes a checkpoint; `turn` and `image` are patterns over the text with expanded images.
 
     `one_question`: the model takes a question and its answer, which is a suffix beside that text.
-    `layer` is the first decoder layer with softmax attention.
+    `layer` is the first decoder layer that can be read; `model_type` is given where it is not the family's name;
+    `batches` tells whether rows of a batch are those of single samples.
     """
 
     build: Callable[[Path], Path]
@@ -29,6 +30,8 @@ class Family:
     image: re.Pattern[str]
     one_question: bool = False
     layer: int = 0
+    model_type: str | None = None
+    batches: bool = True
 
 
 def chatml_template(image: str, *, images_first: bool) -> str:

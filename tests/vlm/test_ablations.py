@@ -88,7 +88,7 @@ def test_all_vision_tokens(loaded, checkpoints, samples, family):
         np.testing.assert_allclose(row.vector, expected, atol=1e-4 * np.abs(expected).max())
         assert row.kept.tolist() == one.vision.tolist()
         assert (row.cut_margin, row.uniform) == (None, False)
-        assert one.length == int(one.vision.max()) + 1  # nothing after the last vision token is run
+        assert one.length == int(one.vision.max()) + 2  # of what follows the last vision token, one token is run
 
 
 def test_deepstack_features_are_left_out_or_taken_in(loaded, checkpoints, samples):

@@ -5,12 +5,11 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from scalselect.config import RepresentConfig
 from scalselect.errors import ModelError, OptionError
 from scalselect.vlm.checkpoint import load_checkpoint, model_restored
-from scalselect.vlm.refusals import refuse_unsupported
 from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.settings import resolve_settings
 
@@ -103,66 +102,6 @@ def test_a_checkpoint_without_processor_or_template_is_refused(copy):
         (folder / name).unlink()
     with pytest.raises(ModelError, match="processor"):
         load(folder)
-
-
-@pytest.mark.parametrize(
-    ("family", "changes", "words"),
-    [
-        ("mllama", {}, "cross-attention"),
-        ("gemma3n", {}, "per-layer"),
-        ("diffusion_gemma", {}, "denoises an answer"),
-        ("gemma4", {"hidden_size_per_layer_input": 256}, "per-layer embeddings"),
-        ("shieldgemma2", {}, "takes no conversation"),
-        ("llava", {"use_bidirectional_attention": True}, "attend to later"),
-        ("llava", {"use_bidirectional_attention": "all"}, "attend to later"),
-        ("llava", {"is_causal": False}, "attend to later"),
-        ("llama", {}, "no image-text-to-text model"),
-        ("llava", {"image_token_index": None, "image_token_id": None}, "names no image token"),
-        ("llava", {"is_encoder_decoder": True}, "encoder-decoder"),
-        ("llava", {"quantization_config": {"quant_method": "awq"}}, "quantised"),
-        ("qwen3_5", {"layer_types": ["linear_attention"]}, "linear_attention"),
-        ("lfm2_vl", {"layer_types": ["conv", "full_attention"]}, "no softmax attention: conv; .* --layer 1"),
-    ],
-)
-def test_refusals_name_the_cause(family, changes, words):
-    class Text:
-        layer_types = changes.get("layer_types")
-        is_encoder_decoder = False
-        is_causal = changes.get("is_causal", True)
-        hidden_size_per_layer_input = changes.get("hidden_size_per_layer_input", 0)
-        use_bidirectional_attention = changes.get("use_bidirectional_attention", "vision")
-
-    class Config:
-        model_type = family
-        image_token_id = 5
-        is_encoder_decoder = False
-
-        def get_text_config(self):
-            return Text()
-
-    config = Config()
-    for name, value in changes.items():
-        setattr(config, name, value)
-    with pytest.raises(ModelError, match=words):
-        refuse_unsupported(config)
-
-
-def test_a_library_that_a_model_needs_and_lacks_is_named(checkpoints, monkeypatch):
-    def lacking(*_arguments, **_options):
-        raise ImportError("the tower requires the timm library")
-
-    monkeypatch.setattr(AutoModel, "from_pretrained", lacking)
-    with pytest.raises(ModelError, match="timm"):
-        load(checkpoints("llava"))
-
-
-def test_an_untested_family_of_known_structure_is_let_through_with_a_warning():
-    class Config:
-        model_type = "vipllava"
-        image_token_id = 5
-        get_text_config = staticmethod(object)
-
-    assert "untested" in refuse_unsupported(Config())[0]
 
 
 def test_fingerprint_knows_what_changed(copy):

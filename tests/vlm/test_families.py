@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import transformers
 from PIL import Image
+from transformers import CONFIG_MAPPING, MODEL_MAPPING
 
 from conversations import as_samples, sample_conversations, single_questions
 from direct_reference import agreement, load_reference, reference_row
@@ -13,6 +14,7 @@ from families import FAMILIES
 from families.table import PAGE, page_with_table
 from scalselect.config import RepresentConfig
 from scalselect.errors import OptionError
+from scalselect.records import TextPart
 from scalselect.vlm.batches import can_be_stacked
 from scalselect.vlm.checkpoint import load_checkpoint
 from scalselect.vlm.image_reuse import ImageFeatureCache
@@ -21,7 +23,7 @@ from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.settings import resolve_settings
 
-TAKE_PIXEL_LIMITS = {"paddleocr_vl", "qwen2_vl", "qwen3_vl_moe", "video_llama_3"}
+TAKE_PIXEL_LIMITS = ("paddleocr_vl", "qwen2_vl", "qwen3_vl_moe", "video_llama_3")
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
 
@@ -51,8 +53,8 @@ def test_rows_agree(checkpoints, loaded, pictures, family):
     model, processor = load_reference(checkpoints(family))
     layer = FAMILIES[family].layer
     expected = [reference_row(model, processor, family, sample, layer=layer) for sample in samples]
-    checkpoint = loaded(family, layer=layer)
-    rehearse(checkpoint, RepresentConfig(layer=layer))
+    checkpoint = rehearse(loaded(family, layer=layer), RepresentConfig())
+    assert checkpoint.batches == FAMILIES[family].batches
     prepared = prepare(checkpoint, samples)
     for one, reference in zip(prepared, expected, strict=True):
         assert one.instruction.tolist() == reference.instruction_positions.tolist()
@@ -71,8 +73,8 @@ def test_rows_agree(checkpoints, loaded, pictures, family):
 def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pictures, family):
     samples = samples_for(family, pictures[:3])
     model, processor = load_reference(checkpoints(family))
-    options = {"instruction_tokens": "non-assistant", "layer": FAMILIES[family].layer}
-    checkpoint = loaded(family, **options)
+    layer = FAMILIES[family].layer
+    checkpoint = rehearse(loaded(family, instruction_tokens="non-assistant", layer=layer), RepresentConfig())
     prepared = [
         dataclasses.replace(one, images=tuple(image.path for image in sample.images))
         for one, sample in zip(prepare(checkpoint, samples), samples, strict=True)
@@ -81,18 +83,11 @@ def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pict
     for start in range(0, len(prepared), 4):
         found += represent_samples(checkpoint, prepared[start : start + 4], Pooling(), cache=cache)[0]
     for row, sample in zip(found, samples, strict=True):
-        reference = reference_row(model, processor, family, sample, **options)
+        reference = reference_row(model, processor, family, sample, instruction_tokens="non-assistant", layer=layer)
         assert agreement(row.kept, row.vector, reference) != "different"
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - TAKE_PIXEL_LIMITS))
-def test_pixel_limits_are_refused(checkpoints, family):
-    path, config = checkpoints(family), RepresentConfig(image_max_pixels=10**5, layer=FAMILIES[family].layer)
-    with pytest.raises(OptionError, match="no effect"):
-        load_checkpoint(path, config, resolve_settings(config, path, None))
-
-
-@pytest.mark.parametrize("family", sorted(TAKE_PIXEL_LIMITS))
+@pytest.mark.parametrize("family", TAKE_PIXEL_LIMITS)
 def test_pixel_limits_are_taken(loaded, pictures, family):
     samples = as_samples(sample_conversations()[:1], pictures)
     limits = {"image_min_pixels": 28**2, "image_max_pixels": 6 * 28**2}
@@ -121,8 +116,37 @@ def test_pixels_of_different_shape_share_a_batch_only_where_the_model_cuts_paddi
     assert not can_be_stacked(prepared)
 
 
+def test_a_placeholder_that_is_no_token_of_the_model_is_defused_in_texts(loaded, pictures):
+    checkpoint = loaded("qianfan_ocr")
+    sample = as_samples(sample_conversations()[:1], pictures)[0]
+    plain = prepare(checkpoint, [sample])[0]
+    turns = (
+        dataclasses.replace(sample.turns[0], parts=(*sample.turns[0].parts, TextPart(" <image> "))),
+        *sample.turns[1:],
+    )
+    spelt = prepare(checkpoint, [dataclasses.replace(sample, turns=turns)])[0]
+    assert (plain.escaped, spelt.escaped) == (0, 1)
+    assert len(spelt.vision) == len(plain.vision)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_page_says_whether_pixel_limits_are_taken(checkpoints, family):
+    name = "with a Pixtral tower" if family == "pixtral" else f"| `{family}`"
+    row = next(line for line in PAGE.read_text(encoding="utf-8").splitlines() if name in line)
+    path, config = checkpoints(family), RepresentConfig(image_max_pixels=10**5, layer=FAMILIES[family].layer)
+    settings = resolve_settings(config, path, None)
+    if row.endswith("| taken |"):
+        load_checkpoint(path, config, settings)
+    else:
+        assert "| refused" in row
+        with pytest.raises(OptionError, match="no effect"):
+            load_checkpoint(path, config, settings)
+
+
 def test_every_family_called_tested_is_compared_with_the_full_model():
-    assert set(TESTED_FAMILIES) == {"llava", "qwen2_5_vl", "qwen3_vl", *FAMILIES}
+    model_types = {family.model_type or name for name, family in FAMILIES.items()}
+    known = {name for name in TESTED_FAMILIES if name in CONFIG_MAPPING and CONFIG_MAPPING[name] in MODEL_MAPPING}
+    assert known == {"llava", "qwen2_5_vl", "qwen3_vl", *model_types}
 
 
 @pytest.mark.skipif(

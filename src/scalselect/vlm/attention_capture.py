@@ -32,6 +32,7 @@ _ACCOUNTED_FOR = frozenset(
         "logits_to_keep",
         "output_attentions",
         "output_hidden_states",
+        "output_router_logits",
         "position_ids",
         "return_dict",
         "sliding_window",

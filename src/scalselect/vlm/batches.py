@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # One value a token; everything else a processor returns runs along images or patches.
 _SEQUENCE_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "moe_mm_token_type_ids", "token_type_ids")
+_PLACEHOLDERS = ("image_placeholder_token", "image_token", "video_token", "audio_token")  # of a processor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,9 +111,9 @@ class SamplePreparer:
         self._bos = tokenizer.bos_token
         # Llama's tokenizers begin a text with a token of no character, but say that it covers the first one.
         self._metaspace_id = tokenizer.get_vocab().get("\u2581")
-        token = getattr(processor, "image_token", None)
+        token = getattr(processor, "image_placeholder_token", getattr(processor, "image_token", None))
         self._placeholder = token if isinstance(token, str) else None
-        placeholders = [getattr(processor, name, None) for name in ("image_token", "video_token", "audio_token")]
+        placeholders = [getattr(processor, name, None) for name in _PLACEHOLDERS]
         self._escape = SpecialTokenEscaper(
             [
                 *(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special),
@@ -233,15 +234,20 @@ class SamplePreparer:
     ) -> PreparedSample:
         length = len(vision)
         limit = length if self._max_length is None else min(length, self._max_length)
-        if vision[limit:].any():
+        # An image's markers count with it: a mask may let its tokens see those behind them, as Molmo2's does.
+        kinds = inputs.get("mm_token_type_ids")
+        image = vision if kinds is None else vision | (kinds[0] != 0).numpy()
+        if image[limit:].any():
             raise SampleError(Reason.TOO_LONG, f"an image token lies beyond {limit} tokens of {length}")
         if instruction.any() and not instruction[:limit].any():
             raise SampleError(Reason.TOO_LONG, f"the whole instruction lies beyond {limit} tokens of {length}")
-        # Under a causal mask nothing behind the last token that is read can change what is read. A prefix sees itself.
-        read = vision | instruction if self._reads_instruction else vision
+        # Under such a mask nothing behind the last token that is read can change what is read. A prefix sees itself.
+        read = image | instruction if self._reads_instruction else image
         if prefix is not None:
             read = prefix
         needed = int(np.flatnonzero(read[:limit])[-1]) + 1
+        if image[needed - 1] and needed < limit:
+            needed += 1  # Qwen-Omni counts on the marker behind an image when it makes positions
         if not self._reads_instruction:
             instruction = np.zeros_like(instruction)
         return PreparedSample(

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import transformers
@@ -51,6 +51,10 @@ class Checkpoint:
         Length of a representation.
     reads_instruction
         Whether instruction tokens have a say in the vectors.
+    batches
+        Whether a sample's row is the same in a batch as alone; if not, each runs by itself.
+    shares_prefixes
+        Whether samples that begin alike may be run from where they part. The rehearsal finds out.
     """
 
     preparer: SamplePreparer
@@ -64,6 +68,8 @@ class Checkpoint:
     remote_code: str | None
     parameter_bytes: int
     reads_instruction: bool
+    batches: bool = True
+    shares_prefixes: bool = False
 
 
 def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, processor: Any = None) -> Checkpoint:
@@ -104,6 +110,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             processor = _load_processor(model, trusted=trusted) if processor is None else processor
             shorter = truncated_config(model_config, layer=config.layer, deepstack=config.deepstack)
             loaded = _load_weights(model, shorter, dtype, trusted=trusted)
+        first_layer = FirstLayer(loaded, layer=config.layer, deepstack=config.deepstack)
         template = effective_chat_template(processor, config.chat_template, family=model_config.model_type)
         hashes = fingerprint(model_config, processor, template, loaded, layer=config.layer)
         remote_code, code_hash = _own_code_in_words(model_config, processor, loaded)
@@ -112,15 +119,12 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             warnings = [*warnings, remote_code]
         parameters = sum(parameter.nbytes for _, parameter in needed_parameters(loaded, config.layer))
         loaded.to(device)
-    token = image_token_id(model_config)
-    if token is None:
-        raise ModelError("the configuration names no image token")
     pad = processor.tokenizer.pad_token_id
     reads_instruction = config.pooling == "attended" or config.vectors == "vision+instruction"
     return Checkpoint(
         preparer=SamplePreparer(
             processor,
-            image_token_id=token,
+            image_token_id=cast("int", image_token_id(model_config)),  # refused above where there is none
             instruction_tokens=config.instruction_tokens,
             reads_instruction=reads_instruction,
             chat_template=template,
@@ -129,7 +133,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             padding_colour=mean_colour(processor.image_processor) if settings.image_fit == "pad" else None,
             prefix_lm=model_config.model_type in PREFIX_LM_FAMILIES,
         ),
-        first_layer=FirstLayer(loaded, layer=config.layer, deepstack=config.deepstack),
+        first_layer=first_layer,
         device=device,
         dtype=dtype,
         pad_token_id=0 if pad is None else pad,

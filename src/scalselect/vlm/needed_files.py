@@ -7,6 +7,7 @@ asked here. Where they do not account for every parameter, every file is needed:
 from __future__ import annotations
 
 import json
+import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 
 from scalselect.errors import ModelError
 from scalselect.vlm.remote_code import automatic_class
+from scalselect.vlm.truncation import names_without_head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,10 +59,17 @@ def files_of_tensors(config: Any, weight_map: Mapping[str, str], *, trusted: boo
     try:
         with torch.device("meta"):
             model = kind.from_config(config, trust_remote_code=trusted)
-        needed = _needed_names(model, list(weight_map))
+        stored = {_renamed(name, names_without_head(config) or {}): name for name in weight_map}
+        needed = [stored[name] for name in _needed_names(model, list(stored))]
     except Exception:  # noqa: BLE001  rules of another version, or a model that cannot be built without numbers
         return set(weight_map.values())
     return {weight_map[name] for name in needed}
+
+
+def _renamed(name: str, rules: dict[str, str]) -> str:
+    for pattern, replacement in rules.items():
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def _needed_names(model: Any, stored: list[str]) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from scalselect.errors import ModelError, OptionError, SampleError
 from scalselect.records import ImagePart, ImageReference, Reason, RowIdentity, Sample, TextPart, Turn
+from scalselect.vlm.batch_independence import rows_are_independent
 from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.shared_prefixes import prefix_can_be_shared
 
@@ -18,13 +20,14 @@ if TYPE_CHECKING:
     from scalselect.vlm.checkpoint import Checkpoint
 
 
-def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> bool:
-    """Run two questions about a made-up picture through processor, template and first layer.
+def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> Checkpoint:
+    """Run made-up questions about made-up pictures through processor, template and first layer.
 
     Returns
     -------
-    bool
-        Whether samples that begin alike may be run from where they part: it was tried, and came to the same.
+    Checkpoint
+        The same, with the knowledge whether its samples may share a batch, and whether those that begin alike may be
+        run from where they part.
 
     Raises
     ------
@@ -33,27 +36,34 @@ def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> bool:
     ModelError
         If template, processor and model do not work together: the cause in words.
     """
-    samples = [_question(row, text) for row, text in enumerate(["What colour is this?", "Is it getting brighter?"])]
-    picture = Image.merge("RGB", [Image.linear_gradient("L").resize((224, 224))] * 3)
+    first, second = _question(0, "What colour is this?"), _question(1, "Is it getting brighter?")
+    shades = Image.linear_gradient("L"), Image.radial_gradient("L")
+    picture, other = (Image.merge("RGB", [shade.resize((224, 224))] * 3) for shade in shades)
+    prepare = checkpoint.preparer.prepare
     try:
-        prepared, other = (checkpoint.preparer.prepare(sample, [picture], ["picture"]) for sample in samples)
+        prepared, elsewhere = prepare(first, [picture], ["picture"]), prepare(first, [other], ["other"])
+        follower = prepare(second, [picture], ["picture"])
         represented, _ = represent_samples(checkpoint, [prepared], Pooling(attention_mass=0.5))
+        independent = rows_are_independent(checkpoint, elsewhere, prepared)
     except SampleError as error:
         if error.reason == Reason.TOO_LONG:
             raise OptionError(
                 f"max_length leaves no room for a plain question on one picture: {config.max_length} ({error.detail})"
             ) from error
         raise ModelError(f"the checkpoint cannot take a plain question about one picture: {error.detail}") from error
-    except (TypeError, AttributeError, KeyError, ValueError, RuntimeError) as error:
+    except (TypeError, AttributeError, LookupError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n", 1)[0][:300]
         raise ModelError(
             f"the checkpoint cannot take a plain question about one picture: {type(error).__name__}: {reason}"
         ) from error
     if checkpoint.reads_instruction and len(prepared.instruction) == 0:
-        raise ModelError("no instruction token was found in a plain question: the chat template drops user texts")
+        raise ModelError(
+            "no instruction token was found in a plain question: the tokenizer keeps nothing of the user's text"
+        )
     if represented[0].uniform and represented[0].finite and _comes_after(prepared.instruction, prepared.vision):
         raise ModelError("the instruction pays no attention to the image in this decoder layer")
-    return config.image_reuse == "on" and config.layer == 0 and prefix_can_be_shared(checkpoint, prepared, other)
+    shares = config.image_reuse == "on" and config.layer == 0 and prefix_can_be_shared(checkpoint, prepared, follower)
+    return replace(checkpoint, batches=independent, shares_prefixes=shares)
 
 
 def _question(row: int, text: str) -> Sample:

@@ -147,7 +147,7 @@ def represent_samples(
     results: list[SampleRepresentation] = []
     splits = 0
     every = range(len(samples))
-    for places in [every] if can_be_stacked(samples) else [[place] for place in every]:
+    for places in [every] if checkpoint.batches and can_be_stacked(samples) else [[place] for place in every]:
         batches, more = launch_within_memory(launch, samples, places, checkpoint.device)
         results += [row for batch in batches for row in batch.collect()]
         splits += more

@@ -11,6 +11,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_MAPPING
 
 from scalselect.errors import ModelError
 from scalselect.vlm.attention_capture import ATTENTION_NAME
@@ -62,6 +63,7 @@ def load_truncated(folder: Path, config: Any, *, dtype: torch.dtype, trusted: bo
             config=config,
             dtype=dtype,
             attn_implementation={"text_config": ATTENTION_NAME},
+            key_mapping=names_without_head(config),
             trust_remote_code=trusted,
             output_loading_info=True,
         )
@@ -76,6 +78,19 @@ def load_truncated(folder: Path, config: Any, *, dtype: torch.dtype, trusted: bo
             named = ", ".join(sorted(str(key) for key in loading[kind])[:3])
             raise ModelError(f"model weights are incomplete: {path} ({len(loading[kind])} {kind}: {named})")
     return model.eval()
+
+
+def names_without_head(config: Any) -> dict[str, str] | None:
+    """Return how names of stored tensors become those of the model without a head, where transformers cannot tell.
+
+    LightOnOCR's model says that it has no prefix, while its checkpoints, written with the head, have one.
+    """
+    if type(config) not in MODEL_MAPPING or type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return None  # code of the checkpoint's own
+    whole = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+    if MODEL_MAPPING[type(config)].base_model_prefix == whole.base_model_prefix:
+        return None
+    return {rf"^{whole.base_model_prefix}\.": ""}
 
 
 def unread_tower_layers(config: Any) -> range:

@@ -94,7 +94,7 @@ class WindowPass:
             chosen = [samples[place] for place in some]
             return launch_batch(self.checkpoint, chosen, self.pooling, cache=self.cache, prefix_lengths=lengths)
 
-        stacked = can_be_stacked([samples[place] for place in places])
+        stacked = self.checkpoint.batches and can_be_stacked([samples[place] for place in places])
         for some in [places] if stacked else [[place] for place in places]:
             for group, batch in self._within_memory(launch, samples, some):
                 found = zip(group, batch.prefixes, strict=True)

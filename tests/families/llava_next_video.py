@@ -1,0 +1,51 @@
+"""LLaVA-NeXT-Video, of which only the images are used: LLaVA-NeXT's tiles with another token for videos."""
+
+import re
+
+from transformers import (
+    LlavaNextImageProcessor,
+    LlavaNextVideoConfig,
+    LlavaNextVideoForConditionalGeneration,
+    LlavaNextVideoProcessor,
+    LlavaNextVideoVideoProcessor,
+)
+
+from families.family import CHATML_TURN, Family, chatml_template, save, text_config, tokenizer_with
+
+_PINPOINTS = [[56, 56], [56, 112], [112, 56], [56, 168]]  # without a large square, tile counts differ
+
+
+def _build(folder):
+    tokenizer = tokenizer_with("<image>", "<video>")
+    config = LlavaNextVideoConfig(
+        text_config=text_config(tokenizer, "llama"),
+        vision_config={
+            "model_type": "clip_vision_model",
+            "image_size": 56,
+            "patch_size": 14,
+            "num_hidden_layers": 3,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_attention_heads": 2,
+            "projection_dim": 32,
+        },
+        image_grid_pinpoints=_PINPOINTS,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+        image_seq_length=16,
+    )
+    processor = LlavaNextVideoProcessor(
+        image_processor=LlavaNextImageProcessor(
+            image_grid_pinpoints=_PINPOINTS, size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}
+        ),
+        video_processor=LlavaNextVideoVideoProcessor(),
+        tokenizer=tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=chatml_template("<image>\\n", images_first=True),
+    )
+    return save(LlavaNextVideoForConditionalGeneration(config), processor, folder)
+
+
+FAMILY = Family(_build, CHATML_TURN, re.compile(r"(?:<image>)+\n"))
