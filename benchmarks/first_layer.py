@@ -1,300 +1,246 @@
-"""The pass up to decoder layer 0 beside the whole model: time, loading, memory and bytes, in one table.
+"""The pass up to decoder layer 0 beside the whole model and beside the least work there is: one table a shape.
 
-``python benchmarks/first_layer.py [--layers 32] [--pairs 9] [--quick]`` builds a random checkpoint of LLaVA shape (336
-pixels, 576 vision tokens) and represents the same prepared samples in two ways, alternately in one process: with the
-whole model, eager attention and all outputs kept, as it is usually done, and with the truncated model of this
-package. Only the model's part is timed. It exits with 1 if the two disagree on a sample. Linux only: peak memory is
-read from ``/proc``.
+``python benchmarks/first_layer.py [--layers N] [--triples 11] [--quick]`` builds random checkpoints, LLaVA-like and
+Qwen3-VL-like, and runs the same prepared samples in three ways, in turn, in one process: (a) the whole model with
+eager attention and all outputs kept, as it is usually done; (b) this package; (c) the limit: vision tower, projector
+and one decoder layer with SDPA, called by hand, no attention read. Only the model's part is timed. It exits with 1 if
+(a) and (b) disagree on a sample; a missed goal is printed and nothing else. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import os
 import platform
-import random
 import statistics
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from unittest import mock
 
 import numpy as np
 import torch
 import transformers
-from PIL import Image
 from threadpoolctl import threadpool_limits
-from transformers import AutoModelForImageTextToText, core_model_loading
 
+from passes import (
+    ATTENTION_MASS,
+    counted_flops,
+    limit_pass,
+    load_first_layer,
+    load_limit,
+    load_whole,
+    whole_pass,
+)
+from process_memory import KINDS, THREADS, Cost, measure_processes, set_up_process
 from scalselect.config import RepresentConfig
-from scalselect.records import ImagePart, ImageReference, RowIdentity, Sample, TextPart, Turn
 from scalselect.vlm.checkpoint import Checkpoint, load_checkpoint
 from scalselect.vlm.representation import Pooling, represent_samples
-from scalselect.vlm.settings import load_config, resolve_settings
-from scalselect.vlm.truncation import load_truncated, truncated_config
+from scalselect.vlm.settings import resolve_settings
+from shapes import QUICK_SHAPES, SHAPES, Shape
+from weight_bytes import bytes_table, needed_parameters
 
-sys.path[1:1] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("examples", "tests")]
-from direct_reference import VECTOR_TOLERANCE, ReferenceRow, agreement  # noqa: E402
-from tiny_llava import build_llava  # noqa: E402
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
+from direct_reference import VECTOR_TOLERANCE, agreement
 
 if TYPE_CHECKING:
     from scalselect.vlm.batches import PreparedSample
 
-THREADS = 1
-ATTENTION_MASS = 0.9
-GOAL_SPEED = 5.0
-TEXT = "the a what is which how many where color shape of left right above picture small large red dog on to and"
-TOWER = {"image_size": 336, "vision_layers": 12, "vision_hidden": 512, "vision_heads": 8}
-LLAVA_SHAPE = TOWER | {"text_layers": 32, "text_hidden": 768, "text_heads": 12}
-QUICK_SHAPE = {"text_layers": 3}  # for the rest the tiny shape that `build_llava` has by default
+GOAL_OF_LIMIT = 0.9  # speed of (b) over that of (c)
+GOAL_OF_FLOPS = 0.8  # speed of (b) over that of (a), over the ratio of their FLOPs
+GOAL_SPEED = {"llava": 7.0}  # speed of (b) over that of (a)
+COLUMNS = ("(a) whole, eager", "(b) first layer", "(c) limit", "(a) / (b)", "(c) / (b)")
 
 
-class Pair(NamedTuple):
-    """One sample in both ways: seconds, how they agree, largest difference over the vector's largest value."""
+class Triple(NamedTuple):
+    """One sample in the three ways: seconds by the clock and of the CPU, and how (a) and (b) agree.
 
-    full_seconds: float
-    first_seconds: float
+    `difference` is the largest difference of a vector over its largest value.
+    """
+
+    seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
     agreement: str
     difference: float
 
 
-class Loading(NamedTuple):
-    """What loading a model cost in a process of its own; `peak` is bytes above those held before, `read` bytes."""
-
-    seconds: float
-    peak: int
-    read: int
-
-
 def main() -> int:
-    """Read the command line, measure, print the table; return the exit status."""
-    parser = argparse.ArgumentParser(description="Time the truncated pass beside the whole model.")
-    parser.add_argument("--layers", type=int, help="decoder layers of the checkpoint (default: 32)")
-    parser.add_argument("--pairs", type=int, help="alternated repetitions (default: 9)")
-    parser.add_argument("--quick", action="store_true", help="a tiny shape, 3 layers, 2 pairs: shows only that it runs")
+    """Read the command line, measure, print the tables; return the exit status."""
+    parser = argparse.ArgumentParser(description="Time the truncated pass beside the whole model and the limit.")
+    parser.add_argument("--layers", type=int, help="decoder layers of the checkpoints (default: 32 and 24)")
+    parser.add_argument("--triples", type=int, help="repetitions of (a), (b), (c) in turn (default: 11)")
+    parser.add_argument("--quick", action="store_true", help="tiny shapes, 2 triples: shows only that it runs")
     options = parser.parse_args()
-    if any(number is not None and number < 1 for number in (options.layers, options.pairs)):
-        parser.error("--layers and --pairs must be at least 1")
-    shape = dict(QUICK_SHAPE if options.quick else LLAVA_SHAPE)
-    shape["text_layers"] = options.layers or shape["text_layers"]
-    _set_up_process()
-    load = os.getloadavg()[0]
+    if any(number is not None and number < 1 for number in (options.layers, options.triples)):
+        parser.error("--layers and --triples must be at least 1")
+    set_up_process()
+    print("\n".join(facts()))
+    agree = True
+    for shape in (QUICK_SHAPES if options.quick else SHAPES).values():
+        triples = options.triples or (2 if options.quick else 11)
+        agree &= measure(shape, options.layers, triples, repetitions=1 if options.quick else 3)
+    return int(not agree)
+
+
+def measure(shape: Shape, layers: int | None, triples: int, repetitions: int) -> bool:
+    """Measure one shape and print its table; return whether (a) and (b) agree on every sample."""
     with tempfile.TemporaryDirectory(prefix="first-layer-benchmark-") as name, threadpool_limits(THREADS):
-        folder = build_llava(name, texts=[TEXT] * 20, **shape)
-        loads = measure_loading(folder, repetitions=1 if options.quick else 3)
+        folder = Path(name)
+        with contextlib.redirect_stderr(None):  # a bar of transformers that its own switch does not reach
+            shape.build(folder, layers)
         config = RepresentConfig(device="cpu", dtype="float32", threads=THREADS)
         checkpoint = load_checkpoint(name, config, resolve_settings(config, name, None))
-        samples = [prepared_sample(checkpoint, row) for row in range(options.pairs or (2 if options.quick else 9))]
-        whole, truncated = load_full(folder), load_first_layer(folder)
-        pairs = time_pairs(whole, checkpoint, samples)
+        samples = [shape.prepared_sample(checkpoint.preparer, row) for row in range(triples)]
+        costs = measure_processes(folder, samples[0], repetitions)
+        whole, limit = load_whole(folder), load_limit(folder)
+        flops = {
+            "whole": counted_flops(lambda: whole_pass(whole, samples[0])),
+            "first": counted_flops(lambda: represent_samples(checkpoint, samples[:1], Pooling())),
+            "limit": counted_flops(lambda: limit_pass(limit, samples[0])),
+        }
+        measured = time_triples(whole, checkpoint, limit, samples)
+        truncated = load_first_layer(folder)
         needed = needed_parameters(truncated, samples[0])
-    table = [*facts(load, whole, samples), *cost_table(pairs, loads), *bytes_table(truncated, needed, loads)]
-    print("\n".join(table))
-    return int(any(pair.agreement == "different" for pair in pairs))
+        lines = [
+            *shape_facts(shape, whole, samples),
+            *cost_table(measured, costs),
+            *verdicts(shape, measured, flops),
+            *bytes_table(truncated, needed, costs),
+        ]
+    print("\n".join(lines))
+    return all(triple.agreement != "different" for triple in measured)
 
 
-def load_full(folder: Path) -> Any:
-    """Load the whole model as it is usually loaded to read its attention."""
-    model = AutoModelForImageTextToText.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
-    return model.eval()
-
-
-def load_first_layer(folder: Path) -> Any:
-    """Load the model up to its first decoder layer."""
-    config = truncated_config(load_config(folder))
-    return load_truncated(folder, config, dtype=torch.float32)
-
-
-def prepared_sample(checkpoint: Checkpoint, row: int) -> PreparedSample:
-    """Return a made-up sample; without an answer, because tokens behind the question are cut off before the pass."""
-    question = " ".join(random.Random(row).choices(TEXT.split(), k=62))
-    turns = (Turn("user", (ImagePart(0), TextPart(question))),)
-    identity, images = RowIdentity(row, "benchmark", None, "absent"), (ImageReference("", ""),)
-    sample = Sample(identity, turns, images, images_in_front=False, text_sha256="")
-    pixels = np.random.default_rng(row).integers(0, 256, (240, 320, 3), dtype=np.uint8)
-    return checkpoint.preparer.prepare(sample, [Image.fromarray(pixels)])
-
-
-@torch.inference_mode()
-def full_pass(model: Any, sample: PreparedSample) -> ReferenceRow:
-    """Run all layers, keep all outputs, then read the method's attention rows and average."""
-    output = model(**sample.inputs, output_attentions=True, output_hidden_states=True, use_cache=False)
-    A = output.attentions[0][0].mean(dim=0)  # [sequence, sequence]
-    a = A[sample.instruction][:, sample.vision].mean(dim=0).double()  # [vision]
-    p = a / a.sum()
-    ranked, order = torch.sort(p, descending=True, stable=True)
-    count = int((torch.cumsum(ranked, 0) <= ATTENTION_MASS).sum()) + 1
-    kept = torch.sort(order[:count]).values
-    H = output.hidden_states[1][0][sample.vision]  # [vision, hidden]
-    return ReferenceRow(
-        input_ids=sample.inputs["input_ids"][0].numpy(),
-        vision_positions=sample.vision.numpy(),
-        instruction_positions=sample.instruction.numpy(),
-        attention=a.numpy(),
-        share=p.numpy(),
-        hidden=H.double().numpy(),
-        kept=sample.vision[kept].numpy(),
-        vector=H[kept].mean(dim=0).double().numpy(),
-        uniform=False,
-        attention_mass=ATTENTION_MASS,
-    )
-
-
-def time_pairs(model: Any, checkpoint: Checkpoint, samples: list[PreparedSample]) -> list[Pair]:
-    """Time both ways on every sample, one after the other, after one warm-up each."""
-    pairs = []
+def time_triples(whole: Any, checkpoint: Checkpoint, limit: Any, samples: list[PreparedSample]) -> list[Triple]:
+    """Run every sample in the three ways, one after the other, after one warm-up each."""
+    pooling = Pooling(attention_mass=ATTENTION_MASS)
+    passes = {
+        "whole": lambda sample: whole_pass(whole, sample),
+        "first": lambda sample: represent_samples(checkpoint, [sample], pooling)[0][0],
+        "limit": lambda sample: limit_pass(limit, sample),
+    }
+    triples = []
     for number, sample in enumerate([samples[0], *samples]):
-        begin = time.perf_counter()
-        reference = full_pass(model, sample)
-        middle = time.perf_counter()
-        [represented], _ = represent_samples(checkpoint, [sample], Pooling(attention_mass=ATTENTION_MASS))
-        end = time.perf_counter()
+        # (b) and (c) change places, so that neither always follows the long pass.
+        order = KINDS if number % 2 else ("whole", "limit", "first")
+        seconds, cpu_seconds, results = {}, {}, {}
+        for kind in order:
+            begin, cpu_begin = time.perf_counter(), time.process_time()
+            results[kind] = passes[kind](sample)
+            seconds[kind], cpu_seconds[kind] = time.perf_counter() - begin, time.process_time() - cpu_begin
         if number == 0:  # the warm-up
             continue
+        reference, represented = results["whole"], results["first"]
         # Of the same tokens: a flipped token is judged by `agreement`, rounding by this number.
         chosen = np.isin(reference.vision_positions, represented.kept)  # [vision]
         expected = reference.hidden[chosen].mean(axis=0)  # [hidden]
         difference = float(np.abs(represented.vector - expected).max() / np.abs(expected).max())
         found = agreement(represented.kept, represented.vector, reference)
-        pairs.append(Pair(middle - begin, end - middle, found, difference))
-    return pairs
+        triples.append(Triple(seconds, cpu_seconds, found, difference))
+    return triples
 
 
-def measure_loading(folder: Path, repetitions: int) -> dict[str, list[Loading]]:
-    """Load the whole and the truncated model alternately, each time in a fresh process."""
-    loads: dict[str, list[Loading]] = {"full": [], "first": []}
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
-        for _ in range(repetitions):
-            for kind, measured in loads.items():
-                measured.append(processes.submit(_loading_here, kind, folder).result())
-    return loads
-
-
-def _loading_here(kind: str, folder: Path) -> Loading:
-    _set_up_process()
-    read: list[int] = []
-    materialise = core_model_loading._materialize_copy  # noqa: SLF001  the one place where a tensor leaves its file
-
-    def recorded(tensor: Any, *arguments: Any) -> Any:
-        whole = materialise(tensor, *arguments)
-        read.append(whole.nbytes)
-        return whole
-
-    with mock.patch.object(core_model_loading, "_materialize_copy", recorded):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
-        before = _status_bytes("VmRSS")
-        begin = time.perf_counter()
-        model = (load_full if kind == "full" else load_first_layer)(folder)
-        for parameter in model.parameters():
-            parameter.detach().sum()  # the file is only mapped until its pages are touched
-        seconds = time.perf_counter() - begin
-        peak = _status_bytes("VmHWM") - before
-    return Loading(seconds, peak, sum(read))
-
-
-def needed_parameters(model: Any, sample: PreparedSample) -> set[str]:
-    """Return the names of the parameters that a gradient reaches, going back from what the method reads.
-
-    That is decoder layer 0's output at vision tokens and its attention from instruction to vision tokens: a count
-    that knows nothing of how the model was truncated. The embedding table counts whole. Key biases count though their
-    gradient is 0 but for rounding: they shift all scores of a row alike, which softmax does not see.
-    """
-    model.set_attn_implementation({"text_config": "eager"})
-    layer = model.get_decoder().layers[0]
-    outputs: dict[str, Any] = {}
-    layer.register_forward_hook(lambda _module, _inputs, output: outputs.update(hidden=output))
-    layer.self_attn.register_forward_hook(lambda _module, _inputs, output: outputs.update(attention=output[1]))
-    model(**sample.inputs, use_cache=False)
-    hidden = outputs["hidden"][0, sample.vision]  # [vision, hidden]
-    attention = outputs["attention"][0][:, sample.instruction][:, :, sample.vision]  # [heads, instruction, vision]
-    (hidden.sum() + attention.sum()).backward()
-    return {
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.grad is not None and (parameter.grad.any() or name.endswith("k_proj.bias"))
-    }
-
-
-def facts(load: float, model: Any, samples: list[PreparedSample]) -> list[str]:
-    """Return lines that say where, when, with what and on what this ran."""
+def facts() -> list[str]:
+    """Return lines that say where, when and with what this ran."""
     cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("model name\t: ")[2].partition("\n")[0]
-    tower, text = model.config.vision_config, model.config.text_config
-    lengths, vision = [sample.length for sample in samples], len(samples[0].vision)
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
+    load = os.getloadavg()[0]
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
     return [
         f"command   {' '.join(['python', f'benchmarks/{Path(__file__).name}', *sys.argv[1:]])}",
         f"date      {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC",
         f"machine   {cpu or platform.machine()}, {os.cpu_count()} cores, load average {load:.2f} at the start",
-        f"software  {versions}",
+        f"software  Python {platform.python_version()}, {versions}",
         f"threads   {THREADS}, float32, inference mode, one sample at a time",
-        f"tower     CLIP, {tower.num_hidden_layers} layers x {tower.hidden_size}, {vision} vision tokens",
-        f"decoder   Llama, {text.num_hidden_layers} layers x {text.hidden_size}, {min(lengths)}..{max(lengths)} tokens",
+        "columns   (a) whole model, eager attention, all outputs; (b) this package; (c) vision tower, projector and",
+        "          one decoder layer by hand, SDPA, no attention read. The same tokens in all three, in turn",
+        "cells     median (lowest..highest); ratios are taken pass by pass; goals are held against CPU seconds",
     ]
 
 
-def cost_table(pairs: list[Pair], loads: dict[str, list[Loading]]) -> list[str]:
-    """Return the lines of the main table: medians with lowest and highest values; ratios are taken pair by pair."""
-    full, first = loads["full"], loads["first"]
+def shape_facts(shape: Shape, model: Any, samples: list[PreparedSample]) -> list[str]:
+    """Return lines that say what was run."""
+    tower, text = model.config.vision_config, model.config.text_config
+    layers = getattr(tower, "num_hidden_layers", None) or tower.depth
+    levels = getattr(tower, "deepstack_visual_indexes", None)
+    flat = "image_grid_thw" in samples[0].inputs  # pixels come as [patches, features]
+    pixels = samples[0].inputs["pixel_values"]
+    patches = len(pixels) if flat else (tower.image_size // tower.patch_size) ** 2
+    heads = f"{text.num_attention_heads} query and {text.num_key_value_heads} key heads of {text.head_dim}"
+    lengths = [sample.length for sample in samples]
+    return [
+        "",
+        f"=== {shape.name} ({shape.family}) ===",
+        f"tower     {layers} layers x {tower.hidden_size}, {patches} patches of {tower.patch_size} pixels"
+        + (f", DeepStack after layers {levels}" if levels else ""),
+        f"decoder   {text.num_hidden_layers} layers x {text.hidden_size}, MLP {text.intermediate_size}, {heads}",
+        f"sample    {len(samples[0].vision)} vision tokens, {min(lengths)}..{max(lengths)} tokens",
+    ]
+
+
+def cost_table(triples: list[Triple], costs: dict[str, list[Cost]]) -> list[str]:
+    """Return the lines of the main table."""
     rows = [
-        ("seconds a sample", 3, [pair.full_seconds for pair in pairs], [pair.first_seconds for pair in pairs]),
-        ("seconds to load", 3, [x.seconds for x in full], [x.seconds for x in first]),
-        ("MiB of peak memory to load", 1, [x.peak / 2**20 for x in full], [x.peak / 2**20 for x in first]),
-        ("MiB of tensors read", 1, [x.read / 2**20 for x in full], [x.read / 2**20 for x in first]),
+        ("seconds a sample", 3, {kind: [triple.seconds[kind] for triple in triples] for kind in KINDS}),
+        ("CPU seconds a sample", 3, {kind: [triple.cpu_seconds[kind] for triple in triples] for kind in KINDS}),
+        ("MiB of peak memory, pass", 1, _of_processes(costs, "pass_peak", 2**20)),
+        ("seconds to load", 3, _of_processes(costs, "load_seconds", 1)),
+        ("MiB of peak memory, loading", 1, _of_processes(costs, "load_peak", 2**20)),
+        ("MiB of weights read", 1, _of_processes(costs, "read", 2**20)),
+        ("MiB of weights materialised", 1, _of_processes(costs, "materialised", 2**20)),
     ]
-    lines = ["", f"{'median (lowest..highest)':28}{'whole model, eager':>27}{'first layer':>27}{'ratio of pairs':>23}"]
-    for name, digits, left, right in rows:
-        ratios = [a / b for a, b in zip(left, right, strict=True)]
-        lines.append(f"{name:28}{_spread(left, digits):>27}{_spread(right, digits):>27}{_spread(ratios, 2):>23}")
-    speed = statistics.median(rows[0][2]) / statistics.median(rows[0][3])
-    found = [pair.agreement for pair in pairs]
-    difference = max(pair.difference for pair in pairs)
+    lines = ["", f"{'':28}" + "".join(f"{column:>24}" for column in COLUMNS)]
+    for name, digits, values in rows:
+        cells = [_spread(values[kind], digits) for kind in KINDS]
+        cells += [_spread(_ratios(values, kind), 2) for kind in ("whole", "limit")]
+        lines.append(f"{name:28}" + "".join(f"{cell:>24}" for cell in cells))
+    return lines
+
+
+def verdicts(shape: Shape, triples: list[Triple], flops: dict[str, int]) -> list[str]:
+    """Return the lines that say which goals are met, and how (a) and (b) agree."""
+    # One thread on a shared machine: the CPU's seconds are those of the clock, without the others' share.
+    seconds = {kind: [triple.cpu_seconds[kind] for triple in triples] for kind in KINDS}
+    speed, of_limit = (statistics.median(_ratios(seconds, kind)) for kind in ("whole", "limit"))
+    ratio = flops["whole"] / flops["limit"]
+    found = [triple.agreement for triple in triples]
+    agreements = ", ".join(f"{found.count(word)} {word}" for word in ("equal", "flipped", "different"))
+    difference = max(triple.difference for triple in triples)
+    counted = ", ".join(f"({letter}) {flops[kind] / 1e9:.2f}" for letter, kind in zip("abc", KINDS, strict=True))
+    lines = [
+        "",
+        f"GFLOP of one sample: {counted}; (a) / (c): {ratio:.2f}",
+        "  counted: matrix products, convolutions, QK^T and PV of all query-key pairs; nothing elementwise",
+        _verdict("speed of (b) / speed of (c)", of_limit, GOAL_OF_LIMIT),
+        _verdict("speed of (b) / speed of (a), over the ratio of FLOPs", speed / ratio, GOAL_OF_FLOPS),
+    ]
+    if shape.family in GOAL_SPEED:
+        lines.append(_verdict("speed of (b) / speed of (a)", speed, GOAL_SPEED[shape.family]))
     return [
         *lines,
-        "",
-        f"ratio of median seconds a sample: {speed:.2f} (goal: at least {GOAL_SPEED:.2f}), {len(pairs)} pairs",
-        f"kept sets: {', '.join(f'{found.count(word)} {word}' for word in ('equal', 'flipped', 'different'))}",
+        f"kept sets of (a) and (b): {agreements}",
         f"largest difference of a vector / its largest value: {difference:.1e} (allowed: {VECTOR_TOLERANCE:.0e})",
         "",
     ]
 
 
-def bytes_table(model: Any, needed: set[str], loads: dict[str, list[Loading]]) -> list[str]:
-    """Return the lines that compare what was materialised with what is needed."""
-    sizes = {name: parameter.nbytes for name, parameter in model.named_parameters()}
-    materialised, wanted = sum(sizes.values()), sum(sizes[name] for name in needed)
-    counts = {
-        "tensors of the whole checkpoint": loads["full"][0].read,
-        "tensors read from it": loads["first"][0].read,
-        "parameters materialised": materialised,
-        "parameters needed": wanted,
-        "buffers, computed and not read": sum(buffer.nbytes for buffer in model.buffers()),
-    }
-    return [
-        *(f"bytes of {name:33}{count:>15,}" for name, count in counts.items()),
-        f"materialised / needed: {materialised / wanted:.4f} (goal: 1.00)",
-        *(f"  materialised, not needed: {name} {sizes[name]:,}" for name in sorted(sizes.keys() - needed)),
-    ]
+def _verdict(name: str, value: float, goal: float) -> str:
+    return f"{name}: {value:.2f} (goal: at least {goal:.2f}, {'met' if value >= goal else 'not met'})"
+
+
+def _of_processes(costs: dict[str, list[Cost]], name: str, unit: float) -> dict[str, list[float]]:
+    return {kind: [getattr(cost, name) / unit for cost in measured] for kind, measured in costs.items()}
+
+
+def _ratios(values: dict[str, list[float]], kind: str) -> list[float]:
+    return [one / first for one, first in zip(values[kind], values["first"], strict=True)]
 
 
 def _spread(values: list[float], digits: int) -> str:
     low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
     return f"{middle} ({low}..{high})"
-
-
-def _status_bytes(name: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-
-
-def _set_up_process() -> None:
-    torch.set_num_threads(THREADS)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 ``python benchmarks/pool_throughput.py [--rows 100] [--pairs 5] [--quick]`` takes real easy-VQA questions: five a
 picture, one after the other, as many pools are before they are shuffled; the same ones shuffled, in shards that hold a
-fifth of them; and once drawn at random from all pictures, as a shard of a large shuffled pool is. A random model of
+quarter of them; and once drawn at random from all pictures, as a shard of a large shuffled pool is. A random model of
 LLaVA shape (336 pixels, 576 vision tokens) represents each pool in every way, alternately in one process; all must
 agree. The time includes reading, decoding, preprocessing and writing.
 """
@@ -91,7 +91,7 @@ def main() -> int:
     shuffled = random.Random(1).sample(in_order, len(in_order))
     pools = {
         "five questions an image, in order": (in_order, rows),
-        "five questions an image, shuffled, five shards": (shuffled, rows // 5),
+        "five questions an image, shuffled, four shards": (shuffled, rows // 4),
         "drawn at random from 4,000 images": (at_random(rows), rows),
     }
     with tempfile.TemporaryDirectory() as scratch, threadpool_limits(limits=THREADS):

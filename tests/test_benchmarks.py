@@ -8,29 +8,100 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+QUANTITIES = (
+    "seconds a sample",
+    "CPU seconds a sample",
+    "MiB of peak memory, pass",
+    "seconds to load",
+    "MiB of peak memory, loading",
+    "MiB of weights read",
+    "MiB of weights materialised",
+)
 
 
 @pytest.mark.slow
-def test_first_layer_prints_its_table():
+def test_first_layer_prints_a_table_for_each_shape():
     done = subprocess.run(
         [sys.executable, BENCHMARKS / "first_layer.py", "--quick"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "command   python benchmarks/first_layer.py --quick\n" in done.stdout
-    for quantity in ("seconds a sample", "seconds to load", "MiB of peak memory to load", "MiB of tensors read"):
-        cell = r"\s+\d+\.\d+ \(\d+\.\d+\.\.\d+\.\d+\)"
-        assert re.search(f"^{quantity}{cell}{cell}{cell}$", done.stdout, re.MULTILINE), done.stdout
-    assert re.search(r"^kept sets: \d equal, \d flipped, 0 different$", done.stdout, re.MULTILINE)
+    assert done.stdout.startswith("command   python benchmarks/first_layer.py --quick\n")
+    llava, qwen = done.stdout.split("\n=== ")[1:]
+    assert llava.startswith("LLaVA-like (llava)")
+    assert qwen.startswith("Qwen3-VL-like (qwen3_vl)")
+    assert "DeepStack after layers [0, 1]" in qwen
+    # Only where the whole model's (a) / (b) has a goal of its own.
+    assert (llava.count("(goal: at least"), qwen.count("(goal: at least")) == (3, 2)
+    for table in (llava, qwen):
+        for quantity in QUANTITIES:
+            cells = r"(\s+\d+\.\d+ \(\d+\.\d+\.\.\d+\.\d+\)){5}$"
+            assert re.search(f"^{quantity}{cells}", table, re.MULTILINE), table
+        assert re.search(r"^kept sets of \(a\) and \(b\): \d equal, \d flipped, 0 different$", table, re.MULTILINE)
 
-    counts = {
-        name: int(count.replace(",", "")) for name, count in re.findall(r"bytes of (.+?)\s+([\d,]+)", done.stdout)
-    }
-    unneeded = [int(count) for count in re.findall(r"materialised, not needed: \S+ (\d+)", done.stdout)]
-    assert counts["parameters materialised"] - sum(unneeded) == counts["parameters needed"]
-    assert counts["tensors read from it"] == counts["parameters materialised"]
-    assert counts["parameters needed"] < counts["tensors of the whole checkpoint"]
+        flops = {letter: float(count) for letter, count in re.findall(r"\(([abc])\) (\d+\.\d+)", table)}
+        assert flops["a"] > flops["b"] >= flops["c"] > 0
+
+        counts = {name: int(count.replace(",", "")) for name, count in re.findall(r"bytes of (.+?)\s+([\d,]+)", table)}
+        unneeded = [int(count.replace(",", "")) for count in re.findall(r"not needed: \S+ ([\d,]+)", table)]
+        assert counts["parameters materialised"] - sum(unneeded) == counts["parameters needed"]
+        assert counts["tensors read from it"] == counts["parameters materialised"]
+        assert counts["parameters needed"] < counts["tensors of the whole checkpoint"]
+
+
+def test_limit_of_the_first_layer_benchmark_is_the_layer_itself(loaded):
+    from passes import counted_flops, limit_pass
+    from shapes import QUICK_SHAPES
+
+    for family, shape in QUICK_SHAPES.items():
+        checkpoint = loaded(family)
+        sample = shape.prepared_sample(checkpoint.preparer, 0)
+        hidden = checkpoint.first_layer(sample.inputs, [sample.instruction]).hidden
+        assert torch.equal(limit_pass(checkpoint.first_layer.model, sample), hidden)
+    query = torch.zeros(1, 2, 5, 4)  # [batch, heads, sequence, head]
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    assert counted_flops(lambda: sdpa(query, query, query)) == 2 * (2 * 2 * 5 * 5 * 4)
+    assert counted_flops(lambda: torch.zeros(3, 4) @ torch.zeros(4, 6)) == 2 * 3 * 4 * 6
+
+
+def test_time_estimate_is_what_the_page_shows():
+    import time_estimate
+
+    page = (ROOT / "docs" / "time-and-memory.md").read_text(encoding="utf-8")
+    for lines in (time_estimate.gpu_table(), time_estimate.processor_table(), time_estimate.memory_table()):
+        assert "\n".join(lines) in page
+    (first, rows), (whole, _), _ = time_estimate.batches(700).values()
+    assert f"has 1/{whole.flops / first.flops:.1f} of the operations of all layers" in page
+    assert f"{whole.seconds(1.0) / first.seconds(1.0):.1f} times" in page
+    batch = [1e3 * first.seconds(share) for share in time_estimate.SHARES]  # "about 90 to 180" milliseconds
+    assert rows == 46
+    assert [round(ms, -1) for ms in reversed(batch)] == [90, 180]
+
+
+def test_time_estimate_counts_what_a_matrix_product_and_attention_need():
+    from time_estimate import recorded
+
+    with torch.device("meta"):
+        left, right = torch.empty(8, 16, dtype=torch.bfloat16), torch.empty(16, 4, dtype=torch.bfloat16)
+        query = torch.empty(1, 2, 5, 4, dtype=torch.bfloat16)  # [batch, heads, sequence, head]
+        product = recorded(lambda: left @ right)
+        attention = recorded(lambda: torch.nn.functional.scaled_dot_product_attention(query, query, query))
+        view = recorded(lambda: left.transpose(0, 1))
+    assert product.steps == [(2 * 8 * 16 * 4, 2 * (8 * 16 + 16 * 4 + 8 * 4))]
+    assert attention.steps == [(2 * (2 * 2 * 5 * 5 * 4), 4 * query.nbytes)]
+    assert view.steps == []
+
+
+@pytest.mark.slow
+def test_picture_time_prints_its_table():
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "picture_time.py", "--quick"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^(?:LLaVA|Qwen3-VL), .+?(?:\s+\d+\.\d \(\S+\)){3}$", done.stdout, re.MULTILINE)) == 3
 
 
 @pytest.mark.slow
@@ -54,7 +125,7 @@ def test_pool_throughput_prints_its_table():
     number = r"\d+\.\d+ \(\d+\.\d+\.\.\d+\.\d+\)"
     found = re.findall(rf"^  (\S.*?) +{number} +{number} +\d+\.\d% +(\d+)% +\S+$", done.stdout, re.MULTILINE)
     assert len(found) == 15
-    # Every picture once instead of five times, in shards of a fifth only where work goes in the order of images.
+    # Every picture once instead of five times, in shards of a quarter only where work goes in the order of images.
     tower = [int(share) for _, share in found]
     assert tower[:5] == [100, 100, 20, 20, 20]
     assert tower[5:7] == [100, 100]

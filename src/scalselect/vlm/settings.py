@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from scalselect.config import RepresentConfig
 
 # Tokens of one padded batch where the batch size is `auto`: what keeps each kind of device busy without much memory.
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+# On a CPU larger tensors leave the allocator's own memory and are mapped anew by every operation.
+_BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
 _MOST_WORKERS = 16  # that are started unasked
 
 
