@@ -35,7 +35,7 @@ from scalselect.vlm.settings import resolve_settings
 from shapes import LLAVA, QUICK_SHAPES
 
 if TYPE_CHECKING:
-    from scalselect.vlm.batches import SamplePreparer
+    from scalselect.vlm.sample_preparer import SamplePreparer
 
 THREADS = 1
 SIZE = (640, 480)

@@ -29,7 +29,8 @@ from tiny_llava import build_llava, spread_weights  # noqa: E402
 from tiny_vlms import QWEN3_VL_TEMPLATE, token_ids, train_qwen_tokenizer  # noqa: E402
 
 if TYPE_CHECKING:
-    from scalselect.vlm.batches import PreparedSample, SamplePreparer
+    from scalselect.vlm.batches import PreparedSample
+    from scalselect.vlm.sample_preparer import SamplePreparer
 
 TEXT = "the a what is which how many where color shape of left right above picture small large red dog on to and"
 QUESTION_WORDS = 62

@@ -227,5 +227,11 @@ def test_citation():
     assert "2602.11636" in paper["url"]
 
 
+def test_the_number_of_tested_families_is_right():
+    from scalselect.vlm.refusals import TESTED_FAMILIES
+
+    assert f"{len(TESTED_FAMILIES)} model families" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_changelog_names_the_version():
     assert f"## [{scalselect.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 from scalselect.errors import MisuseError, SampleError, ShardError
 from scalselect.image_files import open_image
 from scalselect.records import Reason, RowRecord
-from scalselect.vlm.batches import is_out_of_memory
+from scalselect.vlm.device_memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from scalselect.image_files import DecodedImage
     from scalselect.records import ImageReference, Sample
-    from scalselect.vlm.batches import PreparedSample, SamplePreparer
+    from scalselect.vlm.batches import PreparedSample
+    from scalselect.vlm.sample_preparer import SamplePreparer
 
 _SHOWN_LENGTH = 200
 _DETAIL_LENGTH = 600

@@ -9,7 +9,8 @@ from conversations import as_samples
 from scalselect.errors import SampleError, ShardError
 from scalselect.records import ImagePart, Reason, TextPart, Turn
 from scalselect.vlm import representation
-from scalselect.vlm.batches import is_out_of_memory, plan_batches
+from scalselect.vlm.batches import plan_batches
+from scalselect.vlm.device_memory import is_out_of_memory
 from scalselect.vlm.representation import Pooling, represent_samples
 
 IMAGE = ImagePart(0)

@@ -1,5 +1,6 @@
 """Processes beside the model: order, errors, what travels how."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -129,3 +130,25 @@ def test_arrays_and_tensors_by_size():
         "half": torch.Tensor,  # numpy has no such type
         "mask": np.ndarray,
     }
+
+
+def test_no_process_outlives_one_that_is_killed():
+    def consume(pipe):
+        results = prepared_in_order(range(500), prepare, 2)
+        pipe.send(next(results)[1]["process"])
+        time.sleep(60)  # the processes fill their queues and wait to hand over
+
+    here, there = multiprocessing.get_context("fork").Pipe()
+    consumer = multiprocessing.get_context("fork").Process(target=consume, args=(there,))
+    consumer.start()
+    process = here.recv()
+    assert _is_running(process)
+    time.sleep(1)
+    consumer.kill()
+    consumer.join()
+    for _ in range(100):
+        if not _is_running(process):
+            return
+        time.sleep(0.05)
+    os.kill(process, signal.SIGKILL)
+    pytest.fail("the process waits for ever")

@@ -14,7 +14,6 @@ from transformers import AutoProcessor
 
 from scalselect.errors import ModelError, OptionError
 from scalselect.vlm.attention_capture import ATTENTION_NAME
-from scalselect.vlm.batches import SamplePreparer
 from scalselect.vlm.fingerprints import fingerprint, needed_parameters
 from scalselect.vlm.first_layer import FirstLayer
 from scalselect.vlm.hub_files import HubSnapshot
@@ -22,6 +21,7 @@ from scalselect.vlm.image_fit import mean_colour
 from scalselect.vlm.prefix_lm import PREFIX_LM_FAMILIES
 from scalselect.vlm.refusals import image_token_id, refuse_unsupported
 from scalselect.vlm.remote_code import own_code
+from scalselect.vlm.sample_preparer import SamplePreparer
 from scalselect.vlm.settings import is_loaded, load_config, locate
 from scalselect.vlm.truncation import load_truncated, truncated_config
 

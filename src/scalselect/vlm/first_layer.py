@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from scalselect.errors import ModelError
 from scalselect.vlm.attention_capture import Continuation, PassEnds, Prefix, WholePass, active
-from scalselect.vlm.batches import positions_on_device
+from scalselect.vlm.device_memory import positions_on_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalselect.errors import ShardError
 from scalselect.vlm.attention_pooling import AttendedTokens, all_tokens, attended_tokens, mean_of_rows
-from scalselect.vlm.batches import can_be_stacked, collate, is_out_of_memory, pinned, positions_on_device
+from scalselect.vlm.batches import can_be_stacked, collate
+from scalselect.vlm.device_memory import launch_within_memory, pinned, positions_on_device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -152,45 +152,6 @@ def represent_samples(
         results += [row for batch in batches for row in batch.collect()]
         splits += more
     return results, splits
-
-
-def launch_within_memory(
-    launch: Callable[[Sequence[int]], LaunchedBatch],
-    samples: Sequence[PreparedSample],
-    places: Sequence[int],
-    device: torch.device,
-) -> tuple[list[LaunchedBatch], int]:
-    """Launch a batch, or where the memory runs out its halves; return what was launched and the number of halvings.
-
-    Parameters
-    ----------
-    launch
-        Launches the samples at some places.
-    places
-        Those of `samples` that are the batch.
-
-    Raises
-    ------
-    ShardError
-        If a single sample does not fit into the memory.
-    """
-    try:
-        return [launch(places)], 0
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        if len(places) == 1:
-            raise ShardError(
-                f"memory ran out on {device} with a single sample of {samples[places[0]].length:,} tokens: give "
-                "--image-max-pixels or --max-length to make samples smaller, or --dtype bfloat16"
-            ) from error
-    # Outside the handler, so that the failed batch's tensors are no longer held by the exception.
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    middle = len(places) // 2
-    first, splits = launch_within_memory(launch, samples, places[:middle], device)
-    second, more = launch_within_memory(launch, samples, places[middle:], device)
-    return first + second, splits + more + 1
 
 
 @torch.inference_mode()

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scalselect.vlm.batches import can_be_stacked, plan_batches
-from scalselect.vlm.representation import launch_after_prefixes, launch_batch, launch_within_memory
+from scalselect.vlm.device_memory import launch_within_memory
+from scalselect.vlm.representation import launch_after_prefixes, launch_batch
 from scalselect.vlm.shared_prefixes import leaders_of, prefix_length
 
 if TYPE_CHECKING:
