@@ -1,6 +1,7 @@
 """A model that mixes the samples of a batch is found out, and its samples run one by one."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from test_families import prepare
 from conversations import as_samples, sample_conversations
 from families import FAMILIES
 from scalselect.config import RepresentConfig
+from scalselect.vlm.batch_independence import frequencies_depend_on_length
 from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.representation import Pooling, represent_samples
 
@@ -49,3 +51,31 @@ def test_a_model_that_refuses_a_batch_is_given_single_samples(loaded):
             return checkpoint.first_layer(inputs, instruction, prefix_lengths)
 
     assert not rehearse(dataclasses.replace(checkpoint, first_layer=Single()), RepresentConfig()).batches
+
+
+@pytest.mark.parametrize(
+    ("rope", "independent"),
+    [
+        ({"rope_type": "default", "rope_theta": 1e4}, True),
+        ({"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}, False),
+        ({"full_attention": {"rope_type": "longrope"}, "sliding_attention": {"rope_type": "default"}}, False),
+        (None, True),
+    ],
+)
+def test_frequencies_that_follow_the_longest_sequence_are_found_in_the_configuration(rope, independent):
+    config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(rope_parameters=rope))
+    assert frequencies_depend_on_length(config) == (not independent)
+
+
+def test_such_a_model_runs_samples_one_by_one_and_shares_no_beginning(loaded):
+    checkpoint = loaded("llava")
+    text = checkpoint.first_layer.model.config.get_text_config()
+    before = text.rope_parameters
+    assert rehearse(checkpoint, RepresentConfig()).batches
+    text.rope_parameters = {**before, "rope_type": "dynamic", "factor": 2.0}
+    try:
+        found = rehearse(checkpoint, RepresentConfig())
+    finally:
+        text.rope_parameters = before
+    assert not found.batches
+    assert not found.shares_prefixes

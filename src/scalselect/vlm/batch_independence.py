@@ -1,8 +1,9 @@
 """Whether a sample's row is the same in a batch as alone; where a model mixes samples, each runs by itself.
 
-Two ways of mixing are known. HunYuan-VL counts images over the whole batch where it makes positions. Molmo2's
+Three ways of mixing are known. HunYuan-VL counts images over the whole batch where it makes positions. Molmo2's
 processor counts patches from the first of a call, so tensors of two calls cannot follow one another. Both are found
-by showing the model a pair of questions, rather than by the model's name.
+by showing the model a pair of questions, rather than by the model's name. The third shows in long samples only, and is
+read in the configuration: rotary embeddings whose frequencies depend on the longest sequence of a batch.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def rows_are_independent(checkpoint: Checkpoint, first: PreparedSample, second: 
     first, second
         The same question about different pictures of one size; a pair that cannot be stacked runs one by one anyway.
     """
+    if frequencies_depend_on_length(checkpoint.first_layer.model.config):
+        return False
     if not can_be_stacked([first, second]):
         return True
     alone, positions_alone = _run(checkpoint, [second])
@@ -47,6 +50,14 @@ def rows_are_independent(checkpoint: Checkpoint, first: PreparedSample, second: 
         return False
     limit = _TOLERANCE.get(checkpoint.dtype, 1e-3) * alone.norm()
     return bool((together - alone).norm() <= limit)
+
+
+def frequencies_depend_on_length(config: Any) -> bool:
+    """Tell whether rotary frequencies change with the length of a sequence, as `dynamic` ones and LongRoPE's do."""
+    rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    # One set of parameters, or one for each kind of layer.
+    each = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    return any(parameters.get("rope_type") in {"dynamic", "longrope"} for parameters in each)
 
 
 def _run(checkpoint: Checkpoint, samples: list[PreparedSample]) -> tuple[Tensor, Any]:

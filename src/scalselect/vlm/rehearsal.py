@@ -9,7 +9,7 @@ from PIL import Image
 
 from scalselect.errors import ModelError, OptionError, SampleError
 from scalselect.records import ImagePart, ImageReference, Reason, RowIdentity, Sample, TextPart, Turn
-from scalselect.vlm.batch_independence import rows_are_independent
+from scalselect.vlm.batch_independence import frequencies_depend_on_length, rows_are_independent
 from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.shared_prefixes import prefix_can_be_shared
 
@@ -62,7 +62,9 @@ def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> Checkpoint:
         )
     if represented[0].uniform and represented[0].finite and _comes_after(prepared.instruction, prepared.vision):
         raise ModelError("the instruction pays no attention to the image in this decoder layer")
-    shares = config.image_reuse == "on" and config.layer == 0 and prefix_can_be_shared(checkpoint, prepared, follower)
+    model = checkpoint.first_layer.model
+    shares = config.image_reuse == "on" and config.layer == 0 and not frequencies_depend_on_length(model.config)
+    shares = shares and prefix_can_be_shared(checkpoint, prepared, follower)
     return replace(checkpoint, batches=independent, shares_prefixes=shares)
 
 

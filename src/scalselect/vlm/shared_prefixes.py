@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from scalselect.errors import ModelError
 from scalselect.vlm.batches import collate
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def prefix_can_be_shared(checkpoint: Checkpoint, one: PreparedSample, other: Pre
         ids = other.inputs["input_ids"][:, length:].to(device)
         inside = other.instruction[prefix.instruction :] - length
         [attention], hidden = layer.after_prefixes(ids, [prefix], [inside], wants_hidden=True)
-    except (TypeError, ValueError, AttributeError, RuntimeError, IndexError):
+    except (ModelError, TypeError, ValueError, AttributeError, RuntimeError, IndexError):
         return False  # a decoder that cannot be called by itself
     tolerance = _TOLERANCE.get(checkpoint.dtype, 0.0)
     expected = whole[1].hidden[0]  # [sequence, hidden]
