@@ -108,8 +108,9 @@ def test_a_killed_process_is_an_error_and_not_a_hang():
             os.kill(os.getpid(), signal.SIGKILL)
         return prepare(number)
 
-    with pytest.raises(WorkError, match="fewer --dataloader-workers"):
-        list(prepared_in_order(range(9), killed, 1))
+    for _ in range(5):  # it may be noticed in several places
+        with pytest.raises(WorkError, match="fewer --dataloader-workers"):
+            list(prepared_in_order(range(9), killed, 1))
 
 
 def test_the_environment_is_left_as_it_was(monkeypatch):

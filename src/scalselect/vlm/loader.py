@@ -83,7 +83,8 @@ def prepared_in_order(
         while True:
             try:
                 result = next(results, None)
-            except RuntimeError as error:  # how PyTorch tells of a process that is gone; ours come as results
+            except (RuntimeError, OSError, EOFError) as error:
+                # A process that is gone, or was while it handed a tensor over; errors of `prepare` come as results.
                 raise WorkError(
                     "a process that prepares samples was killed, most likely for want of memory; fewer "
                     f"--dataloader-workers need less ({error})"

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from scalselect.vlm.image_reuse import ImageFeatureCache
 
 
+_KNOW_FLOAT64 = ("cpu", "cuda")  # kinds of device; others, as Apple's, leave the cut to the host
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleRepresentation:
     """The representation of one sample (method, stage 1).
@@ -257,6 +260,8 @@ def _pooled(
     prefixes: Sequence[Prefix | None],
 ) -> LaunchedBatch:
     padded = torch.nn.utils.rnn.pad_sequence(list(attention), batch_first=True)  # [batch, vision]
+    if padded.device.type not in _KNOW_FLOAT64:
+        padded = padded.cpu()
     counts = [len(row) for row in attention]
     # Compared with a range on the host, where the counts are known.
     valid = torch.arange(padded.shape[1]) < torch.tensor(counts)[:, None]
@@ -264,7 +269,7 @@ def _pooled(
     mass = pooling.attention_mass
     attended = all_tokens(valid) if mass is None else attended_tokens(padded, valid, mass)
     vectors = torch.stack(
-        [mean_of_rows(rows, attended.kept[i, : counts[i]]) for i, rows in enumerate(hidden)]
+        [mean_of_rows(rows, attended.kept[i, : counts[i]].to(rows.device)) for i, rows in enumerate(hidden)]
     )  # [batch, hidden]
     return LaunchedBatch(
         samples=samples,
@@ -273,6 +278,6 @@ def _pooled(
         if instruction is None
         else torch.stack([rows.to(torch.float32).mean(dim=0) for rows in instruction]),
         attended=attended,
-        finite=torch.isfinite(vectors).all(dim=1) & torch.isfinite(padded).all(dim=1),
+        finite=torch.isfinite(vectors).all(dim=1) & torch.isfinite(padded).all(dim=1).to(vectors.device),
         prefixes=prefixes,
     )
