@@ -5,13 +5,15 @@ import pytest
 import torch
 from transformers import AutoConfig
 
+from families import FAMILIES
 from hub import UNREAD, files_read, weight_map
 from scalselect.errors import ModelError
 from scalselect.vlm import needed_files
 from scalselect.vlm.hub_files import HubSnapshot
 from scalselect.vlm.needed_files import files_of_tensors, index_of
-from scalselect.vlm.refusals import TESTED_FAMILIES
 from scalselect.vlm.truncation import load_truncated, truncated_config
+
+OTHERS = ("llava", "qwen2_5_vl", "qwen3_vl")
 
 
 @pytest.mark.parametrize("family", UNREAD)
@@ -21,7 +23,7 @@ def test_needed_files_are_known_from_the_index(family, sharded):
     assert files_of_tensors(shorter, weight_map(folder), trusted=False) == files_read(folder, UNREAD[family])
 
 
-@pytest.mark.parametrize("family", TESTED_FAMILIES)
+@pytest.mark.parametrize("family", [*OTHERS, *FAMILIES])
 def test_the_needed_files_are_enough(family, sharded, checkpoints, tmp_path):
     whole = sharded(family)
     shorter = truncated_config(AutoConfig.from_pretrained(whole))

@@ -28,7 +28,7 @@ _GIVEN_AGAIN = frozenset({"input_ids", "inputs_embeds", "position_ids", "attenti
 _WITHOUT_EFFECT = frozenset(
     # DeepStack features are added behind the layer, at vision tokens alone.
     {"past_key_values", "cache_position", "return_dict", "visual_pos_masks", "deepstack_visual_embeds"}
-    | {"output_attentions", "output_hidden_states", "output_router_logits"}
+    | {"logits_to_keep", "output_attentions", "output_hidden_states", "output_router_logits"}
 )
 
 
