@@ -120,19 +120,8 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
         parameters = sum(parameter.nbytes for _, parameter in needed_parameters(loaded, config.layer))
         loaded.to(device)
     pad = processor.tokenizer.pad_token_id
-    reads_instruction = config.pooling == "attended" or config.vectors == "vision+instruction"
     return Checkpoint(
-        preparer=SamplePreparer(
-            processor,
-            image_token_id=cast("int", image_token_id(model_config)),  # refused above where there is none
-            instruction_tokens=config.instruction_tokens,
-            reads_instruction=reads_instruction,
-            chat_template=template,
-            max_length=config.max_length,
-            images_kwargs=_image_limits(processor, config),
-            padding_colour=mean_colour(processor.image_processor) if settings.image_fit == "pad" else None,
-            prefix_lm=model_config.model_type in PREFIX_LM_FAMILIES,
-        ),
+        preparer=_preparer(processor, model_config, config, template, pads=settings.image_fit == "pad"),
         first_layer=first_layer,
         device=device,
         dtype=dtype,
@@ -142,8 +131,28 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
         warnings=warnings,
         remote_code=remote_code,
         parameter_bytes=parameters,
-        reads_instruction=reads_instruction,
+        reads_instruction=_reads_instruction(config),
     )
+
+
+def _preparer(
+    processor: Any, model_config: Any, config: RepresentConfig, template: str, *, pads: bool
+) -> SamplePreparer:
+    return SamplePreparer(
+        processor,
+        image_token_id=cast("int", image_token_id(model_config)),  # refused before where there is none
+        instruction_tokens=config.instruction_tokens,
+        reads_instruction=_reads_instruction(config),
+        chat_template=template,
+        max_length=config.max_length,
+        images_kwargs=_image_limits(processor, config),
+        padding_colour=mean_colour(processor.image_processor) if pads else None,
+        prefix_lm=model_config.model_type in PREFIX_LM_FAMILIES,
+    )
+
+
+def _reads_instruction(config: RepresentConfig) -> bool:
+    return config.pooling == "attended" or config.vectors == "vision+instruction"
 
 
 def _refuse_layer_options(model_config: Any, config: RepresentConfig) -> None:
