@@ -166,7 +166,7 @@ def test_the_processes_really_do_the_work(work_on, tmp_path, pictures, monkeypat
     assert str(os.getpid()) not in processes
     assert report.seconds["decode"] > 0
     places.unlink()
-    monkeypatch.setattr(settings, "_usable_cpus", lambda: 2)
+    monkeypatch.setattr(settings, "_resolved_workers", lambda _config, _device: 1)  # as beside a GPU
     few = write_pool(tmp_path / "few", pictures, rows=12)
     work_on(few, "few")[0](0)
     assert set(places.read_text().split()) == {str(os.getpid())}  # not worth a process
@@ -239,3 +239,10 @@ def test_another_order_is_another_run(tmp_path, pictures, checkpoints, capsys):
     assert command(*words, "--dataloader-workers", "1") == 0  # no key of the run
     assert command(*words, "--order", "image") == 2
     assert "order" in capsys.readouterr().err
+
+
+def test_processes_are_started_unasked_beside_a_gpu_alone(monkeypatch):
+    monkeypatch.setattr(settings, "_usable_cpus", lambda: 9)
+    assert settings._resolved_workers(RepresentConfig(), "cpu") == 0
+    assert settings._resolved_workers(RepresentConfig(), "cuda:0") == 8
+    assert settings._resolved_workers(RepresentConfig(dataloader_workers=3), "cpu") == 3

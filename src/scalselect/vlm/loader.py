@@ -77,9 +77,11 @@ def prepared_in_order(
         multiprocessing_context="fork",
         worker_init_fn=_begin,
     )
-    with _quiet_fork():
-        results = iter(loader)
+    others = set(multiprocessing.active_children())
+    results: Any = None
     try:
+        with _quiet_fork():
+            results = iter(loader)
         while True:
             try:
                 result = next(results, None)
@@ -96,7 +98,12 @@ def prepared_in_order(
             samples, facts = result
             yield _arrived(samples), facts
     finally:
-        del results  # ends the processes
+        if results is not None:
+            # Not left to its end of life: an exception on its way holds it until the interpreter ends, which waits.
+            results._shutdown_workers()  # noqa: SLF001  PyTorch has no public way
+        # A signal may have come while they were started.
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
 
 
 class _Groups(Dataset[Any], Generic[Group, Facts]):

@@ -104,9 +104,8 @@ def _resolved_workers(config: RepresentConfig, device: str) -> int:
             asked = config.dataloader_workers
             raise OptionError(f"dataloader_workers need Linux, other systems cannot fork safely: {asked}; give 0")
         return int(config.dataloader_workers)
-    spare = _usable_cpus() - 1
-    # Beside a model on the CPU, which is what takes the time, one process is enough to read ahead.
-    return min(spare, _MOST_WORKERS if device.startswith("cuda") else 1) if can_fork else 0
+    # A model on the CPU takes nearly all of the time and every CPU: a process beside it was measured to gain nothing.
+    return min(_usable_cpus() - 1, _MOST_WORKERS) if can_fork and not device.startswith("cpu") else 0
 
 
 def _resolved_image_fit(config: RepresentConfig, model: Any, recorded: dict[str, Any] | None) -> str:
