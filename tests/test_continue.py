@@ -405,10 +405,12 @@ def test_a_missing_shard_stops_scoring(tmp_path, words, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_real_signals(tmp_path, pictures, checkpoints, sent, code):
+def test_real_signals(tmp_path, pictures, checkpoints, sent, code, workers):
     data = write_pool(tmp_path / "data", pictures, rows=3000)
     words = ["run", data, "--model", checkpoints("llava"), "--budget", "10%", "--shard-size", "100", "--threads", "1"]
+    words += ["--dataloader-workers", workers]
     process = subprocess.Popen(
         [sys.executable, "-m", "scalselect", *map(str, words), "--output", str(tmp_path / "run")],
         stderr=subprocess.PIPE,

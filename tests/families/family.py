@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+CLIP_TOWER = {  # pictures of 56 pixels: 16 patches, and one for the class
+    "model_type": "clip_vision_model",
+    "image_size": 56,
+    "patch_size": 14,
+    "num_hidden_layers": 3,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_attention_heads": 2,
+    "projection_dim": 32,
+}
 CHATML_TURN = re.compile(r"<\|im_start\|>(?P<role>\w+)\n(?P<content>.*?)<\|im_end\|>\n", re.DOTALL)
 
 

@@ -10,7 +10,7 @@ from transformers import (
     LlavaNextVideoVideoProcessor,
 )
 
-from families.family import CHATML_TURN, Family, chatml_template, save, text_config, tokenizer_with
+from families.family import CHATML_TURN, CLIP_TOWER, Family, chatml_template, save, text_config, tokenizer_with
 
 _PINPOINTS = [[56, 56], [56, 112], [112, 56], [56, 168]]  # without a large square, tile counts differ
 
@@ -19,16 +19,7 @@ def _build(folder):
     tokenizer = tokenizer_with("<image>", "<video>")
     config = LlavaNextVideoConfig(
         text_config=text_config(tokenizer, "llama"),
-        vision_config={
-            "model_type": "clip_vision_model",
-            "image_size": 56,
-            "patch_size": 14,
-            "num_hidden_layers": 3,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_attention_heads": 2,
-            "projection_dim": 32,
-        },
+        vision_config=CLIP_TOWER,
         image_grid_pinpoints=_PINPOINTS,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),

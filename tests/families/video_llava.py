@@ -10,23 +10,14 @@ from transformers import (
     VideoLlavaVideoProcessor,
 )
 
-from families.family import CHATML_TURN, Family, chatml_template, save, text_config, tokenizer_with
+from families.family import CHATML_TURN, CLIP_TOWER, Family, chatml_template, save, text_config, tokenizer_with
 
 
 def _build(folder):
     tokenizer = tokenizer_with("<image>", "<video>")
     config = VideoLlavaConfig(
         text_config=text_config(tokenizer, "llama"),
-        vision_config={
-            "model_type": "clip_vision_model",
-            "image_size": 56,
-            "patch_size": 14,
-            "num_hidden_layers": 3,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_attention_heads": 2,
-            "projection_dim": 32,
-        },
+        vision_config=CLIP_TOWER,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         image_seq_length=16,

@@ -153,3 +153,31 @@ def test_no_process_outlives_one_that_is_killed():
         time.sleep(0.05)
     os.kill(process, signal.SIGKILL)
     pytest.fail("the process waits for ever")
+
+
+class Interrupted(Exception):  # noqa: N818  control flow, not an error
+    """What the handler of a signal raises here."""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_processes_are_started_or_ended_waits_for_that(sent):
+    def interrupt(*_):
+        raise Interrupted
+
+    def at_fork():
+        if armed:
+            armed.pop()
+            signal.raise_signal(sent)
+
+    # Python ignores what such a function raises: without holding signals back this one would be lost.
+    armed = [True]
+    os.register_at_fork(before=at_fork)
+    before = signal.signal(sent, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            list(prepared_in_order(range(9), prepare, 2))
+        assert not armed
+        assert signal.getsignal(sent) is interrupt
+    finally:
+        signal.signal(sent, before)
+    assert multiprocessing.active_children() == []

@@ -13,6 +13,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -25,6 +26,7 @@ from scalselect.errors import WorkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
+    from types import TracebackType
 
     from scalselect.vlm.batches import PreparedSample
 
@@ -34,6 +36,7 @@ Facts = TypeVar("Facts")
 _BY_VALUE_BELOW = 2**16  # bytes; a segment of shared memory costs more than to send these
 _SHARED_MEMORY_NEEDED = 2**28  # bytes that must be free; containers often have 64 MB
 _GROUPS_AHEAD = 4  # that each process works ahead
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 _SIGNAL_AT_DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 can_fork = sys.platform == "linux"
@@ -80,7 +83,7 @@ def prepared_in_order(
     others = set(multiprocessing.active_children())
     results: Any = None
     try:
-        with _quiet_fork():
+        with _quiet_fork(), _signals_held():
             results = iter(loader)
         while True:
             try:
@@ -98,12 +101,12 @@ def prepared_in_order(
             samples, facts = result
             yield _arrived(samples), facts
     finally:
-        if results is not None:
-            # Not left to its end of life: an exception on its way holds it until the interpreter ends, which waits.
-            results._shutdown_workers()  # noqa: SLF001  PyTorch has no public way
-        # A signal may have come while they were started.
-        for process in set(multiprocessing.active_children()) - others:
-            process.kill()
+        with _signals_held():
+            if results is not None:
+                # Not left to its end of life: an exception on its way holds it until the interpreter ends, which waits.
+                results._shutdown_workers()  # noqa: SLF001  PyTorch has no public way
+            for process in set(multiprocessing.active_children()) - others:  # of a start that failed half-way
+                process.kill()
 
 
 class _Groups(Dataset[Any], Generic[Group, Facts]):
@@ -137,6 +140,13 @@ def _begin(_worker: int) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and os.getppid() != parent.pid:  # it was killed a moment ago
         os._exit(1)
+    sys.excepthook = _tell
+
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what went wrong in a process, but not that nobody takes its tensors any more: the run has ended."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _as_it_is(result: Any) -> Any:
@@ -154,6 +164,32 @@ def _quiet_fork() -> Iterator[None]:
     finally:
         if before is None:
             del os.environ[name]
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold back signals that end a run until the block is left.
+
+    What their handlers raise while a process is forked is lost: Python ignores exceptions of the functions that it
+    calls before and after a fork. Raised while processes are started or ended, it would leave some of them behind.
+    A mask would not do: it holds for one thread, and the system hands a signal to any.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread alone
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in _ENDING}
+    for number, handler in handlers.items():
+        if handler is not None:  # None: one that Python did not set
+            signal.signal(number, lambda came_as, _frame: came.append(came_as))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _has_shared_memory() -> bool:

@@ -1,4 +1,4 @@
-"""Represent one made-up sample before any work starts, so that a model that cannot be read is refused at once."""
+"""Represent made-up samples before any work starts: a model that cannot be read is refused at once."""
 
 from __future__ import annotations
 
