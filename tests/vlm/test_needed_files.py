@@ -65,6 +65,9 @@ def test_all_files_are_needed_where_the_names_are_not_understood(sharded, monkey
     def fails(*words):
         raise TypeError
 
+    with monkeypatch.context() as patched:  # two names that become one
+        patched.setattr(needed_files, "_renamed", lambda name, _rules: name.replace("k_proj", "q_proj"))
+        assert files_of_tensors(shorter, names, trusted=False) == set(names.values())
     monkeypatch.setattr(needed_files, "rename_source_key", fails)
     assert files_of_tensors(shorter, names, trusted=False) == set(names.values())
 

@@ -60,6 +60,8 @@ def files_of_tensors(config: Any, weight_map: Mapping[str, str], *, trusted: boo
         with torch.device("meta"):
             model = kind.from_config(config, trust_remote_code=trusted)
         stored = {_renamed(name, names_without_head(config) or {}): name for name in weight_map}
+        if len(stored) < len(weight_map):  # two names become one: which of them is read is not known here
+            return set(weight_map.values())
         needed = [stored[name] for name in _needed_names(model, list(stored))]
     except Exception:  # noqa: BLE001  rules of another version, or a model that cannot be built without numbers
         return set(weight_map.values())
