@@ -369,3 +369,19 @@ def test_tables_survive_bytes():
     table = ROWS_SCHEMA.empty_table()
     assert table_from_bytes(table_bytes(table)).schema == ROWS_SCHEMA
     assert table_from_bytes(table_bytes(table), ["row"]).column_names == ["row"]
+
+
+def test_a_few_rows_are_read_without_the_rest(tmp_path):
+    store = RepresentationStore(tmp_path)
+    rng = np.random.default_rng(0)
+    kept = {}
+    for shard in range(3):
+        rows = range(shard, 12, 3)  # as in a run in image order
+        vectors = rng.normal(size=(4, 5)).astype(np.float32)
+        store.publish(shard, range(4 * shard, 4 * shard + 4), [scored(row) for row in rows], vectors, FACTS, rows=rows)
+        kept |= dict(zip(rows, vectors, strict=True))
+    wanted = np.array([1, 2, 6, 7, 11])
+    assert store.vectors_at(range(3), wanted).tolist() == [kept[row].tolist() for row in wanted]
+    assert store.vectors_at(range(3), wanted[:0]).size == 0
+    with pytest.raises(ValueError, match="1 of 2 rows have no representation"):
+        store.vectors_at(range(3), np.array([3, 12]))

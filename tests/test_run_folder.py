@@ -16,8 +16,9 @@ import safetensors.numpy
 
 from scalselect.errors import MisuseError, RunFolderError
 from scalselect.records import DominantSubspace
-from scalselect.run_folder import SCORES_SCHEMA, RunFolder, facts_of_subspace, refuse_other_keys
+from scalselect.run_folder import SCORES_SCHEMA, RunFolder, refuse_other_keys
 from scalselect.storage import sha256_of_file
+from scalselect.subspace_file import facts_of_subspace
 
 INPUTS = {"score": {"energy": 0.9}, "store": "abc"}
 
@@ -40,6 +41,10 @@ def subspace(gap=1.5):
         gap=gap,
         largest_dimension_energy=0.4,
         rows=4,
+        spectrum=np.array([3.0, 2.0, 0.5]),
+        total_energy=13.5,
+        scale=generator.random(6) + 1,
+        normalised_rows=True,
     )
 
 
@@ -216,10 +221,10 @@ class TestSubspace:
         written = subspace(gap)
         created.write_subspace(written, INPUTS)
         read = created.read_subspace()
-        for name in ("mean", "basis", "singular_values"):
+        for name in ("mean", "basis", "singular_values", "spectrum", "scale"):
             assert getattr(read, name).dtype == np.float64
             assert getattr(read, name).tolist() == getattr(written, name).tolist()
-        for name in ("energy", "gap", "largest_dimension_energy", "rows", "rank"):
+        for name in ("energy", "gap", "largest_dimension_energy", "rows", "rank", "total_energy", "normalised_rows"):
             assert getattr(read, name) == getattr(written, name)
 
     def test_a_basis_of_any_layout(self, created):

@@ -61,6 +61,8 @@ def subspace(**facts):
         "gap": 2.5,
         "largest_dimension_energy": 0.25,
         "rows": 1234,
+        "spectrum": np.array([2.0, 1.0, 0.4]),
+        "total_energy": 5.16,
     }
     return DominantSubspace(**{**known, **facts})
 

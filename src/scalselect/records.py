@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
@@ -176,12 +176,15 @@ class RowRecord:
 class DominantSubspace:
     """The dominant subspace of all representations (method, stage 2).
 
+    It is that of ``Xc = (X - mean) / scale``, X the representations, or their rows over their norms where
+    `normalised_rows` says so.
+
     Attributes
     ----------
     mean
-        Mean representation, float64 [hidden].
+        What is taken from every row: the mean representation, or zeros where nothing is centred, float64 [hidden].
     basis
-        Right singular vectors V_k of the centred representations, float64 [hidden, k].
+        Right singular vectors V_k of Xc, float64 [hidden, k].
     singular_values
         The k largest singular values, float64 [k].
     energy
@@ -192,6 +195,14 @@ class DominantSubspace:
         Share of the energy owned by the single largest feature dimension.
     rows
         Number of representations.
+    spectrum
+        Every singular value that was computed, descending, float64 [at least k]: the first ones, or all.
+    total_energy
+        Sum of all squared singular values, computed or not.
+    scale
+        What every column is divided by where columns are standardised, float64 [hidden]; None where they are not.
+    normalised_rows
+        Rows are divided by their norm before anything else; a row of zeros stays as it is.
     """
 
     mean: NDArray[np.float64]
@@ -201,6 +212,10 @@ class DominantSubspace:
     gap: float
     largest_dimension_energy: float
     rows: int
+    spectrum: NDArray[np.float64]
+    total_energy: float
+    scale: NDArray[np.float64] | None = None
+    normalised_rows: bool = False
 
     @property
     def rank(self) -> int:
@@ -219,6 +234,15 @@ class Budget:
         return str(self.count) if self.percent is None else f"{self.percent:f}%"
 
 
+@dataclass(frozen=True, slots=True)
+class StratumShare:
+    """One stratum: how many candidates it has, how many rows it was to give, and how many it gave."""
+
+    candidates: int
+    quota: int
+    chosen: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Selection:
     """The chosen rows.
@@ -232,10 +256,19 @@ class Selection:
     lowest_score
         Leverage score of the last row chosen.
     ties_at_cut
-        Number of eligible rows, chosen or not, whose score equals `lowest_score`.
+        Number of candidates, chosen or not, whose score equals `lowest_score`.
+    refused
+        Rows that the strategy would have taken but whose image had its share already, ascending, int64 [refused].
+    strata
+        Of each stratum, by name: its candidates, its quota and the rows chosen from it. Empty without strata.
+    notes
+        What the user should be told: quotas that could not be met and where their rows came from.
     """
 
     rows: NDArray[np.int64]
     eligible: int
     lowest_score: float
     ties_at_cut: int
+    refused: NDArray[np.int64]
+    strata: dict[str, StratumShare] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.numpy
+from safetensors import safe_open
 
 from scalselect.errors import DamagedFileError
 from scalselect.storage import publish_bytes, sha256_of_bytes
@@ -235,6 +236,42 @@ class RepresentationStore:
             rows, representations = self.representations(shard)
             if len(rows):
                 yield rows, representations
+
+    def vectors_at(self, shards: range, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the representations of a few pool rows, read without the rest of their shards.
+
+        For looking at a sample of rows: the files are not held against their hashes.
+
+        Parameters
+        ----------
+        rows
+            Pool positions, ascending, each once and each with a representation, int64 [wanted].
+
+        Returns
+        -------
+        Float32 [wanted, hidden].
+
+        Raises
+        ------
+        ValueError
+            If a row has no representation.
+        """
+        found: list[NDArray[np.float32]] = []
+        places: list[NDArray[np.int64]] = []
+        for shard in shards:
+            with safe_open(self._path(shard, ".safetensors"), framework="numpy") as stored:
+                here = stored.get_tensor("rows")  # [scored]
+                if not here.size or not rows.size:
+                    continue
+                place = np.searchsorted(rows, here)  # [scored]
+                wanted = np.flatnonzero(rows[np.minimum(place, rows.size - 1)] == here)
+                vectors = stored.get_slice("representations")
+                found += [vectors[int(at) : int(at) + 1] for at in wanted]
+                places.append(place[wanted])
+        order = np.concatenate([*places, np.empty(0, dtype=np.int64)])  # [found]
+        if order.size != rows.size:
+            raise ValueError(f"{rows.size - order.size} of {rows.size} rows have no representation")
+        return np.concatenate(found)[np.argsort(order)] if found else np.empty((0, 0), dtype=np.float32)
 
     def digest(self, shards: range) -> str:
         """Return one hash over the contents of all shards, from their reports."""

@@ -12,19 +12,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import safetensors.numpy
-from safetensors import safe_open
 
 from scalselect.errors import RunFolderError
-from scalselect.records import DominantSubspace
 from scalselect.representation_store import METADATA_KEY, RepresentationStore, table_bytes, table_from_bytes
 from scalselect.storage import TEMPORARY_MARK, claimed, create_exclusive, publish_bytes, sha256_of_file
+from scalselect.subspace_file import read_facts, read_subspace, write_subspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from scalselect.records import DominantSubspace
 
 SCORES_SCHEMA = pa.schema(
     [
@@ -129,32 +128,15 @@ class RunFolder:
             yield
 
     def write_subspace(self, subspace: DominantSubspace, inputs: Mapping[str, Any]) -> None:
-        """Write `subspace.safetensors`: mean [hidden], basis [hidden, k], singular values [k], all float64."""
-        facts = {**facts_of_subspace(subspace), "inputs": inputs}
-        arrays = {
-            "mean": subspace.mean,
-            "basis": np.ascontiguousarray(subspace.basis),
-            "singular_values": subspace.singular_values,
-        }
-        publish_bytes(
-            self.subspace, safetensors.numpy.save(arrays, metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)})
-        )
+        """Write `subspace.safetensors`; see `scalselect.subspace_file`."""
+        write_subspace(self.subspace, subspace, inputs)
 
     def read_subspace(self) -> DominantSubspace:
         """Return the dominant subspace as written. Raises RunFolderError where there is none."""
-        facts = self._subspace_facts()
-        if facts is None:
+        subspace = read_subspace(self.subspace)
+        if subspace is None:
             raise RunFolderError(f"no scores yet: {self.path}; `scalselect score {self.path}` makes them")
-        arrays = safetensors.numpy.load_file(self.subspace)
-        return DominantSubspace(
-            mean=arrays["mean"],
-            basis=arrays["basis"],
-            singular_values=arrays["singular_values"],
-            energy=facts["energy"],
-            gap=float("inf") if facts["gap"] is None else facts["gap"],
-            largest_dimension_energy=facts["largest_dimension_energy"],
-            rows=facts["n"],
-        )
+        return subspace
 
     def write_scores(self, table: pa.Table, inputs: Mapping[str, Any]) -> None:
         """Write `scores.parquet`, remembering what it was made from."""
@@ -179,7 +161,7 @@ class RunFolder:
 
     def inputs_of_scores(self) -> dict[str, Any] | None:
         """Return what the scores were made from; None where there are none, or subspace and scores do not match."""
-        facts = self._subspace_facts()
+        facts = read_facts(self.subspace)
         try:
             metadata = pq.read_schema(self.scores).metadata or {}
         except (FileNotFoundError, pa.ArrowInvalid):
@@ -221,14 +203,6 @@ class RunFolder:
             for name, sha256 in files.items()
         )
 
-    def _subspace_facts(self) -> dict[str, Any] | None:
-        try:
-            with safe_open(self.subspace, framework="numpy") as stored:
-                facts = json.loads((stored.metadata() or {}).get(METADATA_KEY, "null"))
-        except (FileNotFoundError, safetensors.SafetensorError):
-            return None
-        return facts if isinstance(facts, dict) else None
-
 
 def refuse_other_keys(recorded: Mapping[str, Any], wanted: Mapping[str, Any], path: Path, *, note: str = "") -> None:
     """Raise RunFolderError naming every key that differs, with both values, and `note` where it is given."""
@@ -253,17 +227,6 @@ def _shown(value: Any) -> str:
 def shards_of(represent: Mapping[str, Any]) -> range:
     """Return the numbers of all shards of a run, from the `represent` group of its run.json."""
     return range(-(-represent["rows"] // represent["shard_size"]))
-
-
-def facts_of_subspace(subspace: DominantSubspace) -> dict[str, Any]:
-    """Return the numbers of a subspace that people and scripts read; an infinite gap, which JSON lacks, is null."""
-    return {
-        "k": subspace.rank,
-        "energy": subspace.energy,
-        "gap": subspace.gap if np.isfinite(subspace.gap) else None,
-        "largest_dimension_energy": subspace.largest_dimension_energy,
-        "n": subspace.rows,
-    }
 
 
 def _json_bytes(content: Mapping[str, Any]) -> bytes:

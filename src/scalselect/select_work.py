@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 
 from scalselect.dataset.selected_writer import write_selected
 from scalselect.errors import BudgetError, RunFolderError
-from scalselect.run_folder import facts_of_subspace, shards_of
+from scalselect.run_folder import shards_of
 from scalselect.selection.budget import rows_to_choose
 from scalselect.selection.top_leverage import select_top_leverage
 from scalselect.storage import sha256_of_file
 from scalselect.subspace.dominant import subspace_warnings
+from scalselect.subspace_file import facts_of_subspace
 
 if TYPE_CHECKING:
     from scalselect.config import SelectConfig

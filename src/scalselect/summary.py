@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.progress import readable_seconds
-from scalselect.run_folder import facts_of_subspace
 from scalselect.subspace.dominant import subspace_warnings
+from scalselect.subspace_file import facts_of_subspace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

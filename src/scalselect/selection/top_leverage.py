@@ -40,4 +40,5 @@ def select_top_leverage(scores: NDArray[np.float64], rows: NDArray[np.int64], n:
         eligible=eligible,
         lowest_score=lowest_score,
         ties_at_cut=int(np.count_nonzero(scores == lowest_score)),
+        refused=np.empty(0, dtype=np.int64),
     )

@@ -69,6 +69,8 @@ def dominant_subspace(sums: ScatterSums, *, energy: float) -> DominantSubspace:
         gap=_gap(values, rank, hidden=sums.hidden),
         largest_dimension_energy=float(diagonal.max()) / trace,
         rows=sums.rows,
+        spectrum=np.sqrt(values),  # [top]
+        total_energy=trace,
     )
 
 
