@@ -27,7 +27,7 @@ Exif = Literal["ignore", "apply"]
 ImageFit = Literal["auto", "processor", "pad"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Pooling = Literal["attended", "all"]
-ImageReuse = Literal["on", "off"]
+OnOff = Literal["on", "off"]
 Order = Literal["pool", "image"]
 DeepStack = Literal["exclude", "include"]
 Vectors = Literal["vision", "vision+instruction"]
@@ -85,7 +85,7 @@ class RepresentConfig:
     image_min_pixels: int | None = _option(None, "the processor's lower limit of pixels an image", kind=int)
     image_max_pixels: int | None = _option(None, "the processor's upper limit of pixels an image", kind=int)
     max_length: int | None = _option(None, "longest conversation in tokens", kind=int, aliases=("cutoff-len",))
-    image_reuse: str = _option("on", "whether samples share the model's work on an image", choices=ImageReuse)
+    image_reuse: str = _option("on", "whether samples share the model's work on an image", choices=OnOff)
     order: str = _option("pool", "order of work; image: samples that share images follow one another", choices=Order)
     batch_size: str | int = _option("auto", "rows a batch at most; auto: a budget of tokens alone", kind=int)
     dtype: str = _option("auto", "number type of the model; auto: float32 on CPU, else the checkpoint's", choices=Dtype)
@@ -130,17 +130,17 @@ class ScoreConfig:
 
     energy: float = _option(0.9, "share of squared singular values the dominant subspace holds", kind=float)
     rank: int | None = _option(None, "dimensions of the dominant subspace, whatever energy they hold", kind=int)
-    no_centring: bool = _option(default=False, text="leave the mean in the vectors", kind=bool)
-    standardise_columns: bool = _option(
-        default=False, text="divide every feature by its standard deviation first", kind=bool
+    centring: str = _option("on", "whether the mean is taken from the vectors", choices=OnOff)
+    standardise_columns: str = _option(
+        "off", "whether every feature is divided by its standard deviation first", choices=OnOff
     )
-    normalise_rows: bool = _option(default=False, text="divide every vector by its norm first", kind=bool)
+    normalise_rows: str = _option("off", "whether every vector is divided by its norm first", choices=OnOff)
 
     def __post_init__(self) -> None:
         """Check every value; raises OptionError."""
         check_fraction("energy", self.energy)
         check_positive("rank", self.rank)
-        _check_flags(self)
+        _check_choices(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,14 +285,14 @@ def _typed(item: Field[Any], value: Any) -> Any:
     return kind(value)
 
 
-def _check_flags(config: RepresentConfig | ScoreConfig | SelectConfig) -> None:
+def _check_flags(config: RepresentConfig | SelectConfig) -> None:
     for item in fields(config):
         value = getattr(config, item.name)
         if item.metadata.get("kind") is bool and not isinstance(value, bool):
             raise OptionError(f"{item.name} must be true or false: {value!r}")
 
 
-def _check_choices(config: RepresentConfig | SelectConfig) -> None:
+def _check_choices(config: RepresentConfig | ScoreConfig | SelectConfig) -> None:
     for item in fields(config):
         allowed = item.metadata.get("choices")
         value = getattr(config, item.name)
