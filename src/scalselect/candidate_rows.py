@@ -36,6 +36,26 @@ if TYPE_CHECKING:
     from scalselect.run_folder import RunFolder
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredRun:
+    """What a selection begins with.
+
+    Attributes
+    ----------
+    folder, shards
+        The run folder, and the numbers of all its shards.
+    pool
+        The records; None for a run of vectors alone.
+    table
+        The run's scores, a table of `scalselect.run_folder.SCORES_SCHEMA`.
+    """
+
+    folder: RunFolder
+    shards: range
+    pool: Pool | None
+    table: pa.Table
+
+
 @dataclass(slots=True, eq=False)
 class CandidateRows:
     """Everything that a choice is made from, found from a scored run and the options of the choice.
@@ -78,23 +98,15 @@ class CandidateRows:
     notes: list[str] = field(default_factory=list)
 
 
-def candidate_rows(
-    folder: RunFolder, shards: range, pool: Pool | None, table: pa.Table, config: SelectConfig, progress: Progress
-) -> CandidateRows:
+def candidate_rows(run: ScoredRun, config: SelectConfig, progress: Progress) -> CandidateRows:
     """Find what a selection chooses from.
-
-    Parameters
-    ----------
-    pool
-        The records; None for a run of vectors alone.
-    table
-        The run's scores, a table of `scalselect.run_folder.SCORES_SCHEMA`.
 
     Raises
     ------
     OptionError
         What is asked for cannot be found: a row that is none, a field no record has, vectors that were not stored.
     """
+    table = run.table
     notes: list[str] = []
     scored = pc.equal(table["status"], "scored").to_numpy(zero_copy_only=False)  # [pool]
     wanted = _wished("include", config.include_rows, config.include_ids, table, notes)
@@ -108,17 +120,19 @@ def candidate_rows(
         notes.append(f"{without_score.size} rows to be included have no score and cannot be chosen: {told}")
     eligible = np.flatnonzero(scored & ~unwanted).astype(np.int64)
     scores = table["leverage_score"].to_numpy()
-    copy_of, same_image = _copies(folder, shards, eligible, scores[eligible], wanted[eligible], config, progress)
+    if config.deduplicate == "near":
+        progress.say("looking for near-copies")
+    copy_of, same_image = _copies(run, eligible, wanted[eligible], config)
     kept = copy_of < 0  # [eligible]
     rows = eligible[kept]  # [candidates]
-    stratum_of = None if config.stratify_by is None else _stratum_of(pool, table, scored, config.stratify_by)
+    stratum_of = None if config.stratify_by is None else _stratum_of(run, scored, config.stratify_by)
     return CandidateRows(
         eligible=eligible,
-        candidates=_candidates(folder, rows, scores[rows], table.num_rows, config),
+        candidates=_candidates(run, rows, scores[rows], config),
         included=wanted[rows],
         strata=None if stratum_of is None else _strata(stratum_of, rows),
         quotas=read_quotas(config.quotas),
-        images=None if config.max_per_image is None else _images_of(folder, shards, rows),
+        images=None if config.max_per_image is None else _images_of(run, rows),
         excluded=np.flatnonzero(scored & unwanted).astype(np.int64),
         copies=eligible[~kept],
         copied=eligible[copy_of[~kept]],
@@ -136,7 +150,10 @@ def _wished(word: str, rows: Any, ids: Any, table: pa.Table, notes: list[str]) -
     if names:
         found = rows_of_ids(table["id"].to_pylist(), names)
         wished[found.rows] = True
-        for told, what in ((found.absent, "is the id of no row"), (found.repeated, "is the id of several rows, all meant")):
+        for told, what in (
+            (found.absent, "is the id of no row"),
+            (found.repeated, "is the id of several rows, all meant"),
+        ):
             if told:
                 more = f" (and {len(told) - 1} more such)" if len(told) > 1 else ""
                 notes.append(f"{word}_ids: {told[0]!r} {what}{more}")
@@ -144,41 +161,30 @@ def _wished(word: str, rows: Any, ids: Any, table: pa.Table, notes: list[str]) -
 
 
 def _copies(
-    folder: RunFolder,
-    shards: range,
-    rows: NDArray[np.int64],
-    scores: NDArray[np.float64],
-    wanted: NDArray[np.bool_],
-    config: SelectConfig,
-    progress: Progress,
+    run: ScoredRun, rows: NDArray[np.int64], wanted: NDArray[np.bool_], config: SelectConfig
 ) -> tuple[NDArray[np.int64], int]:
     """Return for each eligible row the place of the row it is a barred copy of, else -1; and unbarred near-copies."""
     copy_of = np.full(rows.size, -1, dtype=np.int64)  # [eligible]
     if config.deduplicate == "none":
         return copy_of, 0
     # Rows that must be chosen come first, so that others are copies of them; a copy of the first is still barred.
-    order = order_by_score(scores, rows)  # [eligible]
+    order = order_by_score(run.table["leverage_score"].to_numpy()[rows], rows)  # [eligible]
     order = np.concatenate([order[wanted[order]], order[~wanted[order]]])
-    exact = first_copies(content_keys(folder.store, shards)[rows], order)  # [eligible]
-    same_image = 0
-    copy_of = exact
+    keys = content_keys(run.folder.store, run.shards)[rows]  # [eligible, 2]
+    if config.deduplicate == "exact" and not keys.any():
+        raise OptionError("deduplicate `exact` compares images and texts, and this run has vectors alone; try `near`")
+    copy_of, same_image = first_copies(keys, order), 0
     if config.deduplicate == "near":
-        progress.say("looking for near-copies")
-        copy_of, same_image = _near(folder, shards, rows, order, exact, config)
-    copy_of = np.where(wanted, -1, copy_of)
-    return copy_of, same_image
+        copy_of, same_image = _near(run, rows, order, copy_of, config)
+    return np.where(wanted, -1, copy_of), same_image
 
 
 def _near(
-    folder: RunFolder,
-    shards: range,
-    rows: NDArray[np.int64],
-    order: NDArray[np.int64],
-    exact: NDArray[np.int64],
-    config: SelectConfig,
+    run: ScoredRun, rows: NDArray[np.int64], order: NDArray[np.int64], exact: NDArray[np.int64], config: SelectConfig
 ) -> tuple[NDArray[np.int64], int]:
-    subspace = folder.read_subspace()
-    stored = read_coordinates(folder.coordinates)
+    """Return the same as `_copies`, near-copies among those that are no exact copies included."""
+    subspace = run.folder.read_subspace()
+    stored = read_coordinates(run.folder.coordinates)
     left = np.flatnonzero(exact < 0)  # [left], places that are no exact copies
     at = np.searchsorted(stored.rows, rows[left])  # [left]
     place = np.full(rows.size, -1, dtype=np.int64)
@@ -188,8 +194,8 @@ def _near(
         stored.norms[at],
         order=place[order][exact[order] < 0],
         bound=config.near_bound,
-        vectors_at=lambda places: _centred_vectors(folder, shards, subspace, rows[left[places]]),
-        images=codes_of(image_keys(folder.store, shards)[rows[left]]),
+        vectors_at=lambda places: _centred_vectors(run, subspace, rows[left[places]]),
+        images=codes_of(image_keys(run.folder.store, run.shards)[rows[left]]),
         across_questions=config.near_across_questions,
     )
     copy_of = exact.copy()
@@ -201,22 +207,22 @@ def _near(
     return copy_of, found.same_image_copies
 
 
-def _centred_vectors(
-    folder: RunFolder, shards: range, subspace: DominantSubspace, rows: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _centred_vectors(run: ScoredRun, subspace: DominantSubspace, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     unique, inverse = np.unique(rows, return_inverse=True)
-    vectors = centred(folder.store.vectors_at(shards, unique), subspace)
+    vectors = centred(run.folder.store.vectors_at(run.shards, unique), subspace)
     return vectors[inverse]
 
 
-def _stratum_of(pool: Pool | None, table: pa.Table, scored: NDArray[np.bool_], name: str) -> list[str | None]:
+def _stratum_of(run: ScoredRun, scored: NDArray[np.bool_], name: str) -> list[str | None]:
     if name == "source":
-        return list(table["source"].to_pylist())
-    if pool is None:
-        raise OptionError(f"rows of vectors alone have no field `{name}` to group by; give their records with --dataset")
-    stratum_of: list[str | None] = [None] * table.num_rows
+        return list(run.table["source"].to_pylist())
+    if run.pool is None:
+        raise OptionError(
+            f"rows of vectors alone have no field `{name}` to group by; give their records with --dataset"
+        )
+    stratum_of: list[str | None] = [None] * run.table.num_rows
     rows = np.flatnonzero(scored).tolist()
-    for row, value in zip(rows, field_values(pool, rows, name), strict=True):
+    for row, value in zip(rows, field_values(run.pool, rows, name), strict=True):
         stratum_of[row] = value
     return stratum_of
 
@@ -229,12 +235,12 @@ def _strata(stratum_of: list[str | None], rows: NDArray[np.int64]) -> Strata:
 
 
 def _candidates(
-    folder: RunFolder, rows: NDArray[np.int64], scores: NDArray[np.float64], pool_rows: int, config: SelectConfig
+    run: ScoredRun, rows: NDArray[np.int64], scores: NDArray[np.float64], config: SelectConfig
 ) -> Candidates:
     vision = instruction = None
     strategy = strategy_named(config.strategy)
     if strategy.needs or strategy.uses:
-        stored = read_coordinates(folder.coordinates)
+        stored = read_coordinates(run.folder.coordinates)
         at = np.searchsorted(stored.rows, rows)
         vision = stored.vision[at]  # [candidates, k]
         if stored.instruction is not None:
@@ -247,15 +253,15 @@ def _candidates(
     return Candidates(
         rows=rows,
         scores=scores,
-        draws=draws_of(config.seed, pool_rows)[rows],
+        draws=draws_of(config.seed, run.table.num_rows)[rows],
         vision=vision,
         instruction=instruction,
         seed=config.seed,
     )
 
 
-def _images_of(folder: RunFolder, shards: range, rows: NDArray[np.int64]) -> RowImages:
-    images = row_images(folder.store, shards)
+def _images_of(run: ScoredRun, rows: NDArray[np.int64]) -> RowImages:
+    images = row_images(run.folder.store, run.shards)
     counts = np.diff(images.offsets)  # [pool]
     here = np.zeros(counts.size, dtype=np.bool_)
     here[rows] = True

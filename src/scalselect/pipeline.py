@@ -25,8 +25,6 @@ from scalselect.select_work import select_run
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
     from scalselect.records import Budget, DominantSubspace
