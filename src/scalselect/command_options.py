@@ -65,11 +65,19 @@ def build_parser() -> _Parser:
     select = commands.add_parser("select", help="stage 3 alone: choose rows of a scored run folder (no model)")
     _add_options(select, SelectConfig)
     select.add_argument(
-        "--list-strategies", action=_ListStrategies, nargs=0, help="print the strategies with their definitions"
+        "--list-strategies",
+        action=_ListStrategies,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="print the strategies with their definitions",
     )
     select.add_argument("--dataset", metavar="DATASET", help="the data file of the run, where it has moved")
-    for command in (score, select):
-        command.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    score.add_argument("run_dir", metavar="RUN_DIR", nargs="?", help="the run folder")
+    score.add_argument(
+        "--representations", metavar="FILE", help="vectors made elsewhere, one a row: .npy, .parquet or .safetensors"
+    )
+    score.add_argument("--output", metavar="RUN_DIR", help="the run folder to make of --representations")
+    select.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
     compose = commands.add_parser(
         "compose-llava",
         help="make one LLaVA checkpoint of Vicuna, CLIP and a projector",

@@ -85,7 +85,7 @@ def select_run(folder: RunFolder, pool: Pool | None, config: SelectConfig, progr
         here = folder.selections / str(budget) if accounts else folder.path
         subset = _write_subset(pool, table, selection.rows, here)
         account = account_of(run, rows, selection, budget, config)
-        account["selected"]["file"] = subset.name
+        account["selected"]["file"] = str(subset.relative_to(folder.path))
         written.append(subset)
         if accounts:  # scores.parquet marks the rows of the first budget alone
             written += [_write_rows(table, selection.rows, here / "rows.parquet"), here / "selection.json"]
@@ -96,7 +96,7 @@ def select_run(folder: RunFolder, pool: Pool | None, config: SelectConfig, progr
     content = {
         "inputs": inputs,
         "files": {str(path.relative_to(folder.path)): sha256_of_file(path) for path in (*written, folder.scores)},
-        "budgets": [str(budget) for budget in config.budget],
+        "budgets": [{**account["budget"], "file": account["selected"]["file"]} for account in accounts],
         **accounts[0],
     }
     folder.write_selection(content)
