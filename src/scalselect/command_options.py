@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import MISSING, fields
 from typing import Any, NoReturn
 
@@ -104,7 +105,8 @@ class _ListStrategies(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from scalselect.summary import words_of_strategies  # noqa: PLC0415  `--help` needs no numpy
 
-        parser.exit(0, words_of_strategies() + "\n")
+        sys.stdout.write(words_of_strategies() + "\n")
+        parser.exit()
 
 
 def _add_options(parser: argparse.ArgumentParser, group: type, *, default: str | None = None) -> None:
