@@ -15,7 +15,7 @@ from build_demo import build_demo
 from scalselect import cli, command_options
 from scalselect.config import RunConfig
 from scalselect.records import Reason
-from scalselect.representation_store import ROWS_SCHEMA
+from scalselect.row_tables import ROWS_SCHEMA
 from scalselect.run_folder import SCORES_SCHEMA
 
 ROOT = Path(__file__).parents[1]

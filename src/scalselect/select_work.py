@@ -14,8 +14,8 @@ from scalselect.candidate_rows import ScoredRun, candidate_rows
 from scalselect.config import SelectConfig
 from scalselect.dataset.selected_writer import write_selected
 from scalselect.errors import BudgetError, RunFolderError
-from scalselect.representation_store import table_bytes
 from scalselect.row_lists import digest_of
+from scalselect.row_tables import table_bytes
 from scalselect.run_folder import shards_of, write_json
 from scalselect.selection.budget import rows_to_choose
 from scalselect.selection.selecting import select_rows
