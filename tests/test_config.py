@@ -15,11 +15,9 @@ from scalselect.config import (
     RepresentConfig,
     RunConfig,
     ScoreConfig,
-    parse_budget,
-    parse_percent,
-    read_config_file,
 )
 from scalselect.errors import MisuseError, OptionError
+from scalselect.option_values import parse_budget, parse_percent, read_config_file
 from scalselect.records import Budget
 
 DEFAULTS = {

@@ -158,6 +158,16 @@ def test_vectors_that_do_not_lie_in_one_piece(store):
     assert store.representations(0)[1].tolist() == vectors.tolist()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_vectors_keep_their_number_type(store, dtype):
+    span, records, vectors = mixed_shard()
+    vectors = vectors.astype(dtype) + dtype(1e-12)
+    store.publish(0, span, records, vectors, FACTS, instruction_representations=vectors * dtype(3))
+    assert store.representations(0)[1].dtype == dtype
+    assert store.representations(0)[1].tobytes() == vectors.tobytes()
+    assert store.instruction_representations(0).tobytes() == (vectors * dtype(3)).tobytes()
+
+
 def test_the_report_is_written_last(store, monkeypatch):
     written = []
 

@@ -102,7 +102,7 @@ def _select(namespace: argparse.Namespace) -> int:
     from scalselect.progress import Stderr  # noqa: PLC0415
     from scalselect.summary import summary_of_run  # noqa: PLC0415
 
-    result = select(namespace.run_dir, budget=namespace.budget, dataset=namespace.dataset, progress=Stderr())
+    result = select(namespace.run_dir, **_options(namespace), dataset=namespace.dataset, progress=Stderr())
     summary = summary_of_run(result)
     _print(summary.as_json() if namespace.json else summary.as_text())
     return EXIT_DONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, NoReturn
 
 import scalselect
@@ -63,7 +63,10 @@ def build_parser() -> _Parser:
     score = commands.add_parser("score", help="stage 2 alone: leverage scores of a run folder (no model)")
     _add_options(score, ScoreConfig, default="the run's own, else 0.9")
     select = commands.add_parser("select", help="stage 3 alone: choose rows of a scored run folder (no model)")
-    _add_options(select, SelectConfig, required=True)
+    _add_options(select, SelectConfig)
+    select.add_argument(
+        "--list-strategies", action=_ListStrategies, nargs=0, help="print the strategies with their definitions"
+    )
     select.add_argument("--dataset", metavar="DATASET", help="the data file of the run, where it has moved")
     for command in (score, select):
         command.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
@@ -87,9 +90,16 @@ def _run_words() -> str:
     )
 
 
-def _add_options(
-    parser: argparse.ArgumentParser, group: type, *, required: bool = False, default: str | None = None
-) -> None:
+class _ListStrategies(argparse.Action):
+    """Prints the strategies and ends, whatever else is missing."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from scalselect.summary import words_of_strategies  # noqa: PLC0415  `--help` needs no numpy
+
+        parser.exit(0, words_of_strategies() + "\n")
+
+
+def _add_options(parser: argparse.ArgumentParser, group: type, *, default: str | None = None) -> None:
     """Add one option for every field of a configuration group: names, defaults and help are written there."""
     for item in fields(group):
         facts = item.metadata
@@ -104,14 +114,15 @@ def _add_options(
                 help=f"{facts['help']} (default: off)",
             )
             continue
-        told = default or (None if group is SelectConfig else item.default)
+        needed = item.default is MISSING
+        told = default or (None if needed else item.default)
         parser.add_argument(
             *(f"--{name}" for name in (item.name.replace("_", "-"), *facts.get("aliases", ()))),
             dest=item.name,
             default=argparse.SUPPRESS,
-            required=required,
+            required=needed and group is SelectConfig and parser.prog.endswith("select"),
             choices=facts.get("choices"),
-            type=_number_or_auto(item.name, kind) if kind is not str else str,
+            type=_number_or_auto(item.name, kind) if kind in (int, float) else str,
             metavar=None if facts.get("choices") else facts.get("metavar") or _metavar(kind, item.default),
             help=(facts["help"] if told is None else f"{facts['help']} (default: {told})").replace("%", "%%"),
         )

@@ -22,6 +22,7 @@ from scalselect.diagnostics.redundancy import copies, cosines, image_measures
 from scalselect.diagnostics.seeded_choice import random_choice, rows_to_search, vectors_to_sample
 from scalselect.diagnostics.spectrum import spectrum_measures
 from scalselect.records import Sample, TextPart
+from scalselect.subspace.blocks import centred
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -150,7 +151,7 @@ class _Diagnosis:
         subspace = self._material.subspace
         if not rows.size:
             return np.empty((0, subspace.mean.size))
-        return _centred(self._material.folder.store.vectors_at(self._material.shards, rows), subspace)
+        return centred(self._material.folder.store.vectors_at(self._material.shards, rows), subspace)
 
     def _coverage(self) -> dict[str, Any]:
         size = rows_to_search(_POOL_ROWS_SEARCHED, self._sets["chosen"].size, self._material.subspace.rank)
@@ -277,15 +278,3 @@ def _image_pairs(known: pa.Table, rows: NDArray[np.int64]) -> tuple[NDArray[np.i
     lists = known["image_sha256"].take(pa.array(rows)).combine_chunks()
     images = lists.flatten().dictionary_encode().indices.to_numpy(zero_copy_only=False)
     return pc.list_parent_indices(lists).to_numpy().astype(np.int64), images.astype(np.int64)
-
-
-def _centred(block: NDArray[np.float32], subspace: DominantSubspace) -> NDArray[np.float64]:
-    """Return ``((x / |x|) - mean) / scale``, each step where the subspace was made with it, float64 [rows, hidden]."""
-    centred = block.astype(np.float64)
-    if subspace.normalised_rows:
-        norms = np.linalg.norm(centred, axis=1, keepdims=True)  # [rows, 1]
-        np.divide(centred, norms, out=centred, where=norms > 0)
-    centred -= subspace.mean
-    if subspace.scale is not None:
-        centred /= subspace.scale
-    return centred

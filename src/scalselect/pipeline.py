@@ -5,24 +5,25 @@ Each function takes a run folder as it finds it and does only what is missing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
-from scalselect.config import RunConfig, ScoreConfig, SelectConfig, parse_budget
+from scalselect.config import RunConfig, ScoreConfig, SelectConfig, score_config, select_config
 from scalselect.dataset.pool import open_pool
-from scalselect.errors import DatasetError, OptionError, RunFolderError
+from scalselect.errors import DatasetError, OptionError, RunFolderError, did_you_mean
+from scalselect.option_values import parse_budgets
 from scalselect.progress import Silent
+from scalselect.results import Represented, RunResult
 from scalselect.run_folder import RunFolder
 from scalselect.score_work import score_run
 from scalselect.select_work import select_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import NDArray
 
     from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
@@ -32,70 +33,11 @@ if TYPE_CHECKING:
     Dataset = str | Path | Sequence[Mapping[str, object]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Represented:
-    """What stage 1 has done for a run so far.
-
-    Attributes
-    ----------
-    rows
-        Rows of the pool that went through stage 1.
-    counts, reasons
-        Rows by status, skipped rows by reason.
-    seconds
-        Seconds of work by stage, summed over all shards, also those of earlier calls.
-    pool_rows
-        Rows of the whole data set; more than `rows` in a trial (`limit`).
-    """
-
-    folder: Path
-    rows: int
-    counts: dict[str, int]
-    reasons: dict[str, int]
-    seconds: dict[str, float]
-    pool_rows: int
-
-    @property
-    def rows_per_second(self) -> float:
-        """Rows a second of work."""
-        return self.rows / max(sum(self.seconds.values()), 1e-9)
-
-    @property
-    def seconds_for_all(self) -> float:
-        """Estimated seconds of work for the whole data set."""
-        return self.pool_rows / self.rows_per_second
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class RunResult:
-    """The outcome of a run.
-
-    Attributes
-    ----------
-    folder
-        The run folder.
-    rows
-        Chosen row positions, ascending, int64 [chosen].
-    scores
-        Leverage score of every pool row, float64 [pool]; NaN where a row has none.
-    summary
-        The content of `selection.json`.
-    represented
-        What stage 1 did; None where only selection was asked for.
-    """
-
-    folder: Path
-    rows: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    summary: dict[str, Any]
-    represented: Represented | None = None
-
-
 def run(
     dataset: Dataset,
     *,
     model: Any,
-    budget: str | int | Budget,
+    budget: str | int | Budget | Sequence[str | int | Budget],
     output: str | Path,
     processor: Any = None,
     config_file: str | Path | None = None,
@@ -111,13 +53,13 @@ def run(
     model
         Folder or hub name of a checkpoint, or a loaded transformers model (then with its `processor`).
     budget
-        Rows to choose: a count, or a percentage such as ``"16%"``.
+        Rows to choose: a count, or a percentage such as ``"16%"``; or several, each with a subset of its own.
     output
         The run folder. A run that was interrupted continues; one that is done changes nothing.
     config_file
         TOML file with options; those given here win.
     **options
-        Fields of `scalselect.config.RepresentConfig` and `ScoreConfig`, and `max_skipped`.
+        Fields of `scalselect.config.RepresentConfig`, `ScoreConfig` and `SelectConfig`, and `max_skipped`.
 
     Raises
     ------
@@ -141,25 +83,23 @@ def represent(
     **options: Any,
 ) -> Represented:
     """Do stage 1 alone: one vector a sample, stored in the run folder `output`. See `run` for the parameters."""
-    for name in ("budget", "energy"):
+    for name in (item.name for group in (ScoreConfig, SelectConfig) for item in fields(group)):
         if name in options:
             raise OptionError(f"{name} has no effect on representing; give it to `score`, `select` or `run`")
     config = RunConfig.from_options(options, config_file)
     return represent_config(dataset, config, model=model, output=output, processor=processor, progress=progress)
 
 
-def score(run_dir: str | Path, *, energy: float | None = None, progress: Progress | None = None) -> DominantSubspace:
+def score(run_dir: str | Path, *, progress: Progress | None = None, **options: Any) -> DominantSubspace:
     """Do stage 2 alone: leverage scores of all representations of a run folder. Loads no model.
 
     Parameters
     ----------
-    energy
-        Share of squared singular values to hold; default: what the run used before, else 0.9.
+    **options
+        Fields of `scalselect.config.ScoreConfig`; those not given are what the run used before, else the defaults.
     """
     folder = RunFolder(run_dir)
-    recorded = folder.require().get("score") or {}
-    given = recorded if energy is None else {"energy": energy}
-    config = ScoreConfig(**given)
+    config = _score_config(folder.require().get("score") or {}, options)
     progress = progress or Silent()
     with folder.claimed(_waiting(progress)):
         return score_run(folder, config, progress)
@@ -168,16 +108,21 @@ def score(run_dir: str | Path, *, energy: float | None = None, progress: Progres
 def select(
     run_dir: str | Path,
     *,
-    budget: str | int | Budget,
+    budget: str | int | Budget | Sequence[str | int | Budget],
     dataset: Dataset | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> RunResult:
     """Do stage 3 alone: choose rows of a scored run folder. Loads no model.
 
     Parameters
     ----------
+    budget
+        Rows to choose, or several such numbers, each with a subset of its own; the result is that of the first.
     dataset
         The records of a run that was given a Python list; the data file may also be named where it has moved.
+    **options
+        Fields of `scalselect.config.SelectConfig`, each with its default where it is not given.
 
     Raises
     ------
@@ -185,9 +130,10 @@ def select(
         If the data are not those of the run.
     """
     folder = RunFolder(run_dir)
-    config = SelectConfig(budget=parse_budget(budget))
+    _refuse_unknown(options, SelectConfig)
+    config = select_config({**options, "budget": parse_budgets(budget)})
     recorded = folder.require()
-    _refuse_budget_above(config.budget, recorded["represent"]["rows"])
+    _refuse_budgets_above(config, recorded["represent"]["rows"])
     folder.read_scores()  # no scores: said before the data file is read
     pool = _pool_of(recorded, dataset)
     progress = progress or Silent()
@@ -236,8 +182,7 @@ def represent_config(
         image_position=options.image_position,
         limit=options.limit,
     )
-    if config.select is not None:
-        _refuse_budget_above(config.select.budget, len(pool))
+    _refuse_budgets_above(config.select, len(pool))
     progress = progress or Silent()
     progress.say(f"pool: {pool.describe()}")
     # Imported here because torch and transformers take seconds, which the other commands need not wait.
@@ -270,6 +215,10 @@ def _result(folder: RunFolder, summary: dict[str, Any], represented: Represented
         scores=table["leverage_score"].to_numpy(zero_copy_only=False),
         summary=summary,
         represented=represented,
+        budgets={
+            asked: pq.read_table(folder.selections / asked / "rows.parquet", use_threads=False)["row"].to_numpy()
+            for asked in summary["budgets"][1:]
+        },
     )
 
 
@@ -277,9 +226,14 @@ def _waiting(progress: Progress) -> Callable[[str], None]:
     return lambda holder: progress.say(f"waiting: {holder or 'another process'} is scoring or selecting in this folder")
 
 
-def _pool_of(recorded: Mapping[str, Any], dataset: Dataset | None) -> Pool:
-    """Open the data of a run again, to copy records from, and make sure that they are the same."""
+def _pool_of(recorded: Mapping[str, Any], dataset: Dataset | None) -> Pool | None:
+    """Open the data of a run again, to copy records from, and make sure that they are the same.
+
+    A run of vectors made elsewhere has no data; records given for it must be as many as the vectors.
+    """
     keys = recorded["represent"]
+    if "representations" in keys:
+        return None if dataset is None else _pool_beside_vectors(keys["rows"], dataset)
     path: str | None = recorded["data"]["path"]
     if dataset is None and path is not None and not Path(path).is_file():
         raise DatasetError(f"the data file of the run is gone: {path} (give its new place with --dataset)")
@@ -296,6 +250,32 @@ def _pool_of(recorded: Mapping[str, Any], dataset: Dataset | None) -> Pool:
     return pool
 
 
-def _refuse_budget_above(budget: Budget, rows: int) -> None:
-    if budget.count is not None and budget.count > rows:
-        raise OptionError(f"budget is more than the pool holds: {budget.count} of {rows} rows")
+def _pool_beside_vectors(rows: int, dataset: Dataset) -> Pool:
+    pool = open_pool(dataset)
+    if len(pool) != rows:
+        raise DatasetError(f"the run has {rows} vectors and {dataset} has {len(pool)} records: one for each is wanted")
+    return pool
+
+
+def _score_config(before: Mapping[str, Any], options: Mapping[str, Any]) -> ScoreConfig:
+    """Return the options of a call over those of the call before it. Raises OptionError."""
+    _refuse_unknown(options, ScoreConfig)
+    kept = dict(before)
+    if "energy" in options:  # of the two only one has a say
+        kept.pop("rank", None)
+    elif options.get("rank", kept.get("rank")) is not None:
+        kept.pop("energy", None)
+    return score_config({**kept, **options})
+
+
+def _refuse_unknown(options: Mapping[str, Any], group: type) -> None:
+    known = [item.name for item in fields(group)]
+    for name in options:
+        if name not in known:
+            raise OptionError(f"unknown option: `{name}`{did_you_mean(name, known)}")
+
+
+def _refuse_budgets_above(config: SelectConfig | None, rows: int) -> None:
+    for budget in () if config is None else config.budget:
+        if budget.count is not None and budget.count > rows:
+            raise OptionError(f"budget is more than the pool holds: {budget.count} of {rows} rows")

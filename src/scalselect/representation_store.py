@@ -2,7 +2,8 @@
 
 A shard is three files. The report is written last, so a shard whose report exists is whole::
 
-    representations/shard-0000000.safetensors    `representations` [rows, hidden] float32, `rows` [rows] int64, and
+    representations/shard-0000000.safetensors    `representations` [rows, hidden] float32 (float64 where vectors made
+                                                 elsewhere are), `rows` [rows] int64, and
                                                  `instruction_representations` [rows, hidden] where asked for
     representations/shard-0000000.rows.parquet   one row for every pool row of the shard
     representations/shard-0000000.json           row range, counts, seconds, device, sha256 of the other two
@@ -128,11 +129,11 @@ class RepresentationStore:
         shard: int,
         span: range,
         records: Sequence[RowRecord],
-        representations: NDArray[np.float32],
+        representations: NDArray[np.float32] | NDArray[np.float64],
         facts: dict[str, Any],
         *,
         rows: Sequence[int] | None = None,
-        instruction_representations: NDArray[np.float32] | None = None,
+        instruction_representations: NDArray[np.float32] | NDArray[np.float64] | None = None,
     ) -> ShardReport:
         """Write a shard: arrays, rows, and last the report that makes it count.
 
@@ -143,13 +144,14 @@ class RepresentationStore:
         records
             One record for every row of the shard, in pool order.
         representations
-            One row for every record whose status is `scored`, in order, float32 [scored, hidden].
+            One row for every record whose status is `scored`, in order, float32 or float64 [scored, hidden]; the
+            number type is kept.
         facts
             `seconds`, `device`, `split_batches`, `reuse` and `versions` of the report.
         rows
             Pool rows of the shard, ascending, where they are not those of `span`.
         instruction_representations
-            A second vector of the same rows, where asked for, float32 [scored, hidden].
+            A second vector of the same rows, where asked for, float32 or float64 [scored, hidden].
 
         Raises
         ------
@@ -162,7 +164,11 @@ class RepresentationStore:
         scored = [record.identity.row for record in records if record.status == "scored"]
         arrays = {"representations": representations, "instruction_representations": instruction_representations}
         # The writer takes the bytes as they lie, whatever the strides.
-        stored = {name: np.ascontiguousarray(x, dtype=np.float32) for name, x in arrays.items() if x is not None}
+        stored = {
+            name: np.ascontiguousarray(x, dtype=np.float64 if x.dtype == np.float64 else np.float32)
+            for name, x in arrays.items()
+            if x is not None
+        }
         for name, array in stored.items():  # [scored, hidden]
             if len(scored) != len(array):
                 raise ValueError(f"shard {shard} has {len(scored)} scored rows but {len(array)} {name}")

@@ -25,7 +25,7 @@ def assert_sums_of(sums, X, tolerance=1e-10):
     expected = Xc.T @ Xc
     assert sums.rows == len(X)
     np.testing.assert_allclose(sums.mean, X.mean(axis=0), rtol=1e-12, atol=1e-12 * np.abs(X).max())
-    np.testing.assert_allclose(sums.scatter_about_mean(), expected, rtol=0, atol=tolerance * np.abs(expected).max())
+    np.testing.assert_allclose(sums.scatter_about(sums.mean), expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -38,7 +38,7 @@ def test_sums_are_those_of_the_centred_rows(dtype, order):
 def test_scatter_is_symmetric_and_a_copy():
     X = low_rank_pool(np.random.default_rng(1), 100, 17)
     sums = gathered(X)
-    matrix = sums.scatter_about_mean()
+    matrix = sums.scatter_about(sums.mean)
     np.testing.assert_array_equal(matrix, matrix.T)
     matrix[:] = 0
     assert_sums_of(sums, X)
@@ -163,4 +163,16 @@ def test_the_shift_is_the_mean_rounded_to_float32():
 
 def test_equal_rows_differ_from_their_shift_by_exactly_zero():
     X = np.full((1000, 64), 0.1, np.float32)
-    assert not gathered(X).scatter_about_mean().any()
+    sums = gathered(X)
+    assert not sums.scatter_about(sums.mean).any()
+
+
+@pytest.mark.parametrize("far", [0.0, 3.0, 300.0])
+def test_scatter_about_any_point(far):
+    rng = np.random.default_rng(12)
+    X = low_rank_pool(rng, 200, 13) + np.float32(far)
+    point = rng.normal(size=13)
+    from_point = X.astype(np.float64) - point
+    expected = from_point.T @ from_point
+    found = gathered(X, sizes=[50, 150]).scatter_about(point)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())

@@ -23,7 +23,15 @@ _FIRST_PART = 64  # eigenvectors asked for at first: covers what first decoder l
 _FULL_BEYOND = 6  # the whole spectrum is cheaper once more than hidden / 6 eigenvectors are needed
 
 
-def dominant_subspace(sums: ScatterSums, *, energy: float) -> DominantSubspace:
+def dominant_subspace(
+    sums: ScatterSums,
+    *,
+    energy: float,
+    rank: int | None = None,
+    centring: bool = True,
+    standardise: bool = False,
+    normalised_rows: bool = False,
+) -> DominantSubspace:
     """Find the smallest k whose first k squared singular values hold at least `energy` of their sum.
 
     The right singular vectors of the centred representations Xc are the eigenvectors of ``Xc.T @ Xc``, and its
@@ -35,43 +43,73 @@ def dominant_subspace(sums: ScatterSums, *, energy: float) -> DominantSubspace:
         Sums over all representations.
     energy
         Share of the summed squared singular values to hold, between 0 and 1, both excluded.
+    rank
+        The k to take instead, whatever energy that holds; None: as `energy` says.
+    centring
+        Whether the mean is taken from the rows. (The method does.)
+    standardise
+        Whether every column is divided by its standard deviation about the mean. (The method does not.) A column
+        that is constant stays as it is.
+    normalised_rows
+        Whether the sums are those of rows divided by their norms; only recorded.
 
     Raises
     ------
     WorkError
-        If there are fewer than two representations, or all are equal up to rounding.
+        If there are fewer than two representations, all are equal up to rounding, or they span fewer than `rank`
+        dimensions.
     ValueError
-        If `energy` does not lie between 0 and 1.
+        If `energy` does not lie between 0 and 1, or `rank` is below 1.
     """
     if not 0.0 < energy < 1.0:
         raise ValueError(f"energy must lie between 0 and 1, both excluded: {energy}")
+    if rank is not None and rank < 1:
+        raise ValueError(f"rank must be at least 1: {rank}")
+    spread = _spread(sums)  # [hidden]
+    origin = sums.mean if centring else np.zeros(sums.hidden)  # [hidden]
+    scatter = sums.scatter_about(origin)  # [hidden, hidden]
+    scale = None
+    if standardise:
+        scale = np.where(spread > 0, np.sqrt(spread / sums.rows), 1.0)  # [hidden]
+        scatter /= scale[:, None]
+        scatter /= scale
+    diagonal = np.diagonal(scatter).copy()  # [hidden]
+    trace = float(diagonal.sum())
+    values, vectors = _top_spectrum(scatter, trace, energy, rank)
+    k = _rank(values, trace, energy, hidden=sums.hidden) if rank is None else rank
+    spanned = np.count_nonzero(values > _zero_level(values, sums.hidden))
+    if k > spanned:
+        raise WorkError(f"rank asks for {k} dimensions and the {sums.rows} representations span only {spanned}")
+    return DominantSubspace(
+        mean=origin,
+        basis=np.ascontiguousarray(vectors[:, :k]),  # [hidden, k]
+        singular_values=np.sqrt(values[:k]),  # [k]
+        energy=min(float(values[:k].sum()) / trace, 1.0),
+        gap=_gap(values, k, hidden=sums.hidden),
+        largest_dimension_energy=float(diagonal.max()) / trace,
+        rows=sums.rows,
+        spectrum=np.sqrt(values),  # [top]
+        total_energy=trace,
+        scale=scale,
+        normalised_rows=normalised_rows,
+    )
+
+
+def _spread(sums: ScatterSums) -> NDArray[np.float64]:
+    """Return each column's sum of squares about its mean [hidden], zero where it is no more than rounding."""
     if sums.rows < 2:  # noqa: PLR2004  one point spans nothing
         raise WorkError(
             f"a dominant subspace needs at least two representations: {sums.rows} "
             "(check in the rows' reasons why the others were skipped)"
         )
-    scatter = sums.scatter_about_mean()  # [hidden, hidden]
-    diagonal = np.diagonal(scatter).copy()  # [hidden]
-    if (diagonal <= sums.rounding_of_diagonal()).all():
+    spread = sums.squares_about_mean()  # [hidden]
+    spread[spread <= sums.rounding_of_squares()] = 0.0
+    if not spread.any():
         raise WorkError(
             f"all {sums.rows} representations are equal, so no row stands out and there is no dominant subspace "
             "(check that the rows show different images, and that the model's weights were loaded)"
         )
-    trace = float(diagonal.sum())
-    values, vectors = _top_spectrum(scatter, trace, energy)
-    rank = _rank(values, trace, energy, hidden=sums.hidden)
-    singular_values = np.sqrt(values[:rank])  # [k]
-    return DominantSubspace(
-        mean=sums.mean,
-        basis=np.ascontiguousarray(vectors[:, :rank]),  # [hidden, k]
-        singular_values=singular_values,
-        energy=min(float(values[:rank].sum()) / trace, 1.0),
-        gap=_gap(values, rank, hidden=sums.hidden),
-        largest_dimension_energy=float(diagonal.max()) / trace,
-        rows=sums.rows,
-        spectrum=np.sqrt(values),  # [top]
-        total_energy=trace,
-    )
+    return spread
 
 
 def subspace_warnings(subspace: DominantSubspace) -> list[str]:
@@ -93,19 +131,19 @@ def subspace_warnings(subspace: DominantSubspace) -> list[str]:
 
 
 def _top_spectrum(
-    scatter: NDArray[np.float64], trace: float, energy: float
+    scatter: NDArray[np.float64], trace: float, energy: float, rank: int | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the largest eigenvalues, descending [top], and their eigenvectors [hidden, top].
 
-    `top` is grown until the energy is reached before the last eigenvalue, so that s_{k+1} is known.
+    `top` is grown until the energy, or the rank, is reached before the last eigenvalue, so that s_{k+1} is known.
     """
     hidden = scatter.shape[0]
-    top = _FIRST_PART
+    top = _FIRST_PART if rank is None else max(_FIRST_PART, rank + 1)
     while True:
         if top * _FULL_BEYOND > hidden:
             return _eigenpairs(scatter, hidden)
         values, vectors = _eigenpairs(scatter, top)
-        if values[:-1].sum() / trace >= energy:
+        if rank is not None or values[:-1].sum() / trace >= energy:
             return values, vectors
         # None of the eigenvalues still missing exceeds the last one known: that many more are needed at least.
         missing = (energy * trace - values.sum()) / max(values[-1], np.finfo(np.float64).tiny)
