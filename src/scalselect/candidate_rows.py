@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scalselect.coordinates_file import read_coordinates
-from scalselect.dataset.field_values import field_values
+from scalselect.dataset.field_values import field_values, has_field
 from scalselect.errors import OptionError
 from scalselect.row_content import codes_of, content_keys, image_keys, row_images
 from scalselect.row_lists import listed, listed_rows, read_quotas
@@ -214,7 +214,10 @@ def _centred_vectors(run: ScoredRun, subspace: DominantSubspace, rows: NDArray[n
 
 def _stratum_of(run: ScoredRun, scored: NDArray[np.bool_], name: str) -> list[str | None]:
     if name == "source":
-        return list(run.table["source"].to_pylist())
+        sources = list(run.table["source"].to_pylist())
+        # With one data set its name groups nothing: a field of the records of that name is meant.
+        if len(set(sources)) > 1 or run.pool is None or not has_field(run.pool, name):
+            return sources
     if run.pool is None:
         raise OptionError(
             f"rows of vectors alone have no field `{name}` to group by; give their records with --dataset"

@@ -137,7 +137,7 @@ def _asked(config: SelectConfig) -> dict[str, Any]:
     for name in _LISTS:
         if options[name] is not None and not isinstance(options[name], str):
             options[name] = "a list"
-    digests = {name: digest_of(getattr(config, name)) for name in _LISTS}
+    digests = {name: digest_of(name, getattr(config, name)) for name in _LISTS}
     return {**options, "lists": {name: sha256 for name, sha256 in digests.items() if sha256 is not None}}
 
 
