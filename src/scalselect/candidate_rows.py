@@ -21,7 +21,7 @@ from scalselect.selection.near_copies import near_copies
 from scalselect.selection.ranking import order_by_score
 from scalselect.selection.selecting import Strata
 from scalselect.selection.strategies import strategy_named
-from scalselect.selection.wishes import rows_of_ids
+from scalselect.selection.wishes import rows_with_ids
 from scalselect.subspace.blocks import centred
 
 if TYPE_CHECKING:
@@ -147,11 +147,11 @@ def _wished(word: str, rows: Any, ids: Any, table: pa.Table, notes: list[str]) -
     wished[listed_rows(f"{word}_rows", rows, table.num_rows)] = True
     names = listed(f"{word}_ids", ids)
     if names:
-        found = rows_of_ids(table["id"].to_pylist(), names)
+        found = rows_with_ids(table["id"].to_pylist(), names)
         wished[found.rows] = True
         for told, what in (
             (found.absent, "is the id of no row"),
-            (found.repeated, "is the id of several rows, all meant"),
+            (tuple(found.repeated), "is the id of several rows, all meant"),
         ):
             if told:
                 more = f" (and {len(told) - 1} more such)" if len(told) > 1 else ""
