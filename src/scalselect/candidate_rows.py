@@ -239,7 +239,7 @@ def _candidates(
 ) -> Candidates:
     vision = instruction = None
     strategy = strategy_named(config.strategy)
-    if strategy.needs or strategy.uses:
+    if strategy.needs:
         stored = read_coordinates(run.folder.coordinates)
         at = np.searchsorted(stored.rows, rows)
         vision = stored.vision[at]  # [candidates, k]

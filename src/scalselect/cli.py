@@ -91,8 +91,8 @@ def _score(namespace: argparse.Namespace) -> int:
     from scalselect.progress import Stderr  # noqa: PLC0415
     from scalselect.summary import summary_of_scores  # noqa: PLC0415
 
-    subspace = score(namespace.run_dir, **_options(namespace), progress=Stderr())
-    summary = summary_of_scores(namespace.run_dir, subspace)
+    subspace = score(namespace.run_dir, **_options(namespace), output=namespace.output, progress=Stderr())
+    summary = summary_of_scores(namespace.output or namespace.run_dir, subspace)
     _print(summary.as_json() if namespace.json else summary.as_text())
     return EXIT_DONE
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import MISSING, fields
 from typing import Any, NoReturn
 
@@ -65,11 +66,19 @@ def build_parser() -> _Parser:
     select = commands.add_parser("select", help="stage 3 alone: choose rows of a scored run folder (no model)")
     _add_options(select, SelectConfig)
     select.add_argument(
-        "--list-strategies", action=_ListStrategies, nargs=0, help="print the strategies with their definitions"
+        "--list-strategies",
+        action=_ListStrategies,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="print the strategies with their definitions",
     )
     select.add_argument("--dataset", metavar="DATASET", help="the data file of the run, where it has moved")
-    for command in (score, select):
-        command.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    score.add_argument("run_dir", metavar="RUN_DIR", nargs="?", help="the run folder")
+    score.add_argument(
+        "--representations", metavar="FILE", help="vectors made elsewhere, one a row: .npy, .parquet or .safetensors"
+    )
+    score.add_argument("--output", metavar="RUN_DIR", help="the run folder to make of --representations")
+    select.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
     compare = commands.add_parser("compare", help="two runs of the same data, side by side (no model)")
     compare.add_argument("run_a", metavar="RUN_A", help="a scored run folder")
     compare.add_argument("run_b", metavar="RUN_B", help="another one, of the same data")
@@ -99,7 +108,8 @@ class _ListStrategies(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from scalselect.summary import words_of_strategies  # noqa: PLC0415  `--help` needs no numpy
 
-        parser.exit(0, words_of_strategies() + "\n")
+        sys.stdout.write(words_of_strategies() + "\n")
+        parser.exit()
 
 
 def _add_options(parser: argparse.ArgumentParser, group: type, *, default: str | None = None) -> None:

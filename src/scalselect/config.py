@@ -31,6 +31,7 @@ OnOff = Literal["on", "off"]
 Order = Literal["pool", "image"]
 DeepStack = Literal["exclude", "include"]
 Vectors = Literal["vision", "vision+instruction"]
+StoreDtype = Literal["float32", "float16"]
 StrategyName = Literal["top-leverage", "leverage-sampling", "d-optimal", "joint-leverage-sampling", "coverage", "half"]
 Deduplicate = Literal["none", "exact", "near"]
 
@@ -77,6 +78,9 @@ class RepresentConfig:
     pooling: str = _option("attended", "which vision tokens are averaged", choices=Pooling)
     deepstack: str = _option("exclude", "whether vision features added after the layer count", choices=DeepStack)
     vectors: str = _option("vision", "what is stored of a sample", choices=Vectors)
+    store_dtype: str = _option(
+        "float32", "number type of stored vectors; float16: about the mean of their shard", choices=StoreDtype
+    )
     image_position: str = _option("record", "where in its turn an image is shown", choices=ImagePosition)
     exif: str = _option("ignore", "whether an orientation tag turns the picture", choices=Exif)
     image_fit: str = _option(

@@ -16,6 +16,7 @@ from scalselect.config import RunConfig, ScoreConfig, SelectConfig, score_config
 from scalselect.dataset.pool import open_pool
 from scalselect.errors import DatasetError, OptionError, RunFolderError, did_you_mean
 from scalselect.option_values import parse_budgets
+from scalselect.own_vectors_work import import_vectors
 from scalselect.progress import Silent
 from scalselect.results import Represented, RunResult
 from scalselect.run_folder import RunFolder
@@ -90,17 +91,34 @@ def represent(
     return represent_config(dataset, config, model=model, output=output, processor=processor, progress=progress)
 
 
-def score(run_dir: str | Path, *, progress: Progress | None = None, **options: Any) -> DominantSubspace:
+def score(
+    run_dir: str | Path | None = None,
+    *,
+    representations: str | Path | None = None,
+    output: str | Path | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> DominantSubspace:
     """Do stage 2 alone: leverage scores of all representations of a run folder. Loads no model.
 
     Parameters
     ----------
+    run_dir
+        The run folder, where a model has represented a pool.
+    representations, output
+        Instead of it: vectors made elsewhere, one a row, in a ``.npy``, ``.parquet`` or ``.safetensors`` file, and the
+        run folder to make of them.
     **options
         Fields of `scalselect.config.ScoreConfig`; those not given are what the run used before, else the defaults.
     """
-    folder = RunFolder(run_dir)
-    config = _score_config(folder.require().get("score") or {}, options)
+    if (run_dir is None) == (representations is None) or (representations is None) != (output is None):
+        raise OptionError("score needs a run folder, or `representations` with the `output` folder to make of them")
+    folder = RunFolder(run_dir if output is None else output)  # type: ignore[arg-type]  # one of them is given
+    recorded = folder.read() if representations is not None else folder.require()
+    config = _score_config((recorded or {}).get("score") or {}, options)
     progress = progress or Silent()
+    if representations is not None:
+        import_vectors(folder, representations, progress=progress)
     with folder.claimed(_waiting(progress)):
         return score_run(folder, config, progress)
 
@@ -216,8 +234,10 @@ def _result(folder: RunFolder, summary: dict[str, Any], represented: Represented
         summary=summary,
         represented=represented,
         budgets={
-            asked: pq.read_table(folder.selections / asked / "rows.parquet", use_threads=False)["row"].to_numpy()
-            for asked in summary["budgets"][1:]
+            budget["asked"]: pq.read_table(folder.selections / budget["asked"] / "rows.parquet", use_threads=False)[
+                "row"
+            ].to_numpy()
+            for budget in summary["budgets"][1:]
         },
     )
 

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from scalselect.coordinates_file import inputs_of_coordinates
 from scalselect.errors import RunFolderError
-from scalselect.representation_store import METADATA_KEY, RepresentationStore, table_bytes, table_from_bytes
+from scalselect.representation_store import METADATA_KEY, RepresentationStore
+from scalselect.row_tables import table_bytes, table_from_bytes
 from scalselect.storage import TEMPORARY_MARK, claimed, create_exclusive, publish_bytes, sha256_of_file
 from scalselect.subspace_file import read_facts, read_subspace, write_subspace
 

@@ -14,8 +14,8 @@ from scalselect.candidate_rows import ScoredRun, candidate_rows
 from scalselect.config import SelectConfig
 from scalselect.dataset.selected_writer import write_selected
 from scalselect.errors import BudgetError, RunFolderError
-from scalselect.representation_store import table_bytes
 from scalselect.row_lists import digest_of
+from scalselect.row_tables import table_bytes
 from scalselect.run_folder import shards_of, write_json
 from scalselect.selection.budget import rows_to_choose
 from scalselect.selection.selecting import select_rows
@@ -85,7 +85,7 @@ def select_run(folder: RunFolder, pool: Pool | None, config: SelectConfig, progr
         here = folder.selections / str(budget) if accounts else folder.path
         subset = _write_subset(pool, table, selection.rows, here)
         account = account_of(run, rows, selection, budget, config)
-        account["selected"]["file"] = subset.name
+        account["selected"]["file"] = str(subset.relative_to(folder.path))
         written.append(subset)
         if accounts:  # scores.parquet marks the rows of the first budget alone
             written += [_write_rows(table, selection.rows, here / "rows.parquet"), here / "selection.json"]
@@ -96,7 +96,7 @@ def select_run(folder: RunFolder, pool: Pool | None, config: SelectConfig, progr
     content = {
         "inputs": inputs,
         "files": {str(path.relative_to(folder.path)): sha256_of_file(path) for path in (*written, folder.scores)},
-        "budgets": [str(budget) for budget in config.budget],
+        "budgets": [{**account["budget"], "file": account["selected"]["file"]} for account in accounts],
         **accounts[0],
     }
     folder.write_selection(content)

@@ -223,6 +223,7 @@ class ShardWork:
             facts,
             rows=rows,
             instruction_representations=instruction,
+            store_dtype=self.config.store_dtype,
         )
 
     def _stacked(self, vectors: dict[int, NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -31,6 +31,11 @@ _NOTED_WORDS = {
     "alpha": "with a transparent image",
     "escaped": "that spell out a special token",
 }
+_BARRED_WORDS = {
+    "excluded": "excluded",
+    "duplicate": "copies of others",
+    "max_per_image": "whose image has its share",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +76,15 @@ class Summary:
 def summary_of_run(result: RunResult) -> Summary:
     """Summarise a selection, with the trial's estimate where the run was one."""
     content = result.summary
-    rows, chosen = content["rows"], content["selected"]
     lines = [
-        *_lines_of_rows(rows, content["skipped"]),
+        *_lines_of_rows(content["rows"], content["skipped"]),
         *_lines_of_notes(content["noted"]),
         ("subspace", subspace_words(content["subspace"])),
-        (
-            "chosen",
-            (
-                f"{_counted(rows['selected'], 'row')} ({content['budget']['asked']} asked, "
-                f"{rows['eligible']:,} eligible), "
-                f"{_counted(chosen['images'], 'image')}, {_counted(chosen['tokens'], 'token')}"
-            ),
-        ),
-        ("", f"lowest score {chosen['lowest_score']:.6g}; {content['tie_rule']}"),
+        *_lines_of_choice(content),
         *(("warning", warning) for warning in content["warnings"]),
         *_lines_of_trial(result.represented),
-        ("written", path_words(result.folder / chosen["file"])),
+        ("written", path_words(result.folder / content["selected"]["file"])),
+        *(("", path_words(result.folder / budget["file"])) for budget in content["budgets"][1:]),
         *(("", path_words(result.folder / name)) for name in ("scores.parquet", "selection.json")),
     ]
     facts = {**content, "run_dir": str(result.folder)}
@@ -170,6 +167,23 @@ def _lines_of_rows(rows: Mapping[str, int], reasons: Mapping[str, int]) -> list[
 def _lines_of_notes(noted: Mapping[str, int]) -> list[tuple[str, str]]:
     found = [f"{noted[name]:,} {words}" for name, words in _NOTED_WORDS.items() if noted.get(name)]
     return [("noted" if i == 0 else "", text) for i, text in enumerate(found)]
+
+
+def _lines_of_choice(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what was barred, and what was chosen at each budget and how."""
+    rows, chosen, barred = content["rows"], content["selected"], content["barred"]
+    kinds = ("excluded", "duplicate", "max_per_image")
+    told = [f"{barred[kind]:,} {_BARRED_WORDS[kind]}" for kind in kinds if barred[kind]]
+    held = [_counted(chosen["images"], "image")] if chosen["images"] else []
+    held += [] if chosen["tokens"] is None else [_counted(chosen["tokens"], "token")]
+    asked = f"{content['budget']['asked']} asked, {rows['eligible']:,} eligible"
+    how = content["tie_rule"] if content["strategy"] == "top-leverage" else f"by {content['strategy']}"
+    return [
+        *([("barred", ", ".join(told))] if told else []),
+        ("chosen", ", ".join([f"{_counted(rows['selected'], 'row')} ({asked})", *held])),
+        *(("", f"{_counted(budget['rows'], 'row')} ({budget['asked']} asked)") for budget in content["budgets"][1:]),
+        ("", f"lowest score {chosen['lowest_score']:.6g}; {how}"),
+    ]
 
 
 def _lines_of_trial(represented: Represented | None) -> list[tuple[str, str]]:

@@ -50,6 +50,16 @@ def test_a_mean_far_from_zero_costs_no_digits():
     assert_sums_of(gathered(X), X, tolerance=1e-13)
 
 
+def test_a_mean_of_float64_too_far_for_float32_costs_no_digits():
+    rng = np.random.default_rng(20)
+    spread = rng.integers(-1024, 1025, size=(500, 30)) / 1024  # exact beside such a mean
+    mean = 2.0**40 + 60_000
+    expected = (spread - spread.mean(axis=0)).T @ (spread - spread.mean(axis=0))
+    sums = gathered(spread + mean)
+    np.testing.assert_allclose(sums.scatter_about(sums.mean), expected, rtol=0, atol=1e-7 * expected.max())
+    assert np.isfinite(shift_from(np.full((2, 3), 1e39))).all()
+
+
 def test_large_blocks_are_worked_in_pieces(monkeypatch):
     X = low_rank_pool(np.random.default_rng(3), 100, 12)
     pieces = []
@@ -151,12 +161,13 @@ def test_empty_sums_have_no_mean():
         _ = ScatterSums(np.zeros(3)).mean
 
 
-def test_the_shift_is_the_mean_rounded_to_float32():
+def test_the_shift_is_the_mean_in_the_type_of_the_block():
     X = low_rank_pool(np.random.default_rng(10), 333, 7) + 3
     shift = shift_from(X)
     assert shift.dtype == np.float64
     np.testing.assert_array_equal(shift, shift.astype(np.float32))
     np.testing.assert_allclose(shift, X.astype(np.float64).mean(axis=0), rtol=6e-8)
+    np.testing.assert_array_equal(shift_from(X.astype(np.float64)), X.mean(axis=0, dtype=np.float64))
     with pytest.raises(ValueError, match="0 rows"):
         shift_from(X[:0])
 

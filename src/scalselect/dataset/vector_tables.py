@@ -19,7 +19,7 @@ from scalselect.dataset.vector_arrays import (
     read_as,
 )
 from scalselect.errors import DatasetError
-from scalselect.representation_store import ROWS_SCHEMA
+from scalselect.row_tables import ROWS_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,10 +18,10 @@ _PIECE_ROWS = 8192  # rows made float64 at once, so that memory is one piece and
 
 
 def shift_from(block: NDArray[Any]) -> NDArray[np.float64]:
-    """Return a shift near the mean of all representations: the mean of a first block, rounded to float32.
+    """Return a shift near the mean of all representations: the mean of a first block, in the block's number type.
 
-    Rounded, because representations are stored in float32: the difference of two such numbers that lie close
-    together is exact, and rows that are all equal differ from their shift by exactly zero.
+    Rounded to it, because the difference of two such numbers that lie close together is exact, and rows that are all
+    equal differ from their shift by exactly zero.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def shift_from(block: NDArray[Any]) -> NDArray[np.float64]:
 
     Returns
     -------
-    Float64 [hidden], each value a float32 number.
+    Float64 [hidden], each value a number of the block's type.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def shift_from(block: NDArray[Any]) -> NDArray[np.float64]:
     if block.shape[0] == 0:
         raise ValueError("a shift needs a block of at least one row: 0 rows")
     mean: NDArray[np.float64] = block.mean(axis=0, dtype=np.float64)  # [hidden]
-    return mean.astype(np.float32).astype(np.float64)
+    return mean.astype(block.dtype).astype(np.float64)
 
 
 class ScatterSums:
