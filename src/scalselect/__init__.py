@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from scalselect.comparison import Comparison, compare
     from scalselect.dataset.pool import Pool, open_pool
     from scalselect.errors import MisuseError, ScalselectError, ScalselectWarning, WorkError
-    from scalselect.pipeline import Represented, RunResult, represent, run, score, select
+    from scalselect.pipeline import represent, run, score, select
     from scalselect.records import Reason
+    from scalselect.results import Represented, RunResult
     from scalselect.vlm.llava_composition import ComposedLlava, compose_llava
 
 _HOMES = {
@@ -28,8 +29,8 @@ _HOMES = {
     "MisuseError": "errors",
     "Pool": "dataset.pool",
     "Reason": "records",
-    "Represented": "pipeline",
-    "RunResult": "pipeline",
+    "Represented": "results",
+    "RunResult": "results",
     "ScalselectError": "errors",
     "ScalselectWarning": "errors",
     "WorkError": "errors",

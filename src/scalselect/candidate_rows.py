@@ -25,8 +25,6 @@ from scalselect.selection.wishes import rows_of_ids
 from scalselect.subspace.blocks import centred
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from scalselect.config import SelectConfig
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from scalselect.progress import Progress
     from scalselect.records import DominantSubspace
     from scalselect.run_folder import RunFolder
+    from scalselect.selection.quotas import Quotas
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +87,7 @@ class CandidateRows:
     candidates: Candidates
     included: NDArray[np.bool_]
     strata: Strata | None
-    quotas: str | Mapping[str, int | float]
+    quotas: Quotas
     images: RowImages | None
     excluded: NDArray[np.int64]
     copies: NDArray[np.int64]

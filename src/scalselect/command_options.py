@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from dataclasses import MISSING, fields
 from typing import Any, NoReturn
 
@@ -12,6 +13,7 @@ from scalselect.config import DEFAULT_MAX_SKIPPED, RepresentConfig, ScoreConfig,
 from scalselect.errors import did_you_mean
 
 EXIT_MISUSE = 2
+_WIDTH = 80
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,10 +108,21 @@ class _ListStrategies(argparse.Action):
     """Prints the strategies and ends, whatever else is missing."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        from scalselect.summary import words_of_strategies  # noqa: PLC0415  `--help` needs no numpy
-
-        sys.stdout.write(words_of_strategies() + "\n")
+        sys.stdout.write(_words_of_strategies() + "\n")
         parser.exit()
+
+
+def _words_of_strategies() -> str:
+    """Return the strategies with their definitions, wrapped at 80 columns."""
+    from scalselect.selection.strategies import STRATEGIES  # noqa: PLC0415  `--help` needs no numpy
+
+    paragraphs = []
+    for strategy in STRATEGIES.values():
+        needs = " Needs --vectors vision+instruction." if "instruction" in strategy.needs else ""
+        default = " (default)" if strategy is next(iter(STRATEGIES.values())) else ""
+        text = textwrap.fill(strategy.definition + needs, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+        paragraphs.append(f"{strategy.name}{default}\n{text}")
+    return "\n".join(paragraphs)
 
 
 def _add_options(parser: argparse.ArgumentParser, group: type, *, default: str | None = None) -> None:

@@ -240,10 +240,11 @@ class RunConfig:
                 if name not in known:
                     raise OptionError(f"unknown option{where}: `{name}`{did_you_mean(name, known)}")
         merged = {**from_file, **options}
+        wanted = [item.name for item in fields(SelectConfig) if item.name in merged]
         return cls(
             represent=RepresentConfig(**_pick(RepresentConfig, merged)),
             score=score_config(merged),
-            select=select_config(merged),
+            select=select_config(merged) if wanted else None,
             max_skipped=parse_percent("max_skipped", merged.get("max_skipped", DEFAULT_MAX_SKIPPED)),
         )
 
@@ -258,13 +259,11 @@ def score_config(options: Mapping[str, Any]) -> ScoreConfig:
     return ScoreConfig(**_pick(ScoreConfig, options))
 
 
-def select_config(options: Mapping[str, Any]) -> SelectConfig | None:
-    """Return stage 3's group of the options; None where no budget is given. Raises OptionError."""
+def select_config(options: Mapping[str, Any]) -> SelectConfig:
+    """Return stage 3's group of the options. Raises OptionError, also where no budget is given."""
     picked = _pick(SelectConfig, {name: value for name, value in options.items() if name != "budget"})
     if "budget" not in options:
-        if picked:
-            raise OptionError(f"{next(iter(picked))} says how rows are chosen, and no budget says how many")
-        return None
+        raise OptionError(f"{next(iter(picked))} says how rows are chosen, and no budget says how many")
     return SelectConfig(budget=parse_budgets(options["budget"]), **picked)
 
 

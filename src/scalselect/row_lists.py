@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from scalselect.errors import OptionError
 from scalselect.storage import sha256_of_bytes
 
+KNOWN_QUOTAS: tuple[Literal["proportional"], Literal["equal"]] = ("proportional", "equal")
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from scalselect.selection.quotas import Quotas
 
 
 def listed(option: str, given: str | Sequence[object] | None) -> list[str]:
@@ -60,7 +64,7 @@ def listed_rows(option: str, given: str | Sequence[object] | None, pool_rows: in
     return rows
 
 
-def read_quotas(given: str) -> str | Mapping[str, int | float]:
+def read_quotas(given: str) -> Quotas:
     """Return `proportional` or `equal` as given, or the numbers by stratum of a JSON or TOML file.
 
     Raises
@@ -68,8 +72,9 @@ def read_quotas(given: str) -> str | Mapping[str, int | float]:
     OptionError
         The file cannot be read, or holds something else.
     """
-    if given in ("proportional", "equal"):
-        return given
+    for word in KNOWN_QUOTAS:
+        if given == word:
+            return word
     text = _text("quotas", given)
     try:
         content: Any = tomllib.loads(text) if given.endswith(".toml") else json.loads(text)
@@ -83,7 +88,7 @@ def read_quotas(given: str) -> str | Mapping[str, int | float]:
 
 def digest_of(given: str | Sequence[object] | None) -> str | None:
     """Return a hash of what a list says, so that an edited file is another request; None where nothing is given."""
-    if given is None or given in ("proportional", "equal"):
+    if given is None or given in KNOWN_QUOTAS:
         return None
     content = _text("", given) if isinstance(given, str) else json.dumps([str(entry) for entry in given])
     return sha256_of_bytes(content.encode())

@@ -52,7 +52,7 @@ def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> Dom
             f"{len(missing)} of {len(shards)} shards are not represented yet (first: {missing[0]}): repeat the "
             "`scalselect run` or `scalselect represent` command that made this folder"
         )
-    inputs = {"score": asdict(config), "store": folder.store.digest(shards)}
+    inputs: dict[str, Any] = {"score": asdict(config), "store": folder.store.digest(shards)}
     if not folder.has_scores_from(inputs):
         progress.say(_words(run.get("score"), inputs["score"]))
         # The number of threads decides the last digits of sums, so it is the recorded one.
@@ -78,7 +78,8 @@ def _score(
         counts = pc.value_counts(store.all_rows(shards, ["status"])["status"]).to_pylist()
         told = ", ".join(f"{item['counts']:,} {item['values'].replace('_', '-')}" for item in counts)
         raise WorkError(f"no row of the pool has a representation: {told}")
-    instruction = _instruction_subspace(store, shards, config, progress)
+    has_instructions = folder.require()["represent"].get("vectors") == "vision+instruction"
+    instruction = _instruction_subspace(store, shards, config, progress) if has_instructions else None
     # A choice made by other scores is none any more.
     folder.forget_selection()
     folder.update(select=None)
@@ -93,7 +94,7 @@ def _score(
             writer.write("norms", here, norms)
             writer.write("vision", here, coordinates)
         if instruction is not None:
-            for here, block in _instruction_blocks(store, shards):
+            for here, block in store.blocks(shards, "instruction_representations"):
                 writer.write("instruction", here, coordinates_of(block, instruction)[1])
     scores = scores[_first_copies(content_keys(store, shards)[rows])]
     folder.write_scores(_table(store, shards, rows, scores), inputs)
@@ -130,20 +131,10 @@ def _instruction_subspace(
 ) -> DominantSubspace | None:
     """Return the subspace of the instruction vectors; None where there are none, or they span nothing."""
     try:
-        return _subspace(_instruction_blocks(store, shards), config)[1]
+        return _subspace(store.blocks(shards, "instruction_representations"), config)[1]
     except WorkError as error:  # all rows may ask the same
         progress.say(f"the instruction vectors have no dominant subspace: {error}")
         return None
-
-
-def _instruction_blocks(store: RepresentationStore, shards: range) -> Blocks:
-    for shard in shards:
-        rows, _ = store.representations(shard)
-        block = store.instruction_representations(shard)
-        if block is not None:
-            has = ~np.isnan(block).any(axis=1)  # [scored]
-            if has.any():
-                yield rows[has], block[has]
 
 
 def _first_copies(keys: NDArray[np.uint64]) -> NDArray[np.int64]:

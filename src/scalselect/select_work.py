@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 
 from scalselect.candidate_rows import ScoredRun, candidate_rows
 from scalselect.config import SelectConfig
+from scalselect.coordinates_file import read_coordinates
 from scalselect.dataset.selected_writer import write_selected
+from scalselect.diagnose_work import Material, diagnose
 from scalselect.errors import BudgetError, RunFolderError
 from scalselect.row_lists import digest_of
 from scalselect.row_tables import table_bytes
@@ -80,7 +82,8 @@ def select_run(folder: RunFolder, pool: Pool | None, config: SelectConfig, progr
     # From here until selection.json is written anew, the old one would vouch for files that no longer match.
     folder.forget_selection()
     table = _marked(table, rows, chosen[0])
-    accounts, written = [], []
+    accounts: list[dict[str, Any]] = []
+    written: list[Path] = []
     for budget, selection in zip(config.budget, chosen, strict=True):
         here = folder.selections / str(budget) if accounts else folder.path
         subset = _write_subset(pool, table, selection.rows, here)
@@ -91,16 +94,40 @@ def select_run(folder: RunFolder, pool: Pool | None, config: SelectConfig, progr
             written += [_write_rows(table, selection.rows, here / "rows.parquet"), here / "selection.json"]
             write_json(here / "selection.json", account)
         accounts.append(account)
+    write_json(folder.diagnostics, _diagnosis(replace(run, table=table), rows, chosen[0], config, progress))
     folder.write_scores(table, made_from)
     folder.update(select=inputs["select"])
     content = {
         "inputs": inputs,
-        "files": {str(path.relative_to(folder.path)): sha256_of_file(path) for path in (*written, folder.scores)},
+        "files": {
+            str(path.relative_to(folder.path)): sha256_of_file(path)
+            for path in (*written, folder.diagnostics, folder.scores)
+        },
         "budgets": [{**account["budget"], "file": account["selected"]["file"]} for account in accounts],
         **accounts[0],
     }
     folder.write_selection(content)
     return content
+
+
+def _diagnosis(
+    run: ScoredRun, rows: CandidateRows, selection: Selection, config: SelectConfig, progress: Progress
+) -> dict[str, Any]:
+    progress.say("measuring the choice")
+    return diagnose(
+        Material(
+            folder=run.folder,
+            shards=run.shards,
+            pool=run.pool,
+            table=run.table,
+            chosen=selection.rows,
+            eligible=rows.eligible,
+            subspace=run.folder.read_subspace(),
+            coordinates=read_coordinates(run.folder.coordinates).vision,
+            seed=config.seed,
+            near_bound=config.near_bound,
+        )
+    )
 
 
 def _asked(config: SelectConfig) -> dict[str, Any]:

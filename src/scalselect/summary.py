@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.progress import readable_seconds
-from scalselect.selection.strategies import STRATEGIES
 from scalselect.subspace.dominant import subspace_warnings
 from scalselect.subspace_file import facts_of_subspace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scalselect.pipeline import Represented, RunResult
     from scalselect.records import DominantSubspace
+    from scalselect.results import Represented, RunResult
     from scalselect.vlm.llava_composition import ComposedLlava
 
 _WIDTH, _LABEL = 80, 11
@@ -117,17 +116,6 @@ def summary_of_scores(run_dir: str, subspace: DominantSubspace) -> Summary:
         ("next", f"scalselect select {shlex.quote(str(run_dir))} --budget 16%"),
     ]
     return Summary(lines, {"run_dir": str(run_dir), "subspace": facts, "warnings": warnings})
-
-
-def words_of_strategies() -> str:
-    """Return the strategies with their definitions, wrapped at 80 columns."""
-    paragraphs = []
-    for strategy in STRATEGIES.values():
-        needs = " Needs --vectors vision+instruction." if "instruction" in strategy.needs else ""
-        default = " (default)" if strategy is next(iter(STRATEGIES.values())) else ""
-        text = textwrap.fill(strategy.definition + needs, _WIDTH, initial_indent="  ", subsequent_indent="  ")
-        paragraphs.append(f"{strategy.name}{default}\n{text}")
-    return "\n".join(paragraphs)
 
 
 def summary_of_composing(composed: ComposedLlava) -> Summary:

@@ -44,7 +44,8 @@ def normalised(block: NDArray[Any]) -> NDArray[np.float64]:
     """Return the rows divided by their norms, float64 [rows, hidden]; a row of zeros stays as it is."""
     rows = block.astype(np.float64)  # [rows, hidden]
     norms = np.linalg.norm(rows, axis=1, keepdims=True)  # [rows, 1]
-    return np.divide(rows, norms, out=rows, where=norms > 0)
+    np.divide(rows, norms, out=rows, where=norms > 0)
+    return rows
 
 
 def centred(
