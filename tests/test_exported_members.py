@@ -13,11 +13,12 @@ import pytest
 
 import scalselect
 
-FUNCTIONS = ("compose_llava", "open_pool", "represent", "run", "score", "select")
+FUNCTIONS = ("compare", "compose_llava", "open_pool", "represent", "run", "score", "select")
 
 
 def test_the_public_names():
     assert scalselect.__all__ == [
+        "Comparison",
         "ComposedLlava",
         "MisuseError",
         "Pool",
@@ -27,6 +28,7 @@ def test_the_public_names():
         "ScalselectError",
         "ScalselectWarning",
         "WorkError",
+        "compare",
         "compose_llava",
         "open_pool",
         "represent",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from scalselect.comparison import Comparison, compare
     from scalselect.dataset.pool import Pool, open_pool
     from scalselect.errors import MisuseError, ScalselectError, ScalselectWarning, WorkError
     from scalselect.pipeline import represent, run, score, select
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from scalselect.vlm.llava_composition import ComposedLlava, compose_llava
 
 _HOMES = {
+    "Comparison": "comparison",
     "ComposedLlava": "vlm.llava_composition",
     "MisuseError": "errors",
     "Pool": "dataset.pool",
@@ -32,6 +34,7 @@ _HOMES = {
     "ScalselectError": "errors",
     "ScalselectWarning": "errors",
     "WorkError": "errors",
+    "compare": "comparison",
     "compose_llava": "vlm.llava_composition",
     "open_pool": "dataset.pool",
     "represent": "pipeline",
@@ -41,6 +44,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Comparison",
     "ComposedLlava",
     "MisuseError",
     "Pool",
@@ -50,6 +54,7 @@ __all__ = [
     "ScalselectError",
     "ScalselectWarning",
     "WorkError",
+    "compare",
     "compose_llava",
     "open_pool",
     "represent",

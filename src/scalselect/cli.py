@@ -108,6 +108,14 @@ def _select(namespace: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _compare(namespace: argparse.Namespace) -> int:
+    from scalselect.comparison_summary import summary_of_comparison  # noqa: PLC0415  `--help` needs no numpy
+
+    summary = summary_of_comparison(scalselect.compare(namespace.run_a, namespace.run_b))
+    _print(summary.as_json() if namespace.json else summary.as_text())
+    return EXIT_DONE
+
+
 def _compose_llava(namespace: argparse.Namespace) -> int:
     from scalselect.summary import summary_of_composing  # noqa: PLC0415  `--help` needs no numpy
 
@@ -128,6 +136,7 @@ _COMMANDS = {
     "represent": _represent,
     "score": _score,
     "select": _select,
+    "compare": _compare,
     "compose-llava": _compose_llava,
 }
 

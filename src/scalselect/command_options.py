@@ -81,6 +81,9 @@ def build_parser() -> _Parser:
     )
     score.add_argument("--output", metavar="RUN_DIR", help="the run folder to make of --representations")
     select.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    compare = commands.add_parser("compare", help="two runs of the same data, side by side (no model)")
+    compare.add_argument("run_a", metavar="RUN_A", help="a scored run folder")
+    compare.add_argument("run_b", metavar="RUN_B", help="another one, of the same data")
     compose = commands.add_parser(
         "compose-llava",
         help="make one LLaVA checkpoint of Vicuna, CLIP and a projector",
@@ -88,7 +91,7 @@ def build_parser() -> _Parser:
         "vision tower and LLaVA's mm_projector.bin: the model before instruction tuning, which no hub has as one.",
     )
     _add_parts(compose)
-    for command in (run, represent, score, select, compose):
+    for command in (run, represent, score, select, compare, compose):
         command.add_argument("--json", action="store_true", help="print the summary as JSON")
         command.add_argument("--version", action="version", version=f"scalselect {scalselect.__version__}")
     return parser

@@ -167,12 +167,12 @@ class _Diagnosis:
             rows = self._sets[name]
             looked_at, share = self._near_copies(rows, f"near copies, {name}")
             facts["sampled"] = max(facts["sampled"], looked_at)
-            facts[name] = {
-                "near_copies": share,
-                "exact_copies": copies(_content_codes(known, rows)),
-                **image_measures(*_image_pairs(known, rows)),
-            }
+            facts[name] = {"near_copies": share, **self._shared_content(known, rows)}
         return facts
+
+    def _shared_content(self, known: pa.Table, rows: NDArray[np.int64]) -> dict[str, Any]:
+        shared = {"exact_copies": copies(_content_codes(known, rows)), **image_measures(*_image_pairs(known, rows))}
+        return shared if _has_records(known) else dict.fromkeys(shared)
 
     def _near_copies(self, rows: NDArray[np.int64], purpose: str) -> tuple[int, float | None]:
         """Return how many rows were looked at, and the share of them whose nearest other row is a near-copy."""
@@ -213,14 +213,10 @@ class _Diagnosis:
 
     def _balance(self, known: pa.Table) -> dict[str, Any]:
         table = self._material.table
-        columns = {
-            "source": table["source"],
-            "stratum": table["stratum"],
-            "turns": known["turns"],
-            "images": known["images"],
-        }
+        recorded = _has_records(known)
         return {
-            **{name: self._balance_of(column) for name, column in columns.items()},
+            **{name: self._balance_of(table[name]) for name in ("source", "stratum")},
+            **{name: self._balance_of(known[name]) if recorded else None for name in ("turns", "images")},
             "answer": self._balance_of_answers(),
         }
 
@@ -261,6 +257,11 @@ def _first_answer(sample: object) -> str:
     answers = (turn for turn in turns if turn.role == "assistant")
     first = next(answers, None)
     return "" if first is None else " ".join(part.text for part in first.parts if isinstance(part, TextPart))
+
+
+def _has_records(known: pa.Table) -> bool:
+    """Tell whether the rows come from records: vectors made elsewhere have neither text nor images."""
+    return bool(known["text_sha256"].null_count < known.num_rows)
 
 
 def _content_codes(known: pa.Table, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -78,13 +78,13 @@ def summary_of_run(result: RunResult) -> Summary:
     lines = [
         *_lines_of_rows(content["rows"], content["skipped"]),
         *_lines_of_notes(content["noted"]),
-        ("subspace", _subspace_words(content["subspace"])),
+        ("subspace", subspace_words(content["subspace"])),
         *_lines_of_choice(content),
         *(("warning", warning) for warning in content["warnings"]),
         *_lines_of_trial(result.represented),
-        ("written", _path_words(result.folder / content["selected"]["file"])),
-        *(("", _path_words(result.folder / budget["file"])) for budget in content["budgets"][1:]),
-        *(("", _path_words(result.folder / name)) for name in ("scores.parquet", "selection.json")),
+        ("written", path_words(result.folder / content["selected"]["file"])),
+        *(("", path_words(result.folder / budget["file"])) for budget in content["budgets"][1:]),
+        *(("", path_words(result.folder / name)) for name in ("scores.parquet", "selection.json")),
     ]
     facts = {**content, "run_dir": str(result.folder)}
     if result.represented is not None:
@@ -110,7 +110,7 @@ def summary_of_scores(run_dir: str, subspace: DominantSubspace) -> Summary:
     warnings = subspace_warnings(subspace)
     lines = [
         ("scored", _counted(subspace.rows, "row")),
-        ("subspace", _subspace_words(facts)),
+        ("subspace", subspace_words(facts)),
         *(("warning", warning) for warning in warnings),
         ("written", str(Path(run_dir) / "scores.parquet")),
         ("next", f"scalselect select {shlex.quote(str(run_dir))} --budget 16%"),
@@ -125,7 +125,7 @@ def summary_of_composing(composed: ComposedLlava) -> Summary:
         ("composed", f"LLaVA with {layers} of {of} decoder layers, {composed.parameter_bytes / 1e6:,.0f} MB"),
         ("", f"`<image>` is token {composed.image_token_id}; {composed.new_rows} new rows of the embedding"),
         ("", "pictures are padded to a square (--image-fit auto)"),
-        ("written", _path_words(composed.folder)),
+        ("written", path_words(composed.folder)),
         ("next", f"scalselect run DATASET --model {shlex.quote(str(composed.folder))} --budget 16% --output RUN_DIR"),
     ]
     facts = {field.name: getattr(composed, field.name) for field in fields(composed)}
@@ -136,7 +136,8 @@ def _counted(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
-def _path_words(path: Path) -> str:
+def path_words(path: Path) -> str:
+    """Return a path that is not wrapped at its spaces."""
     return str(path).replace(" ", _UNBROKEN_SPACE)
 
 
@@ -184,7 +185,8 @@ def _lines_of_trial(represented: Represented | None) -> list[tuple[str, str]]:
     return [("trial", words)]
 
 
-def _subspace_words(facts: Mapping[str, Any]) -> str:
+def subspace_words(facts: Mapping[str, Any]) -> str:
+    """Return rank, energy and gap of a subspace in words; see `scalselect.subspace_file.facts_of_subspace`."""
     gap = "none left" if facts["gap"] is None else f"{facts['gap']:.4g}"
     return f"k = {facts['k']} dimensions hold {facts['energy']:.2%} of the energy; s_k / s_k+1: {gap}"
 
