@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scalselect.config import SelectConfig
+    from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
     from scalselect.records import DominantSubspace
@@ -51,7 +52,7 @@ class ScoredRun:
 
     folder: RunFolder
     shards: range
-    pool: Pool | None
+    pool: Pool | JoinedPool | None
     table: pa.Table
 
 

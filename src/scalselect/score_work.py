@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 from scalselect.coordinates_file import writing_coordinates
 from scalselect.errors import WorkError
 from scalselect.row_content import content_keys
-from scalselect.run_folder import SCORES_SCHEMA, shards_of
+from scalselect.run_folder import SCORES_SCHEMA
+from scalselect.segments import shards_of
 from scalselect.selection.exact_copies import first_copies
 from scalselect.selection.ranking import rank_rows
 from scalselect.subspace.blocks import normalised
@@ -46,7 +47,7 @@ def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> Dom
         If shards are missing, nothing could be represented, or all representations are equal.
     """
     run = folder.require()
-    shards = shards_of(run["represent"])
+    shards = shards_of(run)
     missing = [shard for shard in shards if not folder.store.is_published(shard)]
     if missing:
         raise WorkError(

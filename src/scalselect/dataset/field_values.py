@@ -10,13 +10,14 @@ from scalselect.errors import OptionError, SampleError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
 
 ABSENT = "(none)"
 _LOOKED_AT = 1_000
 
 
-def field_values(pool: Pool, rows: Iterable[int], name: str) -> list[str]:
+def field_values(pool: Pool | JoinedPool, rows: Iterable[int], name: str) -> list[str]:
     """Return the value of a field for each of some rows.
 
     Parameters
