@@ -27,6 +27,7 @@ from scalselect.subspace.blocks import centred
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
     from scalselect.records import DominantSubspace
     from scalselect.run_folder import RunFolder
@@ -64,7 +65,7 @@ class Material:
 
     folder: RunFolder
     shards: range
-    pool: Pool | None
+    pool: Pool | JoinedPool | None
     table: pa.Table
     chosen: NDArray[np.int64]
     eligible: NDArray[np.int64]

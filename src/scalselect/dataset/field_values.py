@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scalselect.dataset.joined_pool import JoinedPool
+    from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
 
 ABSENT = "(none)"
@@ -51,7 +52,7 @@ def field_values(pool: Pool | JoinedPool, rows: Iterable[int], name: str) -> lis
     return values
 
 
-def has_field(pool: Pool, name: str) -> bool:
+def has_field(pool: Pool | JoinedPool, name: str) -> bool:
     """Tell whether one of the first 1,000 records has a field."""
     for row in range(min(len(pool), _LOOKED_AT)):
         try:
