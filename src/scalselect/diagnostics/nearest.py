@@ -35,7 +35,7 @@ def nearest_rows(
     Returns
     -------
     tuple
-        Place in the set of the nearest row, the first of equals, int64 [points], and its distance, float64 [points].
+        Place in the set of the nearest row, int64 [points], and its distance, float64 [points].
         Where there is none, -1 and infinity.
     """
     best = np.full(points.shape[0], np.inf)  # [points]
