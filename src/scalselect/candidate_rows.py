@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scalselect.coordinates_file import read_coordinates
-from scalselect.dataset.field_values import field_values
+from scalselect.dataset.field_values import field_values, has_field
 from scalselect.errors import OptionError
 from scalselect.row_content import codes_of, content_keys, image_keys, row_images
 from scalselect.row_lists import listed, listed_rows, read_quotas
@@ -21,13 +21,14 @@ from scalselect.selection.near_copies import near_copies
 from scalselect.selection.ranking import order_by_score
 from scalselect.selection.selecting import Strata
 from scalselect.selection.strategies import strategy_named
-from scalselect.selection.wishes import rows_of_ids
+from scalselect.selection.wishes import rows_with_ids
 from scalselect.subspace.blocks import centred
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scalselect.config import SelectConfig
+    from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
     from scalselect.records import DominantSubspace
@@ -51,7 +52,7 @@ class ScoredRun:
 
     folder: RunFolder
     shards: range
-    pool: Pool | None
+    pool: Pool | JoinedPool | None
     table: pa.Table
 
 
@@ -147,11 +148,11 @@ def _wished(word: str, rows: Any, ids: Any, table: pa.Table, notes: list[str]) -
     wished[listed_rows(f"{word}_rows", rows, table.num_rows)] = True
     names = listed(f"{word}_ids", ids)
     if names:
-        found = rows_of_ids(table["id"].to_pylist(), names)
+        found = rows_with_ids(table["id"].to_pylist(), names)
         wished[found.rows] = True
         for told, what in (
             (found.absent, "is the id of no row"),
-            (found.repeated, "is the id of several rows, all meant"),
+            (tuple(found.repeated), "is the id of several rows, all meant"),
         ):
             if told:
                 more = f" (and {len(told) - 1} more such)" if len(told) > 1 else ""
@@ -214,7 +215,10 @@ def _centred_vectors(run: ScoredRun, subspace: DominantSubspace, rows: NDArray[n
 
 def _stratum_of(run: ScoredRun, scored: NDArray[np.bool_], name: str) -> list[str | None]:
     if name == "source":
-        return list(run.table["source"].to_pylist())
+        sources = list(run.table["source"].to_pylist())
+        # With one data set its name groups nothing: a field of the records of that name is meant.
+        if len(set(sources)) > 1 or run.pool is None or not has_field(run.pool, name):
+            return sources
     if run.pool is None:
         raise OptionError(
             f"rows of vectors alone have no field `{name}` to group by; give their records with --dataset"

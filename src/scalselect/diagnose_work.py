@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
     from scalselect.records import DominantSubspace
     from scalselect.row_facts import RowFacts
@@ -70,7 +71,7 @@ class Material:
 
     folder: RunFolder
     shards: range
-    pool: Pool | None
+    pool: Pool | JoinedPool | None
     table: pa.Table
     chosen: NDArray[np.int64]
     eligible: NDArray[np.int64]

@@ -15,7 +15,8 @@ import numpy as np
 
 from scalselect.dataset.vector_files import open_vectors
 from scalselect.records import Reason, RowIdentity, RowRecord
-from scalselect.run_folder import refuse_other_keys, shards_of
+from scalselect.run_folder import refuse_other_keys
+from scalselect.segments import shards_of
 from scalselect.storage import remove_temporary_files
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def import_vectors(
     else:
         folder.create(_run_json(vectors, keys))
     remove_temporary_files(folder.path)
-    shards = shards_of(keys)
+    shards = shards_of({"represent": keys})
     reports = [folder.store.report(shard) for shard in shards if folder.store.is_published(shard)]
     done = sum(report.stop - report.start for report in reports)
     progress.start(vectors.rows, done, sum(report.counts.get("skipped", 0) for report in reports))

@@ -16,7 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from scalselect.engines.local import run_tasks
 from scalselect.errors import DataChangedError, DatasetError, MisuseError, ShardError, TooManySkippedError, WorkError
-from scalselect.run_folder import refuse_other_keys, shards_of
+from scalselect.run_folder import refuse_other_keys
+from scalselect.segments import segments_of
 from scalselect.shard_work import ShardWork
 from scalselect.storage import remove_temporary_files
 from scalselect.vlm.checkpoint import load_checkpoint, model_restored, quiet_transformers
@@ -91,7 +92,9 @@ def represent_run(
             on_row=progress.row,
             order=pool.in_image_order() if config.represent.order == "image" else None,
         )
-        return _represent_missing(folder, work, shards_of(keys), config.max_skipped, progress)
+        return _represent_missing(
+            folder, work, segments_of({"represent": keys})[0].shards, config.max_skipped, progress
+        )
 
 
 def _keys(pool: Pool, config: RepresentConfig, settings: Settings) -> dict[str, Any]:

@@ -86,11 +86,11 @@ def read_quotas(given: str) -> Quotas:
     return content
 
 
-def digest_of(given: str | Sequence[object] | None) -> str | None:
+def digest_of(option: str, given: str | Sequence[object] | None) -> str | None:
     """Return a hash of what a list says, so that an edited file is another request; None where nothing is given."""
     if given is None or given in KNOWN_QUOTAS:
         return None
-    content = _text("", given) if isinstance(given, str) else json.dumps([str(entry) for entry in given])
+    content = _text(option, given) if isinstance(given, str) else json.dumps([str(entry) for entry in given])
     return sha256_of_bytes(content.encode())
 
 

@@ -20,6 +20,7 @@ from scalselect.coordinates_file import inputs_of_coordinates
 from scalselect.errors import RunFolderError
 from scalselect.representation_store import METADATA_KEY, RepresentationStore
 from scalselect.row_tables import table_bytes, table_from_bytes
+from scalselect.segments import segments_of
 from scalselect.storage import TEMPORARY_MARK, claimed, create_exclusive, publish_bytes, sha256_of_file
 from scalselect.subspace_file import read_facts, read_subspace, write_subspace
 
@@ -93,6 +94,7 @@ class RunFolder:
             for name in ("rows", "shard_size", "threads"):
                 int(content["represent"][name])
             content["data"]["path"]
+            segments_of(content)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -242,11 +244,6 @@ def refuse_other_keys(recorded: Mapping[str, Any], wanted: Mapping[str, Any], pa
 
 def _shown(value: Any) -> str:
     return "not given" if value is None else repr(value)
-
-
-def shards_of(represent: Mapping[str, Any]) -> range:
-    """Return the numbers of all shards of a run, from the `represent` group of its run.json."""
-    return range(-(-represent["rows"] // represent["shard_size"]))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -12,8 +12,10 @@ from threadpoolctl import threadpool_limits
 
 from scalselect.coordinates_file import writing_coordinates
 from scalselect.errors import WorkError
-from scalselect.row_content import codes_of, content_keys
-from scalselect.run_folder import SCORES_SCHEMA, shards_of
+from scalselect.row_content import content_keys
+from scalselect.run_folder import SCORES_SCHEMA
+from scalselect.segments import shards_of
+from scalselect.selection.exact_copies import first_copies
 from scalselect.selection.ranking import rank_rows
 from scalselect.subspace.blocks import normalised
 from scalselect.subspace.dominant import dominant_subspace
@@ -45,7 +47,7 @@ def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> Dom
         If shards are missing, nothing could be represented, or all representations are equal.
     """
     run = folder.require()
-    shards = shards_of(run["represent"])
+    shards = shards_of(run)
     missing = [shard for shard in shards if not folder.store.is_published(shard)]
     if missing:
         raise WorkError(
@@ -96,7 +98,10 @@ def _score(
         if instruction is not None:
             for here, block in store.blocks(shards, "instruction_representations"):
                 writer.write("instruction", here, coordinates_of(block, instruction)[1])
-    scores = scores[_first_copies(content_keys(store, shards)[rows])]
+    # Exact copies must tie, but the batch that a sample fell into leaves its mark in the last digits of its float32
+    # vector: copies get the score of the first of them.
+    copy_of = first_copies(content_keys(store, shards)[rows])  # [scored]
+    scores = np.where(copy_of >= 0, scores[copy_of], scores)
     folder.write_scores(_table(store, shards, rows, scores), inputs)
 
 
@@ -135,18 +140,6 @@ def _instruction_subspace(
     except WorkError as error:  # all rows may ask the same
         progress.say(f"the instruction vectors have no dominant subspace: {error}")
         return None
-
-
-def _first_copies(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return for each scored row the place of the first one with the same images and conversation, int64 [scored].
-
-    Exact copies must tie, but the batch that a sample fell into leaves its mark in the last digits of its float32
-    vector: copies get the score of the first of them.
-    """
-    codes = codes_of(keys)  # [scored]
-    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    places: NDArray[np.int64] = first.astype(np.int64)[inverse]  # [scored]
-    return places
 
 
 def _table(store: RepresentationStore, shards: range, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> pa.Table:

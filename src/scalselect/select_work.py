@@ -18,7 +18,8 @@ from scalselect.diagnose_work import Material, diagnose
 from scalselect.errors import BudgetError, RunFolderError
 from scalselect.row_lists import digest_of
 from scalselect.row_tables import table_bytes
-from scalselect.run_folder import shards_of, write_json
+from scalselect.run_folder import write_json
+from scalselect.segments import shards_of
 from scalselect.selection.budget import rows_to_choose
 from scalselect.selection.selecting import select_rows
 from scalselect.selection_account import account_of
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scalselect.candidate_rows import CandidateRows
+    from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
     from scalselect.records import Budget, Selection
@@ -39,7 +41,9 @@ _LISTS = ("include_rows", "include_ids", "exclude_rows", "exclude_ids", "quotas"
 _SUBSET_COLUMNS = ["row", "source", "id", "id_type", "leverage_score", "rank"]
 
 
-def select_run(folder: RunFolder, pool: Pool | None, config: SelectConfig, progress: Progress) -> dict[str, Any]:
+def select_run(
+    folder: RunFolder, pool: Pool | JoinedPool | None, config: SelectConfig, progress: Progress
+) -> dict[str, Any]:
     """Choose rows and write the subsets, `scores.parquet`, and last `selection.json`.
 
     Does nothing where the same was chosen from the same scores before. The caller holds the folder's claim.
@@ -63,7 +67,7 @@ def select_run(folder: RunFolder, pool: Pool | None, config: SelectConfig, progr
     BudgetError
         If fewer rows can be chosen than the budget asks for; nothing is changed then.
     """
-    shards = shards_of(folder.require()["represent"])
+    shards = shards_of(folder.require())
     made_from = folder.inputs_of_scores()
     table = folder.read_scores()
     if made_from is None or made_from["store"] != folder.store.digest(shards):
@@ -88,8 +92,10 @@ def select_run(folder: RunFolder, pool: Pool | None, config: SelectConfig, progr
         here = folder.selections / str(budget) if accounts else folder.path
         subset = _write_subset(pool, table, selection.rows, here)
         account = account_of(run, rows, selection, budget, config)
-        account["selected"]["file"] = str(subset.relative_to(folder.path))
-        written.append(subset)
+        # Records of several data sets lie in a folder of their own, a file for each.
+        named = subset[0] if len(subset) == 1 else subset[0].parent
+        account["selected"]["file"] = str(named.relative_to(folder.path))
+        written += subset
         if accounts:  # scores.parquet marks the rows of the first budget alone
             written += [_write_rows(table, selection.rows, here / "rows.parquet"), here / "selection.json"]
             write_json(here / "selection.json", account)
@@ -137,7 +143,7 @@ def _asked(config: SelectConfig) -> dict[str, Any]:
     for name in _LISTS:
         if options[name] is not None and not isinstance(options[name], str):
             options[name] = "a list"
-    digests = {name: digest_of(getattr(config, name)) for name in _LISTS}
+    digests = {name: digest_of(name, getattr(config, name)) for name in _LISTS}
     return {**options, "lists": {name: sha256 for name, sha256 in digests.items() if sha256 is not None}}
 
 
@@ -181,12 +187,12 @@ def _marked(table: pa.Table, rows: CandidateRows, selection: Selection) -> pa.Ta
     return table
 
 
-def _write_subset(pool: Pool | None, table: pa.Table, rows: NDArray[np.int64], folder: Path) -> Path:
-    """Write the chosen records, or of a run without records the chosen rows, and return the file's path."""
+def _write_subset(pool: Pool | JoinedPool | None, table: pa.Table, rows: NDArray[np.int64], folder: Path) -> list[Path]:
+    """Write the chosen records, or of a run without records the chosen rows, and return the paths of the files."""
     folder.mkdir(parents=True, exist_ok=True)
     if pool is not None:
         return write_selected(pool, rows, folder)
-    return _write_rows(table, rows, folder / "selected.parquet")
+    return [_write_rows(table, rows, folder / "selected.parquet")]
 
 
 def _write_rows(table: pa.Table, rows: NDArray[np.int64], path: Path) -> Path:

@@ -10,12 +10,15 @@ from scalselect.errors import OptionError, SampleError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from scalselect.dataset.joined_pool import JoinedPool
+    from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
 
 ABSENT = "(none)"
+_LOOKED_AT = 1_000
 
 
-def field_values(pool: Pool, rows: Iterable[int], name: str) -> list[str]:
+def field_values(pool: Pool | JoinedPool, rows: Iterable[int], name: str) -> list[str]:
     """Return the value of a field for each of some rows.
 
     Parameters
@@ -47,6 +50,17 @@ def field_values(pool: Pool, rows: Iterable[int], name: str) -> list[str]:
     if name not in seen:
         raise OptionError(f"no record has a field `{name}` to group rows by{did_you_mean(name, seen)}")
     return values
+
+
+def has_field(pool: Pool | JoinedPool, name: str) -> bool:
+    """Tell whether one of the first 1,000 records has a field."""
+    for row in range(min(len(pool), _LOOKED_AT)):
+        try:
+            if name in record_fields(pool.raw(row)):
+                return True
+        except SampleError:
+            continue
+    return False
 
 
 def _text(value: Any, raw: str, name: str, row: int) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scalselect.errors import OptionError, did_you_mean
+from scalselect.selection.coverage import choose_coverage
+from scalselect.selection.d_optimal import choose_d_optimal
 from scalselect.selection.ranking import order_by_score
 from scalselect.selection.sampling import joint_leverage, race_order
 
@@ -116,6 +118,30 @@ STRATEGIES: dict[str, Strategy] = {
             nests=True,
             nests_limited=False,  # a row drawn at a small budget may share its image with one on top at a larger
             choose=_half,
+        ),
+        Strategy(
+            name="d-optimal",
+            definition=(
+                "One row after another, each the one that adds most to the log-determinant of the sum of z z^T over "
+                "the chosen rows z of the whitened dominant subspace (no ridge); equal gains in pool order."
+            ),
+            needs=frozenset({"vision"}),
+            reads=frozenset({"vision"}),
+            nests=True,
+            nests_limited=True,
+            choose=choose_d_optimal,
+        ),
+        Strategy(
+            name="coverage",
+            definition=(
+                "The row nearest to each of n centres of mini-batch k-means in the whitened dominant subspaces, each "
+                "divided by the square root of its rank; places that remain go to the rows farthest from their centre."
+            ),
+            needs=frozenset({"vision"}),
+            reads=frozenset({"vision", "instruction"}),
+            nests=False,
+            nests_limited=False,
+            choose=choose_coverage,
         ),
     )
 }

@@ -51,7 +51,7 @@ def dominant_subspace(
         Whether every column is divided by its standard deviation about the mean. (The method does not.) A column
         that is constant stays as it is.
     normalised_rows
-        Whether the sums are those of rows divided by their norms; only recorded.
+        Whether the sums are those of rows divided by their norms; recorded, and their rounding allowed for.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def dominant_subspace(
         raise ValueError(f"energy must lie between 0 and 1, both excluded: {energy}")
     if rank is not None and rank < 1:
         raise ValueError(f"rank must be at least 1: {rank}")
-    spread = _spread(sums)  # [hidden]
+    spread = _spread(sums, normalised_rows=normalised_rows)  # [hidden]
     origin = sums.mean if centring else np.zeros(sums.hidden)  # [hidden]
     scatter = sums.scatter_about(origin)  # [hidden, hidden]
     scale = None
@@ -95,7 +95,7 @@ def dominant_subspace(
     )
 
 
-def _spread(sums: ScatterSums) -> NDArray[np.float64]:
+def _spread(sums: ScatterSums, *, normalised_rows: bool) -> NDArray[np.float64]:
     """Return each column's sum of squares about its mean [hidden], zero where it is no more than rounding."""
     if sums.rows < 2:  # noqa: PLR2004  one point spans nothing
         raise WorkError(
@@ -103,7 +103,10 @@ def _spread(sums: ScatterSums) -> NDArray[np.float64]:
             "(check in the rows' reasons why the others were skipped)"
         )
     spread = sums.squares_about_mean()  # [hidden]
-    spread[spread <= sums.rounding_of_squares()] = 0.0
+    rounding = sums.rounding_of_squares()  # [hidden]
+    if normalised_rows:  # rows of equal direction differ by the rounding of norm and quotient
+        rounding += sums.rows * (4.0 * np.finfo(np.float64).eps * sums.mean) ** 2
+    spread[spread <= rounding] = 0.0
     if not spread.any():
         raise WorkError(
             f"all {sums.rows} representations are equal, so no row stands out and there is no dominant subspace "
