@@ -265,6 +265,8 @@ def _candidates(
 
 def _images_of(run: ScoredRun, rows: NDArray[np.int64]) -> RowImages:
     images = row_images(run.folder.store, run.shards)
+    if not images.codes.size:
+        raise OptionError("max_per_image counts rows by the images they show, and no row of this run has any")
     counts = np.diff(images.offsets)  # [pool]
     here = np.zeros(counts.size, dtype=np.bool_)
     here[rows] = True
