@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_POINTS_AT_ONCE = 1024
-_AMONG_AT_ONCE = 512  # so that a block of distances, 4 MiB, stays near the processor
+_POINTS_AT_ONCE = 256
+_AMONG_AT_ONCE = 1024  # so that a block of distances, 2 MiB, stays near the processor
 
 
 def nearest_rows(
@@ -35,18 +35,21 @@ def nearest_rows(
     Returns
     -------
     tuple
-        Place in the set of the nearest row, the first of equals, int64 [points], and its distance, float64 [points].
+        Place in the set of the nearest row, int64 [points], and its distance, float64 [points].
         Where there is none, -1 and infinity.
     """
     best = np.full(points.shape[0], np.inf)  # [points]
     place = np.full(points.shape[0], -1, dtype=np.int64)  # [points]
     nearest = np.zeros_like(points)  # [points, k]
     with_ones = np.hstack([-2.0 * points, np.ones((points.shape[0], 1))])  # [points, k + 1]
+    memory = np.empty(_POINTS_AT_ONCE * _AMONG_AT_ONCE)  # for all blocks: new memory is slower
     for begin, rows in _pieces(among):
         with_norms = np.hstack([rows, np.einsum("sk,sk->s", rows, rows)[:, None]])  # [piece of the set, k + 1]
         for start in range(0, points.shape[0], _POINTS_AT_ONCE):
             here = slice(start, start + _POINTS_AT_ONCE)
-            compared = with_ones[here] @ with_norms.T  # [piece of points, piece of the set]
+            part = with_ones[here]  # [piece of points, k + 1]
+            compared = memory[: part.shape[0] * rows.shape[0]].reshape(part.shape[0], rows.shape[0])
+            np.matmul(part, with_norms.T, out=compared)  # [piece of points, piece of the set]
             if itself is not None:
                 own = itself[here] - begin  # [piece of points]
                 inside = np.flatnonzero((own >= 0) & (own < rows.shape[0]))
