@@ -1,4 +1,4 @@
-"""The user's wishes, ids or row positions, as row positions of the pool, and those that name nothing or several rows."""
+"""The user's wishes, ids or positions, as rows of the pool, and those that name no row or several."""
 
 from __future__ import annotations
 
