@@ -114,9 +114,7 @@ def _subspace(blocks: Blocks, config: ScoreConfig) -> tuple[NDArray[np.int64], D
         block = normalised(stored) if normalise else stored
         if sums is None:
             sums = ScatterSums(shift_from(block))
-        part = ScatterSums(sums.shift)
-        part.add(block)
-        sums.merge(part)
+        sums.add(block)
         places.append(rows)
     if sums is None:
         return places[0], None
