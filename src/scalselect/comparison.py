@@ -13,6 +13,7 @@ from scalselect.diagnostics.agreement import principal_angles, rank_correlation,
 from scalselect.diagnostics.plain_numbers import plain
 from scalselect.errors import RunFolderError
 from scalselect.run_folder import RunFolder
+from scalselect.segments import rows_of, segments_of
 from scalselect.subspace_file import facts_of_subspace
 
 if TYPE_CHECKING:
@@ -153,19 +154,21 @@ def _read(folder: RunFolder, content: dict[str, Any]) -> _Run:
 
 def _refuse_other_data(a: _Run, b: _Run) -> list[str]:
     """Return what to know of the data where they cannot be told apart; raise RunFolderError where they differ."""
-    groups = [run.content["represent"] for run in (a, b)]
-    own = any("representations" in group for group in groups)
-    names = ["rows"] if own else ["rows", "data_sha256"]
+    own = any("representations" in run.content["represent"] for run in (a, b))
+    facts: list[dict[str, Any]] = [{"rows": rows_of(run.content)} for run in (a, b)]
+    if not own:
+        for run, known in zip((a, b), facts, strict=True):
+            known["data_sha256"] = ", ".join(segment.data_sha256 for segment in segments_of(run.content))
     different = [
-        f"  {name}: {groups[0].get(name)} in {a.path}, {groups[1].get(name)} in {b.path}"
-        for name in names
-        if groups[0].get(name) != groups[1].get(name)
+        f"  {name}: {facts[0][name]} in {a.path}, {facts[1][name]} in {b.path}"
+        for name in facts[0]
+        if facts[0][name] != facts[1][name]
     ]
     if different:
         raise RunFolderError(
             "the two runs are not of the same data, so their rows are not the same samples:\n"
             + "\n".join(different)
-            + "\ncompare runs of one data file, with the same --limit"
+            + "\ncompare runs of the same data files, with the same --limit"
         )
     if own:
         return ["vectors made elsewhere have no records: row by row they are taken to be the same samples"]
