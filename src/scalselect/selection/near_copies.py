@@ -162,6 +162,7 @@ class _Search:
         ours = Blocks.of(chunk, self._points[chunk])
         barring: list[Pairs] = []
         alike: list[Pairs] = []
+        held = 0
         for theirs in self._kept:
             for found in pairs_that_may_reach(self._bound, ours, theirs):
                 pairs = Pairs(*found)
@@ -169,9 +170,11 @@ class _Search:
                 bars, is_alike = self._apart(pairs.where((known < 0) | (pairs.earlier < known)))
                 barring.append(bars)
                 alike.append(is_alike)
-                if sum(map(len, barring)) + sum(map(len, alike)) > _PAIRS:
+                held += len(bars) + len(is_alike)
+                if held > _PAIRS:
                     self._bar(Pairs.together(barring))
                     barring, alike = [], [self._undecided(Pairs.together(alike))]
+                    held = len(alike[0])
         self._bar(Pairs.together(barring))
         self._state[chunk[self.leader[chunk] >= 0]] = _COPY
         return self._undecided(Pairs.together(alike))
