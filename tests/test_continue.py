@@ -42,7 +42,7 @@ class _Death(BaseException):
 def test_death_at_every_write_leaves_a_run_that_continues(tmp_path, words, monkeypatch):
     assert command(*words(tmp_path / "whole")) == 0
     expected = promised_files(tmp_path / "whole")
-    assert len(expected) == 2 * 4 + 4
+    assert len(expected) == 2 * 4 + 6
     moments = 0
     while not _dies_at(moments, words(tmp_path / f"died-{moments}"), monkeypatch):
         out = tmp_path / f"died-{moments}"
@@ -50,10 +50,17 @@ def test_death_at_every_write_leaves_a_run_that_continues(tmp_path, words, monke
         assert promised_files(out) == expected, moments
         moments += 1
     # Every file is written and flushed, then its folder: two moments a write.
-    assert moments == 2 * (1 + 4 * 3 + 7)
+    assert moments == 2 * (1 + 4 * 3 + 9)
 
 
-@pytest.mark.parametrize("again", [["score", "--energy", "0.5"], ["select", "--budget", "3"]])
+@pytest.mark.parametrize(
+    "again",
+    [
+        ["score", "--energy", "0.5"],
+        ["select", "--budget", "3"],
+        ["select", "--budget", "3,20%", "--strategy", "half", "--deduplicate", "near"],
+    ],
+)
 def test_death_while_scoring_or_selecting_anew(tmp_path, words, monkeypatch, again):
     """Whatever is asked next, scores and choice belong together, and the first command's files can be had again."""
     stage, *options = again
