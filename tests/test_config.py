@@ -15,12 +15,14 @@ from scalselect.config import (
     RepresentConfig,
     RunConfig,
     ScoreConfig,
-    parse_budget,
-    parse_percent,
-    read_config_file,
+    SelectConfig,
+    score_config,
+    select_config,
 )
 from scalselect.errors import MisuseError, OptionError
+from scalselect.option_values import parse_budget, parse_budgets, parse_percent, read_config_file
 from scalselect.records import Budget
+from scalselect.selection.strategies import STRATEGIES
 
 DEFAULTS = {
     "format": "auto",
@@ -34,6 +36,7 @@ DEFAULTS = {
     "pooling": "attended",
     "deepstack": "exclude",
     "vectors": "vision",
+    "store_dtype": "float32",
     "image_position": "record",
     "exif": "ignore",
     "image_fit": "auto",
@@ -58,6 +61,7 @@ CHOICES = {
     "image_reuse": ("on", "off"),
     "order": ("pool", "image"),
     "vectors": ("vision", "vision+instruction"),
+    "store_dtype": ("float32", "float16"),
     "image_position": ("record", "turn-start"),
     "exif": ("ignore", "apply"),
     "image_fit": ("auto", "processor", "pad"),
@@ -76,15 +80,21 @@ def from_toml(tmp_path, text, **options):
 def test_defaults():
     config = RunConfig.from_options({})
     assert asdict(config.represent) == DEFAULTS
-    assert asdict(config.score) == {"energy": 0.9}
+    assert asdict(config.score) == {
+        "energy": 0.9,
+        "rank": None,
+        "centring": "on",
+        "standardise_columns": "off",
+        "normalise_rows": "off",
+    }
     assert config.select is None
     assert config.max_skipped == 5
 
 
 def test_every_option_has_help_and_a_kind():
-    for item in (*fields(RepresentConfig), *fields(ScoreConfig)):
+    for item in (*fields(RepresentConfig), *fields(ScoreConfig), *fields(SelectConfig)):
         assert len(item.metadata["help"]) > 10, item.name
-        assert item.metadata["kind"] in (str, int, float, bool), item.name
+        assert item.name == "budget" or item.metadata["kind"] in (str, int, float, bool, list), item.name
 
 
 def test_configurations_are_frozen():
@@ -198,9 +208,9 @@ def test_the_call_beats_the_file_beats_the_default(tmp_path):
     assert config.represent.shard_size == 9
     assert config.score.energy == 0.7
     assert config.represent.exif == "ignore"
-    assert config.select.budget == Budget(percent=Decimal(16))
+    assert config.select.budget == (Budget(percent=Decimal(16)),)
     assert config.max_skipped == Decimal("1.5")
-    assert from_toml(tmp_path, text, budget=3, max_skipped="2%").select.budget == Budget(count=3)
+    assert from_toml(tmp_path, text, budget=3, max_skipped="2%").select.budget == (Budget(count=3),)
     assert from_toml(tmp_path, text, budget=3, max_skipped="2%").max_skipped == 2
 
 
@@ -314,3 +324,83 @@ def test_percentages_that_are_refused(value):
 
 def test_option_errors_are_misuse():
     assert issubclass(OptionError, MisuseError)
+
+
+def test_defaults_of_a_choice():
+    config = select_config({"budget": "16%"})
+    assert asdict(config) | {"budget": None} == {
+        "budget": None,
+        "strategy": "top-leverage",
+        "seed": 0,
+        "deduplicate": "none",
+        "near_bound": 0.99,
+        "near_across_questions": False,
+        "max_per_image": None,
+        "stratify_by": None,
+        "quotas": "proportional",
+        "include_rows": None,
+        "include_ids": None,
+        "exclude_rows": None,
+        "exclude_ids": None,
+    }
+
+
+def test_the_names_of_the_strategies_are_those_of_the_registry():
+    (strategy,) = (item for item in fields(SelectConfig) if item.name == "strategy")
+    assert sorted(strategy.metadata["choices"]) == sorted(STRATEGIES)
+    assert strategy.default == next(iter(STRATEGIES))
+
+
+@pytest.mark.parametrize("given", ["5%,16%, 50%", ["5%", "16%", "50%"], ("5%", Budget(percent=Decimal(16)), "50%")])
+def test_several_budgets(given):
+    assert [str(budget) for budget in parse_budgets(given)] == ["5%", "16%", "50%"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("5%,5%", "one or several different budgets"),
+        ([], "one or several different budgets"),
+        ("5%,", "budget cannot be read: ''"),
+        (["16%", 0.5], "budget is a fraction"),
+    ],
+)
+def test_budgets_that_cannot_be_read(given, message):
+    with pytest.raises(OptionError, match=message):
+        parse_budgets(given)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": "top"}, "strategy must be one of top-leverage, .*: 'top'"),
+        ({"strategy": "coverag"}, r"did you mean `coverage`\?"),
+        ({"seed": -1}, "seed must be a whole number of at least 0: -1"),
+        ({"seed": 1.5}, "seed must be a whole number: 1.5"),
+        ({"max_per_image": 0}, "max_per_image must be a whole number of at least 1: 0"),
+        ({"near_bound": 1.0}, "near_bound must lie between 0 and 1"),
+        ({"near_across_questions": True}, "near_across_questions needs deduplicate `near`"),
+        ({"quotas": "equal"}, "quotas need stratify_by"),
+        ({"include_rows": 5}, "include_rows must be a file, or a list: 5"),
+        ({"include_ids": b"7"}, "include_ids must be a file, or a list: b'7'"),
+    ],
+)
+def test_choices_that_cannot_be_right(options, message):
+    with pytest.raises(OptionError, match=message):
+        select_config({"budget": 5, **options})
+
+
+def test_options_of_a_choice_need_a_budget():
+    with pytest.raises(OptionError, match="strategy says how rows are chosen, and no budget says how many"):
+        RunConfig.from_options({"strategy": "half"})
+
+
+def test_energy_and_rank_exclude_each_other():
+    assert score_config({"rank": 7}).rank == 7
+    with pytest.raises(OptionError, match=r"energy and rank exclude each other: 0\.8 and 7"):
+        score_config({"rank": 7, "energy": 0.8})
+    for value in (0, -3, 2.5, True):
+        with pytest.raises(OptionError, match="rank must be a whole number"):
+            score_config({"rank": value})
+    with pytest.raises(OptionError, match="centring must be one of on, off: 'no'"):
+        score_config({"centring": "no"})

@@ -13,12 +13,14 @@ import pytest
 
 import scalselect
 
-FUNCTIONS = ("compose_llava", "open_pool", "represent", "run", "score", "select")
+FUNCTIONS = ("compare", "compose_llava", "extend", "open_pool", "represent", "run", "score", "select")
 
 
 def test_the_public_names():
     assert scalselect.__all__ == [
+        "Comparison",
         "ComposedLlava",
+        "Extended",
         "MisuseError",
         "Pool",
         "Reason",
@@ -27,7 +29,9 @@ def test_the_public_names():
         "ScalselectError",
         "ScalselectWarning",
         "WorkError",
+        "compare",
         "compose_llava",
+        "extend",
         "open_pool",
         "represent",
         "run",

@@ -12,41 +12,11 @@ import pytest
 from scalselect import representation_store
 from scalselect.errors import DamagedFileError
 from scalselect.records import Reason, RowIdentity, RowRecord
-from scalselect.representation_store import ROWS_SCHEMA, RepresentationStore, table_bytes, table_from_bytes
+from scalselect.representation_store import RepresentationStore
+from scalselect.row_tables import ROWS_SCHEMA, table_bytes, table_from_bytes
+from small_shards import FACTS, identity, mixed_shard, scored, skipped
 
-FACTS = {
-    "seconds": {"model": 1.5},
-    "device": "cpu",
-    "split_batches": 2,
-    "reuse": {"images_reused": 3},
-    "versions": {"torch": "2"},
-}
 SUFFIXES = (".safetensors", ".rows.parquet")
-
-
-def identity(row, id_=None, id_type="absent"):
-    return RowIdentity(row, "pool", id_, id_type)
-
-
-def scored(row, **known):
-    return RowRecord(identity=identity(row), status="scored", tokens=10, vision_tokens=4, kept_tokens=2, **known)
-
-
-def skipped(row, reason=Reason.IMAGE_MISSING):
-    return RowRecord(identity=identity(row), status="skipped", reason=reason, detail="no file")
-
-
-def mixed_shard(start=0):
-    """Return records of five rows, three of them scored, and their representations."""
-    records = [
-        scored(start),
-        skipped(start + 1),
-        scored(start + 2),
-        RowRecord(identity=identity(start + 3), status="text_only"),
-        scored(start + 4),
-    ]
-    vectors = np.random.default_rng(start).normal(size=(3, 8)).astype(np.float32)
-    return range(start, start + 5), records, vectors
 
 
 @pytest.fixture
@@ -156,6 +126,16 @@ def test_vectors_that_do_not_lie_in_one_piece(store):
     span, records, vectors = mixed_shard()
     store.publish(0, span, records, np.asfortranarray(vectors), FACTS)
     assert store.representations(0)[1].tolist() == vectors.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_vectors_keep_their_number_type(store, dtype):
+    span, records, vectors = mixed_shard()
+    vectors = vectors.astype(dtype) + dtype(1e-12)
+    store.publish(0, span, records, vectors, FACTS, instruction_representations=vectors * dtype(3))
+    assert store.representations(0)[1].dtype == dtype
+    assert store.representations(0)[1].tobytes() == vectors.tobytes()
+    assert store.instruction_representations(0).tobytes() == (vectors * dtype(3)).tobytes()
 
 
 def test_the_report_is_written_last(store, monkeypatch):
@@ -369,19 +349,3 @@ def test_tables_survive_bytes():
     table = ROWS_SCHEMA.empty_table()
     assert table_from_bytes(table_bytes(table)).schema == ROWS_SCHEMA
     assert table_from_bytes(table_bytes(table), ["row"]).column_names == ["row"]
-
-
-def test_a_few_rows_are_read_without_the_rest(tmp_path):
-    store = RepresentationStore(tmp_path)
-    rng = np.random.default_rng(0)
-    kept = {}
-    for shard in range(3):
-        rows = range(shard, 12, 3)  # as in a run in image order
-        vectors = rng.normal(size=(4, 5)).astype(np.float32)
-        store.publish(shard, range(4 * shard, 4 * shard + 4), [scored(row) for row in rows], vectors, FACTS, rows=rows)
-        kept |= dict(zip(rows, vectors, strict=True))
-    wanted = np.array([1, 2, 6, 7, 11])
-    assert store.vectors_at(range(3), wanted).tolist() == [kept[row].tolist() for row in wanted]
-    assert store.vectors_at(range(3), wanted[:0]).size == 0
-    with pytest.raises(ValueError, match="1 of 2 rows have no representation"):
-        store.vectors_at(range(3), np.array([3, 12]))

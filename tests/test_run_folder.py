@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.numpy
 
+from scalselect.coordinates_file import writing_coordinates
 from scalselect.errors import MisuseError, RunFolderError
 from scalselect.records import DominantSubspace
 from scalselect.run_folder import SCORES_SCHEMA, RunFolder, refuse_other_keys
@@ -46,6 +47,11 @@ def subspace(gap=1.5):
         scale=generator.random(6) + 1,
         normalised_rows=True,
     )
+
+
+def write_coordinates(folder, inputs):
+    with writing_coordinates(folder.coordinates, np.arange(4), {"vision": 2}, inputs):
+        pass  # zeros
 
 
 def scores():
@@ -267,20 +273,30 @@ class TestScores:
     def test_count_as_done_from_the_same_inputs_only(self, created):
         assert not created.has_scores_from(INPUTS)
         created.write_subspace(subspace(), INPUTS)
-        assert not created.has_scores_from(INPUTS)  # stopped between the two files
+        assert not created.has_scores_from(INPUTS)  # stopped between the files
+        write_coordinates(created, INPUTS)
+        assert not created.has_scores_from(INPUTS)
         created.write_scores(scores(), INPUTS)
         assert created.has_scores_from(INPUTS)
         assert not created.has_scores_from({**INPUTS, "store": "abd"})
         assert not created.has_scores_from({**INPUTS, "score": {"energy": 0.8}})
-        created.write_subspace(subspace(), {**INPUTS, "store": "abd"})
-        assert not created.has_scores_from(INPUTS)  # the two files disagree
-        assert not created.has_scores_from({**INPUTS, "store": "abd"})
+        created.write_instruction_subspace(subspace(), INPUTS)
+        assert created.has_scores_from(INPUTS)
+        for write in (created.write_subspace, created.write_instruction_subspace, write_coordinates):
+            arguments = (created,) if write is write_coordinates else (subspace(),)
+            write(*arguments, {**INPUTS, "store": "abd"})
+            assert not created.has_scores_from(INPUTS)  # the files disagree
+            assert not created.has_scores_from({**INPUTS, "store": "abd"})
+            write(*arguments, INPUTS)
+            assert created.has_scores_from(INPUTS)
 
-    @pytest.mark.parametrize("name", ["subspace", "scores"])
+    @pytest.mark.parametrize("name", ["subspace", "scores", "coordinates"])
     @pytest.mark.parametrize("content", [None, b"", b"short", "half"])
     def test_damaged_files_do_not_count(self, created, name, content):
         created.write_subspace(subspace(), INPUTS)
+        write_coordinates(created, INPUTS)
         created.write_scores(scores(), INPUTS)
+        assert created.has_scores_from(INPUTS)
         path = getattr(created, name)
         if content is None:
             path.unlink()

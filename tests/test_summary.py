@@ -10,8 +10,10 @@ import pytest
 
 from scalselect.pipeline import Represented, RunResult
 from scalselect.records import DominantSubspace, Reason
-from scalselect.select_work import TIE_RULE
+from scalselect.selection.strategies import STRATEGIES
+from scalselect.selection_account import TIE_RULE
 from scalselect.summary import Summary, summary_of_representing, summary_of_run, summary_of_scores
+from small_pools import command
 
 HUGE = 10**13
 
@@ -31,7 +33,10 @@ def represented(**facts):
 def content(**facts):
     known = {
         "tie_rule": TIE_RULE,
+        "strategy": "top-leverage",
         "budget": {"asked": "10%", "rows": 9},
+        "budgets": [{"asked": "10%", "rows": 9, "file": "selected.json"}],
+        "barred": {"excluded": 0, "duplicate": 0, "max_per_image": 0},
         "rows": {"pool": 100, "scored": 90, "skipped": 8, "text_only": 2, "eligible": 90, "selected": 9},
         "skipped": {"image_missing": 3, "too_long": 5},
         "noted": {"uniform": 1, "truncated": 0, "escaped": 2},
@@ -74,6 +79,9 @@ def extreme_result(folder):
         folder=folder,
         stage_one=represented(folder=folder, rows=HUGE, pool_rows=HUGE * 1000, seconds={"model": 1e12}),
         budget={"asked": str(HUGE), "rows": HUGE},
+        budgets=[{"asked": str(HUGE + i), "rows": HUGE, "file": f"selections/{HUGE}/selected.jsonl"} for i in range(3)],
+        strategy="joint-leverage-sampling",
+        barred=dict.fromkeys(["excluded", "duplicate", "max_per_image"], HUGE),
         rows=numbers,
         skipped={str(reason): HUGE for reason in Reason},
         noted=noted,
@@ -87,6 +95,10 @@ def extreme_result(folder):
         },
         warnings=["a warning that goes on and on " * 10],
     )
+
+
+def assert_fits_width(text):
+    assert all(len(line) <= 80 for line in text.splitlines())
 
 
 def assert_fits(text):
@@ -196,7 +208,15 @@ def test_scores_for_people_and_scripts():
     )
     assert json.loads(summary.as_json()) == {
         "run_dir": "runs/one",
-        "subspace": {"k": 2, "energy": 0.9375, "gap": 2.5, "largest_dimension_energy": 0.25, "n": 1234},
+        "subspace": {
+            "k": 2,
+            "energy": 0.9375,
+            "gap": 2.5,
+            "largest_dimension_energy": 0.25,
+            "n": 1234,
+            "total_energy": 5.16,
+            "normalised_rows": False,
+        },
         "warnings": [],
     }
 
@@ -238,3 +258,34 @@ def test_json_keeps_every_character():
 def test_json_has_no_words_that_json_does_not_know():
     with pytest.raises(ValueError, match="not JSON compliant"):
         Summary([], {"gap": float("nan")}).as_json()
+
+
+def test_how_rows_were_chosen_is_told():
+    budgets = [{"asked": f"{percent}%", "rows": percent, "file": f"{percent}.json"} for percent in (10, 20)]
+    facts = {
+        "strategy": "half",
+        "barred": {"excluded": 3, "duplicate": 0, "max_per_image": 12},
+        "budgets": budgets,
+        "selected": {"file": "10.json", "images": 0, "tokens": None, "lowest_score": 0.125, "ties_at_cut": 1},
+    }
+    lines = summary_of_run(result(**facts)).as_text().splitlines()
+    begin = lines.index("barred     3 excluded, 12 whose image has its share")
+    assert lines[begin + 1 : begin + 6] == [
+        "chosen     9 rows (10% asked, 90 eligible)",
+        "           20 rows (20% asked)",
+        "           lowest score 0.125; by half",
+        "written    runs/one/10.json",
+        "           runs/one/20.json",
+    ]
+
+
+def test_every_strategy_is_listed_with_its_definition(capsys):
+    assert command("select", "--list-strategies") == 0
+    printed = capsys.readouterr().out
+    assert_fits_width(printed)
+    told = " ".join(printed.split())
+    for strategy in STRATEGIES.values():
+        assert f"{strategy.name} " in told
+        assert strategy.definition in told
+    assert told.startswith("top-leverage (default) ")
+    assert "Needs --vectors vision+instruction." in told

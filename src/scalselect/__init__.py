@@ -15,23 +15,30 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from scalselect.comparison import Comparison, compare
     from scalselect.dataset.pool import Pool, open_pool
     from scalselect.errors import MisuseError, ScalselectError, ScalselectWarning, WorkError
-    from scalselect.pipeline import Represented, RunResult, represent, run, score, select
+    from scalselect.extending import extend
+    from scalselect.pipeline import represent, run, score, select
     from scalselect.records import Reason
+    from scalselect.results import Extended, Represented, RunResult
     from scalselect.vlm.llava_composition import ComposedLlava, compose_llava
 
 _HOMES = {
+    "Comparison": "comparison",
     "ComposedLlava": "vlm.llava_composition",
+    "Extended": "results",
     "MisuseError": "errors",
     "Pool": "dataset.pool",
     "Reason": "records",
-    "Represented": "pipeline",
-    "RunResult": "pipeline",
+    "Represented": "results",
+    "RunResult": "results",
     "ScalselectError": "errors",
     "ScalselectWarning": "errors",
     "WorkError": "errors",
+    "compare": "comparison",
     "compose_llava": "vlm.llava_composition",
+    "extend": "extending",
     "open_pool": "dataset.pool",
     "represent": "pipeline",
     "run": "pipeline",
@@ -40,7 +47,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "Comparison",
     "ComposedLlava",
+    "Extended",
     "MisuseError",
     "Pool",
     "Reason",
@@ -49,7 +58,9 @@ __all__ = [
     "ScalselectError",
     "ScalselectWarning",
     "WorkError",
+    "compare",
     "compose_llava",
+    "extend",
     "open_pool",
     "represent",
     "run",

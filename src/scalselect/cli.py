@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143
-_NOT_OPTIONS = ("command", "dataset", "model", "output", "config", "json", "run_dir")
+_NOT_OPTIONS = ("command", "dataset", "model", "output", "config", "json", "run_dir", "new_data")
 
 
 class _Terminated(BaseException):
@@ -91,8 +91,8 @@ def _score(namespace: argparse.Namespace) -> int:
     from scalselect.progress import Stderr  # noqa: PLC0415
     from scalselect.summary import summary_of_scores  # noqa: PLC0415
 
-    subspace = score(namespace.run_dir, **_options(namespace), progress=Stderr())
-    summary = summary_of_scores(namespace.run_dir, subspace)
+    subspace = score(namespace.run_dir, **_options(namespace), output=namespace.output, progress=Stderr())
+    summary = summary_of_scores(namespace.output or namespace.run_dir, subspace)
     _print(summary.as_json() if namespace.json else summary.as_text())
     return EXIT_DONE
 
@@ -102,8 +102,29 @@ def _select(namespace: argparse.Namespace) -> int:
     from scalselect.progress import Stderr  # noqa: PLC0415
     from scalselect.summary import summary_of_run  # noqa: PLC0415
 
-    result = select(namespace.run_dir, budget=namespace.budget, dataset=namespace.dataset, progress=Stderr())
+    result = select(namespace.run_dir, **_options(namespace), dataset=namespace.dataset, progress=Stderr())
     summary = summary_of_run(result)
+    _print(summary.as_json() if namespace.json else summary.as_text())
+    return EXIT_DONE
+
+
+def _compare(namespace: argparse.Namespace) -> int:
+    from scalselect.comparison_summary import summary_of_comparison  # noqa: PLC0415  `--help` needs no numpy
+
+    summary = summary_of_comparison(scalselect.compare(namespace.run_a, namespace.run_b))
+    _print(summary.as_json() if namespace.json else summary.as_text())
+    return EXIT_DONE
+
+
+def _extend(namespace: argparse.Namespace) -> int:
+    from scalselect.extending import extend  # noqa: PLC0415
+    from scalselect.progress import Stderr  # noqa: PLC0415
+    from scalselect.summary import summary_of_extending  # noqa: PLC0415
+
+    extended = extend(
+        namespace.run_dir, namespace.new_data, model=namespace.model, **_options(namespace), progress=Stderr()
+    )
+    summary = summary_of_extending(extended)
     _print(summary.as_json() if namespace.json else summary.as_text())
     return EXIT_DONE
 
@@ -128,6 +149,8 @@ _COMMANDS = {
     "represent": _represent,
     "score": _score,
     "select": _select,
+    "extend": _extend,
+    "compare": _compare,
     "compose-llava": _compose_llava,
 }
 

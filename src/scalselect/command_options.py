@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+import sys
+import textwrap
+from dataclasses import MISSING, fields
 from typing import Any, NoReturn
 
 import scalselect
@@ -11,6 +13,8 @@ from scalselect.config import DEFAULT_MAX_SKIPPED, RepresentConfig, ScoreConfig,
 from scalselect.errors import did_you_mean
 
 EXIT_MISUSE = 2
+_OF_NEW_DATA = ("format", "images", "trust_remote_code", "device", "dataloader_workers")
+_WIDTH = 80
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,10 +67,30 @@ def build_parser() -> _Parser:
     score = commands.add_parser("score", help="stage 2 alone: leverage scores of a run folder (no model)")
     _add_options(score, ScoreConfig, default="the run's own, else 0.9")
     select = commands.add_parser("select", help="stage 3 alone: choose rows of a scored run folder (no model)")
-    _add_options(select, SelectConfig, required=True)
+    _add_options(select, SelectConfig)
+    select.add_argument(
+        "--list-strategies",
+        action=_ListStrategies,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="print the strategies with their definitions",
+    )
     select.add_argument("--dataset", metavar="DATASET", help="the data file of the run, where it has moved")
-    for command in (score, select):
-        command.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    score.add_argument("run_dir", metavar="RUN_DIR", nargs="?", help="the run folder")
+    score.add_argument(
+        "--representations", metavar="FILE", help="vectors made elsewhere, one a row: .npy, .parquet or .safetensors"
+    )
+    score.add_argument("--output", metavar="RUN_DIR", help="the run folder to make of --representations")
+    select.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    extend = commands.add_parser("extend", help="add data files to a run: only their rows go through the model")
+    extend.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    extend.add_argument("new_data", metavar="NEW_DATA", nargs="+", help="JSON or JSONL file of new records")
+    extend.add_argument("--model", help="folder or hub name of the run's model (default: the one it began with)")
+    _add_options(extend, RepresentConfig, only=_OF_NEW_DATA)
+    _add_max_skipped(extend)
+    compare = commands.add_parser("compare", help="two runs of the same data, side by side (no model)")
+    compare.add_argument("run_a", metavar="RUN_A", help="a scored run folder")
+    compare.add_argument("run_b", metavar="RUN_B", help="another one, of the same data")
     compose = commands.add_parser(
         "compose-llava",
         help="make one LLaVA checkpoint of Vicuna, CLIP and a projector",
@@ -74,7 +98,7 @@ def build_parser() -> _Parser:
         "vision tower and LLaVA's mm_projector.bin: the model before instruction tuning, which no hub has as one.",
     )
     _add_parts(compose)
-    for command in (run, represent, score, select, compose):
+    for command in (run, represent, score, select, extend, compare, compose):
         command.add_argument("--json", action="store_true", help="print the summary as JSON")
         command.add_argument("--version", action="version", version=f"scalselect {scalselect.__version__}")
     return parser
@@ -87,11 +111,34 @@ def _run_words() -> str:
     )
 
 
+class _ListStrategies(argparse.Action):
+    """Prints the strategies and ends, whatever else is missing."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        sys.stdout.write(_words_of_strategies() + "\n")
+        parser.exit()
+
+
+def _words_of_strategies() -> str:
+    """Return the strategies with their definitions, wrapped at 80 columns."""
+    from scalselect.selection.strategies import STRATEGIES  # noqa: PLC0415  `--help` needs no numpy
+
+    paragraphs = []
+    for strategy in STRATEGIES.values():
+        needs = " Needs --vectors vision+instruction." if "instruction" in strategy.needs else ""
+        default = " (default)" if strategy is next(iter(STRATEGIES.values())) else ""
+        text = textwrap.fill(strategy.definition + needs, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+        paragraphs.append(f"{strategy.name}{default}\n{text}")
+    return "\n".join(paragraphs)
+
+
 def _add_options(
-    parser: argparse.ArgumentParser, group: type, *, required: bool = False, default: str | None = None
+    parser: argparse.ArgumentParser, group: type, *, default: str | None = None, only: tuple[str, ...] | None = None
 ) -> None:
     """Add one option for every field of a configuration group: names, defaults and help are written there."""
     for item in fields(group):
+        if only is not None and item.name not in only:
+            continue
         facts = item.metadata
         kind = facts.get("kind", str)
         if kind is bool:
@@ -104,14 +151,15 @@ def _add_options(
                 help=f"{facts['help']} (default: off)",
             )
             continue
-        told = default or (None if group is SelectConfig else item.default)
+        needed = item.default is MISSING
+        told = default or (None if needed else item.default)
         parser.add_argument(
             *(f"--{name}" for name in (item.name.replace("_", "-"), *facts.get("aliases", ()))),
             dest=item.name,
             default=argparse.SUPPRESS,
-            required=required,
+            required=needed and group is SelectConfig and parser.prog.endswith("select"),
             choices=facts.get("choices"),
-            type=_number_or_auto(item.name, kind) if kind is not str else str,
+            type=_number_or_auto(item.name, kind) if kind in (int, float) else str,
             metavar=None if facts.get("choices") else facts.get("metavar") or _metavar(kind, item.default),
             help=(facts["help"] if told is None else f"{facts['help']} (default: {told})").replace("%", "%%"),
         )

@@ -6,16 +6,25 @@ metadata is the one source of help texts, choices and aliases; `scalselect.cli` 
 
 from __future__ import annotations
 
-import contextlib
-import operator
-import tomllib
-from dataclasses import Field, dataclass, field, fields
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
-from typing import Any, Literal, Self, SupportsIndex, cast, get_args
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from scalselect.errors import OptionError, did_you_mean
-from scalselect.records import Budget
+from scalselect.option_values import (
+    check_fraction,
+    check_positive,
+    parse_budgets,
+    parse_percent,
+    read_config_file,
+    typed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from scalselect.records import Budget
 
 Format = Literal["auto", "llava", "messages"]
 InstructionTokens = Literal["user", "non-assistant"]
@@ -24,10 +33,13 @@ Exif = Literal["ignore", "apply"]
 ImageFit = Literal["auto", "processor", "pad"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Pooling = Literal["attended", "all"]
-ImageReuse = Literal["on", "off"]
+OnOff = Literal["on", "off"]
 Order = Literal["pool", "image"]
 DeepStack = Literal["exclude", "include"]
 Vectors = Literal["vision", "vision+instruction"]
+StoreDtype = Literal["float32", "float16"]
+StrategyName = Literal["top-leverage", "leverage-sampling", "d-optimal", "joint-leverage-sampling", "coverage", "half"]
+Deduplicate = Literal["none", "exact", "near"]
 
 DEFAULT_MAX_SKIPPED = Decimal(5)
 
@@ -72,6 +84,9 @@ class RepresentConfig:
     pooling: str = _option("attended", "which vision tokens are averaged", choices=Pooling)
     deepstack: str = _option("exclude", "whether vision features added after the layer count", choices=DeepStack)
     vectors: str = _option("vision", "what is stored of a sample", choices=Vectors)
+    store_dtype: str = _option(
+        "float32", "number type of stored vectors; float16: about the mean of their shard", choices=StoreDtype
+    )
     image_position: str = _option("record", "where in its turn an image is shown", choices=ImagePosition)
     exif: str = _option("ignore", "whether an orientation tag turns the picture", choices=Exif)
     image_fit: str = _option(
@@ -80,7 +95,7 @@ class RepresentConfig:
     image_min_pixels: int | None = _option(None, "the processor's lower limit of pixels an image", kind=int)
     image_max_pixels: int | None = _option(None, "the processor's upper limit of pixels an image", kind=int)
     max_length: int | None = _option(None, "longest conversation in tokens", kind=int, aliases=("cutoff-len",))
-    image_reuse: str = _option("on", "whether samples share the model's work on an image", choices=ImageReuse)
+    image_reuse: str = _option("on", "whether samples share the model's work on an image", choices=OnOff)
     order: str = _option("pool", "order of work; image: samples that share images follow one another", choices=Order)
     batch_size: str | int = _option("auto", "rows a batch at most; auto: a budget of tokens alone", kind=int)
     dtype: str = _option("auto", "number type of the model; auto: float32 on CPU, else the checkpoint's", choices=Dtype)
@@ -101,16 +116,15 @@ class RepresentConfig:
             Naming the option, what was received and what would be right.
         """
         _check_choices(self)
-        if not isinstance(self.trust_remote_code, bool):
-            raise OptionError(f"trust_remote_code must be true or false: {self.trust_remote_code!r}")
-        _check_fraction("attention_mass", self.attention_mass)
+        _check_flags(self)
+        check_fraction("attention_mass", self.attention_mass)
         for name in ("image_min_pixels", "image_max_pixels", "max_length", "shard_size", "limit"):
-            _check_positive(name, getattr(self, name))
+            check_positive(name, getattr(self, name))
         if not isinstance(self.layer, int) or self.layer < 0:
             raise OptionError(f"layer must be a whole number of at least 0: {self.layer!r}")
         for name in ("batch_size", "threads"):
             if getattr(self, name) != "auto":
-                _check_positive(name, getattr(self, name), besides="auto")
+                check_positive(name, getattr(self, name), besides="auto")
         workers = self.dataloader_workers
         if workers != "auto" and (not isinstance(workers, int) or workers < 0):
             raise OptionError(f"dataloader_workers must be a whole number of at least 0 or `auto`: {workers!r}")
@@ -125,19 +139,69 @@ class ScoreConfig:
     """Stage 2: how vectors become leverage scores."""
 
     energy: float = _option(0.9, "share of squared singular values the dominant subspace holds", kind=float)
+    rank: int | None = _option(None, "dimensions of the dominant subspace, whatever energy they hold", kind=int)
+    centring: str = _option("on", "whether the mean is taken from the vectors", choices=OnOff)
+    standardise_columns: str = _option(
+        "off", "whether every feature is divided by its standard deviation first", choices=OnOff
+    )
+    normalise_rows: str = _option("off", "whether every vector is divided by its norm first", choices=OnOff)
 
     def __post_init__(self) -> None:
         """Check every value; raises OptionError."""
-        _check_fraction("energy", self.energy)
+        check_fraction("energy", self.energy)
+        check_positive("rank", self.rank)
+        _check_choices(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectConfig:
-    """Stage 3: how scores become chosen rows."""
+    """Stage 3: how scores become chosen rows. Rows and ids are given as files, in Python also as lists."""
 
-    budget: Budget = field(
-        metadata={"help": "rows to choose: a count, or a percentage such as 16%", "metavar": "16%|N"}
+    budget: tuple[Budget, ...] = field(
+        metadata={
+            "help": "rows to choose: a count, or a percentage such as 16%; several with commas",
+            "metavar": "16%|N",
+        }
     )
+    strategy: str = _option("top-leverage", "how scores become rows", choices=StrategyName)
+    seed: int = _option(0, "of everything that is drawn at random", kind=int)
+    deduplicate: str = _option("none", "bar all but one of rows that are copies of one another", choices=Deduplicate)
+    near_bound: float = _option(0.99, "cosine from which on two vectors are near-copies", kind=float)
+    near_across_questions: bool = _option(
+        default=False, text="bar near-copies that ask different questions about the same images as well", kind=bool
+    )
+    max_per_image: int | None = _option(None, "most rows that may show the same image", kind=int)
+    stratify_by: str | None = _option(
+        None, "choose within groups: `source`, or a field of the records", metavar="FIELD"
+    )
+    quotas: str = _option(
+        "proportional", "rows a group: proportional, equal, or a file", metavar="proportional|equal|FILE"
+    )
+    include_rows: str | Sequence[object] | None = _option(
+        None, "file of row positions that must be chosen", kind=list, metavar="FILE"
+    )
+    include_ids: str | Sequence[object] | None = _option(
+        None, "file of ids that must be chosen", kind=list, metavar="FILE"
+    )
+    exclude_rows: str | Sequence[object] | None = _option(
+        None, "file of row positions that must not be chosen", kind=list, metavar="FILE"
+    )
+    exclude_ids: str | Sequence[object] | None = _option(
+        None, "file of ids that must not be chosen", kind=list, metavar="FILE"
+    )
+
+    def __post_init__(self) -> None:
+        """Check every value; raises OptionError."""
+        _check_choices(self)
+        _check_flags(self)
+        check_fraction("near_bound", self.near_bound)
+        check_positive("max_per_image", self.max_per_image)
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
+            raise OptionError(f"seed must be a whole number of at least 0: {self.seed!r}")
+        if self.near_across_questions and self.deduplicate != "near":
+            raise OptionError("near_across_questions needs deduplicate `near`: it says which near-copies are barred")
+        if self.quotas != "proportional" and self.stratify_by is None:
+            raise OptionError(f"quotas need stratify_by, which says what the groups are: {self.quotas!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +237,8 @@ class RunConfig:
         OptionError
             For an unknown name, a wrong type or an impossible value.
         """
-        known = {"budget", "max_skipped"} | {
-            item.name for group in (RepresentConfig, ScoreConfig) for item in fields(group)
+        known = {"max_skipped"} | {
+            item.name for group in (RepresentConfig, ScoreConfig, SelectConfig) for item in fields(group)
         }
         from_file = {} if config_file is None else read_config_file(config_file)
         for given, where in ((from_file, f" in {config_file}"), (options, "")):
@@ -182,101 +246,49 @@ class RunConfig:
                 if name not in known:
                     raise OptionError(f"unknown option{where}: `{name}`{did_you_mean(name, known)}")
         merged = {**from_file, **options}
+        wanted = [item.name for item in fields(SelectConfig) if item.name in merged]
         return cls(
             represent=RepresentConfig(**_pick(RepresentConfig, merged)),
-            score=ScoreConfig(**_pick(ScoreConfig, merged)),
-            select=SelectConfig(budget=parse_budget(merged["budget"])) if "budget" in merged else None,
+            score=score_config(merged),
+            select=select_config(merged) if wanted else None,
             max_skipped=parse_percent("max_skipped", merged.get("max_skipped", DEFAULT_MAX_SKIPPED)),
         )
 
 
-def read_config_file(path: str | Path) -> dict[str, Any]:
-    """Return the options of a TOML file, names with underscores. Raises OptionError."""
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(f"config file cannot be read: {path} ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OptionError(f"config file is not valid TOML: {path} ({error})") from error
-    return {name.replace("-", "_"): value for name, value in content.items()}
+def score_config(options: Mapping[str, Any]) -> ScoreConfig:
+    """Return stage 2's group of the options. Raises OptionError."""
+    if options.get("rank") is not None and "energy" in options:
+        raise OptionError(
+            f"energy and rank exclude each other: {options['energy']} and {options['rank']} (rank takes so many "
+            "dimensions whatever energy they hold)"
+        )
+    return ScoreConfig(**_pick(ScoreConfig, options))
 
 
-def parse_budget(value: object) -> Budget:
-    """Return the budget meant by ``"16%"``, ``"5000"`` or ``5000``.
-
-    Raises
-    ------
-    OptionError
-        For zero, negative, fractional or otherwise unreadable budgets.
-    """
-    advice = "give a whole number of rows such as 5000, or a percentage such as 16%"
-    if isinstance(value, Budget):
-        return value
-    if isinstance(value, float) or (isinstance(value, str) and "%" not in value and "." in value):
-        raise OptionError(f"budget is a fraction, which could mean a share or a count: {value} ({advice})")
-    if isinstance(value, str) and value.strip().endswith("%"):
-        percent = parse_percent("budget", value)
-        if percent == 0:
-            raise OptionError(f"budget must be above 0%: {value}")
-        return Budget(percent=percent)
-    count = None
-    if not isinstance(value, bool):
-        with contextlib.suppress(ValueError, TypeError):
-            count = int(value) if isinstance(value, str) else operator.index(cast("SupportsIndex", value))
-    if count is None:
-        raise OptionError(f"budget cannot be read: {value!r} ({advice})")
-    if count < 1:
-        raise OptionError(f"budget must be at least one row: {value} ({advice})")
-    return Budget(count=count)
+def select_config(options: Mapping[str, Any]) -> SelectConfig:
+    """Return stage 3's group of the options. Raises OptionError, also where no budget is given."""
+    picked = _pick(SelectConfig, {name: value for name, value in options.items() if name != "budget"})
+    if "budget" not in options:
+        raise OptionError(f"{next(iter(picked))} says how rows are chosen, and no budget says how many")
+    return SelectConfig(budget=parse_budgets(options["budget"]), **picked)
 
 
-def parse_percent(name: str, value: object) -> Decimal:
-    """Return a percentage between 0 and 100 from ``"5%"`` or a Decimal, in decimal arithmetic. Raises OptionError."""
-    if isinstance(value, Decimal):
-        percent = value
-    elif isinstance(value, str) and value.strip().endswith("%"):
-        try:
-            percent = Decimal(value.strip()[:-1].strip())
-        except InvalidOperation:
-            raise OptionError(f"{name} cannot be read: {value!r} (a percentage such as 5% is wanted)") from None
-    else:
-        raise OptionError(f"{name} must be a percentage such as 5%: {value!r}")
-    if not percent.is_finite() or not 0 <= percent <= 100:  # noqa: PLR2004  a percentage
-        raise OptionError(f"{name} must lie between 0% and 100%: {value}")
-    return percent
+def _pick(group: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {item.name: typed(item, options[item.name]) for item in fields(group) if item.name in options}
 
 
-def _pick(group: type, options: dict[str, Any]) -> dict[str, Any]:
-    return {item.name: _typed(item, options[item.name]) for item in fields(group) if item.name in options}
-
-
-def _typed(item: Field[Any], value: Any) -> Any:
-    kind = item.metadata["kind"]
-    if (value is None and item.default is None) or (value == "auto" and item.default == "auto"):
-        return value
-    wrong = isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind)
-    if wrong and not (kind is str and isinstance(value, Path)):
-        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
-        raise OptionError(f"{item.name} must be {words}: {value!r}")
-    return kind(value)
-
-
-def _check_choices(config: RepresentConfig) -> None:
+def _check_flags(config: RepresentConfig | SelectConfig) -> None:
     for item in fields(config):
-        allowed = item.metadata["choices"]
+        value = getattr(config, item.name)
+        if item.metadata.get("kind") is bool and not isinstance(value, bool):
+            raise OptionError(f"{item.name} must be true or false: {value!r}")
+
+
+def _check_choices(config: RepresentConfig | ScoreConfig | SelectConfig) -> None:
+    for item in fields(config):
+        allowed = item.metadata.get("choices")
         value = getattr(config, item.name)
         if allowed and value not in allowed:
             raise OptionError(
                 f"{item.name} must be one of {', '.join(allowed)}: {value!r}{did_you_mean(value, allowed)}"
             )
-
-
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise OptionError(f"{name} must lie between 0 and 1, both excluded: {value}")
-
-
-def _check_positive(name: str, value: object, *, besides: str | None = None) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        or_word = f" or `{besides}`" if besides else ""
-        raise OptionError(f"{name} must be a whole number of at least 1{or_word}: {value!r}")

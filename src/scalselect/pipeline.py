@@ -5,97 +5,37 @@ Each function takes a run folder as it finds it and does only what is missing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from scalselect.config import RunConfig, ScoreConfig, SelectConfig, parse_budget
+from scalselect.config import RunConfig, ScoreConfig, SelectConfig, score_config, select_config
 from scalselect.dataset.pool import open_pool
-from scalselect.errors import DatasetError, OptionError, RunFolderError
-from scalselect.progress import Silent
+from scalselect.errors import OptionError, did_you_mean
+from scalselect.option_values import parse_budgets
+from scalselect.own_vectors_work import import_vectors
+from scalselect.pool_of_run import pool_of_run
+from scalselect.progress import Silent, on_wait
+from scalselect.results import Represented, RunResult, represented_of, result_of
 from scalselect.run_folder import RunFolder
 from scalselect.score_work import score_run
+from scalselect.segments import rows_of
 from scalselect.select_work import select_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
     from scalselect.records import Budget, DominantSubspace
-    from scalselect.representation_store import ShardReport
 
     Dataset = str | Path | Sequence[Mapping[str, object]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Represented:
-    """What stage 1 has done for a run so far.
-
-    Attributes
-    ----------
-    rows
-        Rows of the pool that went through stage 1.
-    counts, reasons
-        Rows by status, skipped rows by reason.
-    seconds
-        Seconds of work by stage, summed over all shards, also those of earlier calls.
-    pool_rows
-        Rows of the whole data set; more than `rows` in a trial (`limit`).
-    """
-
-    folder: Path
-    rows: int
-    counts: dict[str, int]
-    reasons: dict[str, int]
-    seconds: dict[str, float]
-    pool_rows: int
-
-    @property
-    def rows_per_second(self) -> float:
-        """Rows a second of work."""
-        return self.rows / max(sum(self.seconds.values()), 1e-9)
-
-    @property
-    def seconds_for_all(self) -> float:
-        """Estimated seconds of work for the whole data set."""
-        return self.pool_rows / self.rows_per_second
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class RunResult:
-    """The outcome of a run.
-
-    Attributes
-    ----------
-    folder
-        The run folder.
-    rows
-        Chosen row positions, ascending, int64 [chosen].
-    scores
-        Leverage score of every pool row, float64 [pool]; NaN where a row has none.
-    summary
-        The content of `selection.json`.
-    represented
-        What stage 1 did; None where only selection was asked for.
-    """
-
-    folder: Path
-    rows: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    summary: dict[str, Any]
-    represented: Represented | None = None
 
 
 def run(
     dataset: Dataset,
     *,
     model: Any,
-    budget: str | int | Budget,
+    budget: str | int | Budget | Sequence[str | int | Budget],
     output: str | Path,
     processor: Any = None,
     config_file: str | Path | None = None,
@@ -111,13 +51,13 @@ def run(
     model
         Folder or hub name of a checkpoint, or a loaded transformers model (then with its `processor`).
     budget
-        Rows to choose: a count, or a percentage such as ``"16%"``.
+        Rows to choose: a count, or a percentage such as ``"16%"``; or several, each with a subset of its own.
     output
         The run folder. A run that was interrupted continues; one that is done changes nothing.
     config_file
         TOML file with options; those given here win.
     **options
-        Fields of `scalselect.config.RepresentConfig` and `ScoreConfig`, and `max_skipped`.
+        Fields of `scalselect.config.RepresentConfig`, `ScoreConfig` and `SelectConfig`, and `max_skipped`.
 
     Raises
     ------
@@ -141,43 +81,63 @@ def represent(
     **options: Any,
 ) -> Represented:
     """Do stage 1 alone: one vector a sample, stored in the run folder `output`. See `run` for the parameters."""
-    for name in ("budget", "energy"):
+    for name in (item.name for group in (ScoreConfig, SelectConfig) for item in fields(group)):
         if name in options:
             raise OptionError(f"{name} has no effect on representing; give it to `score`, `select` or `run`")
     config = RunConfig.from_options(options, config_file)
     return represent_config(dataset, config, model=model, output=output, processor=processor, progress=progress)
 
 
-def score(run_dir: str | Path, *, energy: float | None = None, progress: Progress | None = None) -> DominantSubspace:
+def score(
+    run_dir: str | Path | None = None,
+    *,
+    representations: str | Path | None = None,
+    output: str | Path | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> DominantSubspace:
     """Do stage 2 alone: leverage scores of all representations of a run folder. Loads no model.
 
     Parameters
     ----------
-    energy
-        Share of squared singular values to hold; default: what the run used before, else 0.9.
+    run_dir
+        The run folder, where a model has represented a pool.
+    representations, output
+        Instead of it: vectors made elsewhere, one a row, in a ``.npy``, ``.parquet`` or ``.safetensors`` file, and the
+        run folder to make of them.
+    **options
+        Fields of `scalselect.config.ScoreConfig`; those not given are what the run used before, else the defaults.
     """
-    folder = RunFolder(run_dir)
-    recorded = folder.require().get("score") or {}
-    given = recorded if energy is None else {"energy": energy}
-    config = ScoreConfig(**given)
+    if (run_dir is None) == (representations is None) or (representations is None) != (output is None):
+        raise OptionError("score needs a run folder, or `representations` with the `output` folder to make of them")
+    folder = RunFolder(run_dir if output is None else output)  # type: ignore[arg-type]  # one of them is given
+    recorded = folder.read() if representations is not None else folder.require()
+    config = _score_config((recorded or {}).get("score") or {}, options)
     progress = progress or Silent()
-    with folder.claimed(_waiting(progress)):
+    if representations is not None:
+        import_vectors(folder, representations, progress=progress)
+    with folder.claimed(on_wait(progress)):
         return score_run(folder, config, progress)
 
 
 def select(
     run_dir: str | Path,
     *,
-    budget: str | int | Budget,
+    budget: str | int | Budget | Sequence[str | int | Budget],
     dataset: Dataset | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> RunResult:
     """Do stage 3 alone: choose rows of a scored run folder. Loads no model.
 
     Parameters
     ----------
+    budget
+        Rows to choose, or several such numbers, each with a subset of its own; the result is that of the first.
     dataset
         The records of a run that was given a Python list; the data file may also be named where it has moved.
+    **options
+        Fields of `scalselect.config.SelectConfig`, each with its default where it is not given.
 
     Raises
     ------
@@ -185,14 +145,15 @@ def select(
         If the data are not those of the run.
     """
     folder = RunFolder(run_dir)
-    config = SelectConfig(budget=parse_budget(budget))
+    _refuse_unknown(options, SelectConfig)
+    config = select_config({**options, "budget": parse_budgets(budget)})
     recorded = folder.require()
-    _refuse_budget_above(config.budget, recorded["represent"]["rows"])
+    _refuse_budgets_above(config, rows_of(recorded))
     folder.read_scores()  # no scores: said before the data file is read
-    pool = _pool_of(recorded, dataset)
+    pool = pool_of_run(recorded, dataset)
     progress = progress or Silent()
-    with folder.claimed(_waiting(progress)):
-        return _result(folder, select_run(folder, pool, config, progress), None)
+    with folder.claimed(on_wait(progress)):
+        return result_of(folder, select_run(folder, pool, config, progress), None)
 
 
 def run_config(
@@ -210,10 +171,10 @@ def run_config(
     folder = RunFolder(output)
     represented = represent_config(dataset, config, model=model, output=output, processor=processor, progress=progress)
     progress = progress or Silent()
-    pool = _pool_of(folder.require(), dataset)
-    with folder.claimed(_waiting(progress)):
+    pool = pool_of_run(folder.require(), dataset)
+    with folder.claimed(on_wait(progress)):
         score_run(folder, config.score, progress)
-        return _result(folder, select_run(folder, pool, config.select, progress), represented)
+        return result_of(folder, select_run(folder, pool, config.select, progress), represented)
 
 
 def represent_config(
@@ -236,66 +197,36 @@ def represent_config(
         image_position=options.image_position,
         limit=options.limit,
     )
-    if config.select is not None:
-        _refuse_budget_above(config.select.budget, len(pool))
+    recorded = folder.read()
+    _refuse_budgets_above(config.select, max(len(pool), 0 if recorded is None else rows_of(recorded)))
     progress = progress or Silent()
     progress.say(f"pool: {pool.describe()}")
     # Imported here because torch and transformers take seconds, which the other commands need not wait.
     from scalselect.represent_work import represent_run  # noqa: PLC0415
 
     reports = represent_run(folder, pool, model, config, processor=processor, progress=progress)
-    return _represented(folder, reports, pool)
+    return represented_of(folder, reports, pool.total_records)
 
 
-def _represented(folder: RunFolder, reports: Sequence[ShardReport], pool: Pool) -> Represented:
-    def summed(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        names = sorted({name for group in groups for name in group})
-        return {name: sum(group.get(name, 0) for group in groups) for name in names}
-
-    return Represented(
-        folder=folder.path,
-        rows=sum(report.stop - report.start for report in reports),
-        counts=summed([report.counts for report in reports]),
-        reasons=summed([report.reasons for report in reports]),
-        seconds=summed([report.seconds for report in reports]),
-        pool_rows=pool.total_records,
-    )
+def _score_config(before: Mapping[str, Any], options: Mapping[str, Any]) -> ScoreConfig:
+    """Return the options of a call over those of the call before it. Raises OptionError."""
+    _refuse_unknown(options, ScoreConfig)
+    kept = dict(before)
+    if "energy" in options:  # of the two only one has a say
+        kept.pop("rank", None)
+    elif options.get("rank", kept.get("rank")) is not None:
+        kept.pop("energy", None)
+    return score_config({**kept, **options})
 
 
-def _result(folder: RunFolder, summary: dict[str, Any], represented: Represented | None) -> RunResult:
-    table = folder.read_scores()
-    return RunResult(
-        folder=folder.path,
-        rows=np.flatnonzero(table["selected"].to_numpy(zero_copy_only=False)).astype(np.int64),
-        scores=table["leverage_score"].to_numpy(zero_copy_only=False),
-        summary=summary,
-        represented=represented,
-    )
+def _refuse_unknown(options: Mapping[str, Any], group: type) -> None:
+    known = [item.name for item in fields(group)]
+    for name in options:
+        if name not in known:
+            raise OptionError(f"unknown option: `{name}`{did_you_mean(name, known)}")
 
 
-def _waiting(progress: Progress) -> Callable[[str], None]:
-    return lambda holder: progress.say(f"waiting: {holder or 'another process'} is scoring or selecting in this folder")
-
-
-def _pool_of(recorded: Mapping[str, Any], dataset: Dataset | None) -> Pool:
-    """Open the data of a run again, to copy records from, and make sure that they are the same."""
-    keys = recorded["represent"]
-    path: str | None = recorded["data"]["path"]
-    if dataset is None and path is not None and not Path(path).is_file():
-        raise DatasetError(f"the data file of the run is gone: {path} (give its new place with --dataset)")
-    data = path if dataset is None else dataset
-    if data is None:
-        raise RunFolderError("the run was given a Python list: pass the same list as `dataset`")
-    pool = open_pool(data, format=keys["data_format"], limit=keys["limit"])
-    found = pool.fingerprint()
-    different = [name for name in found if found[name] != keys[f"data_{name}"]]
-    if different:
-        told = "; ".join(f"{name} {keys[f'data_{name}']} then, {found[name]} now" for name in different)
-        where = data if isinstance(data, (str, Path)) else "the list"
-        raise DatasetError(f"the data have changed since they were scored: {where} ({told})")
-    return pool
-
-
-def _refuse_budget_above(budget: Budget, rows: int) -> None:
-    if budget.count is not None and budget.count > rows:
-        raise OptionError(f"budget is more than the pool holds: {budget.count} of {rows} rows")
+def _refuse_budgets_above(config: SelectConfig | None, rows: int) -> None:
+    for budget in () if config is None else config.budget:
+        if budget.count is not None and budget.count > rows:
+            raise OptionError(f"budget is more than the pool holds: {budget.count} of {rows} rows")

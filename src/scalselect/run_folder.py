@@ -9,14 +9,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scalselect.coordinates_file import inputs_of_coordinates
 from scalselect.errors import RunFolderError
-from scalselect.representation_store import METADATA_KEY, RepresentationStore, table_bytes, table_from_bytes
+from scalselect.representation_store import METADATA_KEY, RepresentationStore
+from scalselect.row_tables import table_bytes, table_from_bytes
+from scalselect.segments import segments_of
 from scalselect.storage import TEMPORARY_MARK, claimed, create_exclusive, publish_bytes, sha256_of_file
 from scalselect.subspace_file import read_facts, read_subspace, write_subspace
 
@@ -55,8 +59,12 @@ class RunFolder:
         self.store = RepresentationStore(self.path / "representations")
         self.run_json = self.path / "run.json"
         self.subspace = self.path / "subspace.safetensors"
+        self.instruction_subspace = self.path / "instruction_subspace.safetensors"
+        self.coordinates = self.path / "coordinates.safetensors"
         self.scores = self.path / "scores.parquet"
         self.selection = self.path / "selection.json"
+        self.selections = self.path / "selections"
+        self.diagnostics = self.path / "diagnostics.json"
         self.claim = self.path / ".claim"
 
     def check_usable(self) -> None:
@@ -86,6 +94,7 @@ class RunFolder:
             for name in ("rows", "shard_size", "threads"):
                 int(content["represent"][name])
             content["data"]["path"]
+            segments_of(content)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -131,6 +140,13 @@ class RunFolder:
         """Write `subspace.safetensors`; see `scalselect.subspace_file`."""
         write_subspace(self.subspace, subspace, inputs)
 
+    def write_instruction_subspace(self, subspace: DominantSubspace | None, inputs: Mapping[str, Any]) -> None:
+        """Write `instruction_subspace.safetensors`, or remove it where there is no such subspace."""
+        if subspace is None:
+            self.instruction_subspace.unlink(missing_ok=True)
+        else:
+            write_subspace(self.instruction_subspace, subspace, inputs)
+
     def read_subspace(self) -> DominantSubspace:
         """Return the dominant subspace as written. Raises RunFolderError where there is none."""
         subspace = read_subspace(self.subspace)
@@ -160,7 +176,7 @@ class RunFolder:
         return self.inputs_of_scores() == inputs
 
     def inputs_of_scores(self) -> dict[str, Any] | None:
-        """Return what the scores were made from; None where there are none, or subspace and scores do not match."""
+        """Return what the scores were made from; None where there are none, or the files beside them do not match."""
         facts = read_facts(self.subspace)
         try:
             metadata = pq.read_schema(self.scores).metadata or {}
@@ -169,11 +185,14 @@ class RunFolder:
         inputs = json.loads(metadata.get(METADATA_KEY.encode(), b"null"))
         if facts is None or not isinstance(inputs, dict) or facts.get("inputs") != inputs:
             return None
+        instruction = read_facts(self.instruction_subspace)
+        if inputs_of_coordinates(self.coordinates) != inputs or (instruction and instruction.get("inputs") != inputs):
+            return None
         return inputs
 
     def write_selection(self, content: Mapping[str, Any]) -> None:
         """Write `selection.json`: last of all, so that it vouches for the other files."""
-        publish_bytes(self.selection, _json_bytes(content))
+        write_json(self.selection, content)
 
     def read_selection(self) -> dict[str, Any]:
         """Return `selection.json`. Raises RunFolderError where there is none or it is damaged."""
@@ -185,10 +204,13 @@ class RunFolder:
             raise RunFolderError(f"selection.json is damaged: {self.selection} ({error}); delete it") from error
 
     def forget_selection(self) -> None:
-        """Remove a choice that the scores no longer stand for: first the file that vouches for it, then the subset."""
+        """Remove a choice that no longer stands: first the file that vouches for it, then all it vouched for."""
         self.selection.unlink(missing_ok=True)
-        for subset in self.path.glob("selected.json*"):
+        self.diagnostics.unlink(missing_ok=True)
+        for subset in self.path.glob("selected.*"):
             subset.unlink()
+        for subsets in (self.path / "selected", self.selections):
+            shutil.rmtree(subsets, ignore_errors=True)
 
     def has_selection_from(self, inputs: Mapping[str, Any]) -> bool:
         """Tell whether a finished selection with these inputs is there, its files untouched."""
@@ -224,9 +246,9 @@ def _shown(value: Any) -> str:
     return "not given" if value is None else repr(value)
 
 
-def shards_of(represent: Mapping[str, Any]) -> range:
-    """Return the numbers of all shards of a run, from the `represent` group of its run.json."""
-    return range(-(-represent["rows"] // represent["shard_size"]))
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object for people and scripts: keys sorted, no NaN."""
+    publish_bytes(path, _json_bytes(content))
 
 
 def _json_bytes(content: Mapping[str, Any]) -> bytes:

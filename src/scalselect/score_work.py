@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,14 +10,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
+from scalselect.coordinates_file import writing_coordinates
 from scalselect.errors import WorkError
-from scalselect.run_folder import SCORES_SCHEMA, shards_of
+from scalselect.row_content import content_keys
+from scalselect.run_folder import SCORES_SCHEMA
+from scalselect.segments import shards_of
+from scalselect.selection.exact_copies import first_copies
 from scalselect.selection.ranking import rank_rows
+from scalselect.subspace.blocks import normalised
 from scalselect.subspace.dominant import dominant_subspace
-from scalselect.subspace.leverage import as_written, leverage_scores
+from scalselect.subspace.leverage import as_written, coordinates_of
 from scalselect.subspace.scatter import ScatterSums, shift_from
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from scalselect.config import ScoreConfig
@@ -24,10 +32,13 @@ if TYPE_CHECKING:
     from scalselect.records import DominantSubspace
     from scalselect.representation_store import RepresentationStore
     from scalselect.run_folder import RunFolder
+    from scalselect.stored_vectors import Kind
+
+_SHARDS_A_PART = 16
 
 
 def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> DominantSubspace:
-    """Score every representation of a run and write `subspace.safetensors`, then `scores.parquet`.
+    """Score every representation of a run and write subspaces and coordinates, last `scores.parquet`.
 
     Does nothing where both were made from the same shards with the same options. The caller holds the folder's claim.
 
@@ -37,75 +48,106 @@ def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> Dom
         If shards are missing, nothing could be represented, or all representations are equal.
     """
     run = folder.require()
-    shards = shards_of(run["represent"])
+    shards = shards_of(run)
     missing = [shard for shard in shards if not folder.store.is_published(shard)]
     if missing:
         raise WorkError(
             f"{len(missing)} of {len(shards)} shards are not represented yet (first: {missing[0]}): repeat the "
-            "`scalselect run` or `scalselect represent` command that made this folder"
+            "`scalselect run`, `represent` or `extend` command that made them"
         )
-    inputs = {"score": {"energy": config.energy}, "store": folder.store.digest(shards)}
+    inputs: dict[str, Any] = {"score": asdict(config), "store": folder.store.digest(shards)}
     if not folder.has_scores_from(inputs):
-        before = run.get("score")
-        if before is None or before == inputs["score"]:
-            progress.say("scoring")
-        else:
-            progress.say(f"scoring again: energy {before.get('energy')} before, {config.energy} now")
+        progress.say(_words(run.get("score"), inputs["score"]))
         # The number of threads decides the last digits of sums, so it is the recorded one.
         with threadpool_limits(limits=run["represent"]["threads"]):
-            subspace = _subspace(folder.store, shards, config)
-            rows, scores = _scores(folder.store, shards, subspace)
-        # A choice made by other scores is none any more.
-        folder.forget_selection()
-        folder.update(select=None)
-        folder.write_subspace(subspace, inputs)
-        folder.write_scores(_table(folder.store, shards, rows, scores), inputs)
+            _score(folder, shards, config, inputs, progress)
     folder.update(score=inputs["score"])
     return folder.read_subspace()
 
 
-def _subspace(store: RepresentationStore, shards: range, config: ScoreConfig) -> DominantSubspace:
-    sums: ScatterSums | None = None
-    for _, block in store.blocks(shards):
-        if sums is None:
-            sums = ScatterSums(shift_from(block))
-        part = ScatterSums(sums.shift)
-        part.add(block)
-        sums.merge(part)
-    if sums is None:
+def _words(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+    if before is None or before == now:
+        return "scoring"
+    changed = [f"{name} {before.get(name)} before, {now[name]} now" for name in now if before.get(name) != now[name]]
+    return f"scoring again: {', '.join(changed)}"
+
+
+def _score(
+    folder: RunFolder, shards: range, config: ScoreConfig, inputs: Mapping[str, Any], progress: Progress
+) -> None:
+    store = folder.store
+    rows, subspace = _subspace(store, shards, "representations", config)
+    if subspace is None:
         counts = pc.value_counts(store.all_rows(shards, ["status"])["status"]).to_pylist()
         told = ", ".join(f"{item['counts']:,} {item['values'].replace('_', '-')}" for item in counts)
         raise WorkError(f"no row of the pool has a representation: {told}")
-    return dominant_subspace(sums, energy=config.energy)
+    has_instructions = folder.require()["represent"].get("vectors") == "vision+instruction"
+    instruction = _instruction_subspace(store, shards, config, progress) if has_instructions else None
+    # A choice made by other scores is none any more.
+    folder.forget_selection()
+    folder.update(select=None)
+    folder.write_subspace(subspace, inputs)
+    folder.write_instruction_subspace(instruction, inputs)
+    ranks = {"vision": subspace.rank} | ({} if instruction is None else {"instruction": instruction.rank})
+    with writing_coordinates(folder.coordinates, rows, ranks, inputs) as writer:
+        scores = np.empty(rows.size)  # [scored]
+        for here, block in store.blocks(shards):
+            leverage, coordinates, norms = coordinates_of(block, subspace)
+            scores[np.searchsorted(rows, here)] = as_written(leverage)
+            writer.write("norms", here, norms)
+            writer.write("vision", here, coordinates)
+        if instruction is not None:
+            for here, block in store.blocks(shards, "instruction_representations"):
+                writer.write("instruction", here, coordinates_of(block, instruction)[1])
+    # Exact copies must tie, but the batch that a sample fell into leaves its mark in the last digits of its float32
+    # vector: copies get the score of the first of them.
+    copy_of = first_copies(content_keys(store, shards)[rows])  # [scored]
+    scores = np.where(copy_of >= 0, scores[copy_of], scores)
+    folder.write_scores(_table(store, shards, rows, scores), inputs)
 
 
-def _scores(
-    store: RepresentationStore, shards: range, subspace: DominantSubspace
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    parts = [(rows, as_written(leverage_scores(block, subspace))) for rows, block in store.blocks(shards)]
-    rows = np.concatenate([rows for rows, _ in parts])
-    scores = np.concatenate([scores for _, scores in parts])
-    order = np.argsort(rows)  # shards may be in image order; the first copy is the first of the pool
-    rows, scores = rows[order], scores[order]
-    return rows, scores[_first_copies(store, shards, rows)]
+def _subspace(
+    store: RepresentationStore, shards: range, kind: Kind, config: ScoreConfig
+) -> tuple[NDArray[np.int64], DominantSubspace | None]:
+    """Return the pool positions of all rows, ascending, int64 [scored], and their subspace; None without rows."""
+    normalise = config.normalise_rows == "on"
+    sums: ScatterSums | None = None
+    places = [np.empty(0, dtype=np.int64)]
+    # Parts of fixed shards, merged in order, so that they could be summed anywhere; of several shards each, because
+    # merging costs as much as adding some hundred rows.
+    for begin in range(0, len(shards), _SHARDS_A_PART):
+        part: ScatterSums | None = None
+        for rows, stored in store.blocks(shards[begin : begin + _SHARDS_A_PART], kind):
+            block = normalised(stored) if normalise else stored
+            if sums is None:
+                sums = ScatterSums(shift_from(block))
+            part = part or ScatterSums(sums.shift)
+            part.add(block)
+            places.append(rows)
+        if sums is not None and part is not None:
+            sums.merge(part)
+    if sums is None:
+        return places[0], None
+    subspace = dominant_subspace(
+        sums,
+        energy=config.energy,
+        rank=config.rank,
+        centring=config.centring == "on",
+        standardise=config.standardise_columns == "on",
+        normalised_rows=normalise,
+    )
+    return np.sort(np.concatenate(places)), subspace
 
 
-def _first_copies(store: RepresentationStore, shards: range, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each scored row the place of the first one with the same images and conversation, int64 [scored].
-
-    Exact copies must tie, but the batch that a sample fell into leaves its mark in the last digits of its float32
-    vector: copies get the score of the first of them.
-    """
-    known = store.all_rows(shards, ["row", "text_sha256", "image_sha256"]).take(pa.array(rows))
-    images = pc.binary_join(known["image_sha256"], " ")
-    keys = pc.binary_join_element_wise(known["text_sha256"], images, " ")
-    # A row whose content has no hash is like no other.
-    codes = (
-        pc.coalesce(keys, pc.cast(known["row"], pa.string())).combine_chunks().dictionary_encode().indices.to_numpy()
-    )  # [scored]
-    first = np.unique(codes, return_index=True)[1].astype(np.int64)  # [different]
-    places: NDArray[np.int64] = first[codes]  # [scored]
-    return places
+def _instruction_subspace(
+    store: RepresentationStore, shards: range, config: ScoreConfig, progress: Progress
+) -> DominantSubspace | None:
+    """Return the subspace of the instruction vectors; None where there are none, or they span nothing."""
+    try:
+        return _subspace(store, shards, "instruction_representations", config)[1]
+    except WorkError as error:  # all rows may ask the same
+        progress.say(f"the instruction vectors have no dominant subspace: {error}")
+        return None
 
 
 def _table(store: RepresentationStore, shards: range, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> pa.Table:

@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scalselect.candidate_rows import ScoredRun, candidate_rows
+from scalselect.config import SelectConfig
+from scalselect.coordinates_file import read_coordinates
 from scalselect.dataset.selected_writer import write_selected
+from scalselect.diagnose_work import Material, diagnose
 from scalselect.errors import BudgetError, RunFolderError
-from scalselect.run_folder import shards_of
+from scalselect.row_lists import digest_of
+from scalselect.row_tables import table_bytes
+from scalselect.run_folder import write_json
+from scalselect.segments import shards_of
 from scalselect.selection.budget import rows_to_choose
-from scalselect.selection.top_leverage import select_top_leverage
-from scalselect.storage import sha256_of_file
-from scalselect.subspace.dominant import subspace_warnings
-from scalselect.subspace_file import facts_of_subspace
+from scalselect.selection.selecting import select_rows
+from scalselect.selection_account import account_of
+from scalselect.storage import publish_bytes, sha256_of_file
 
 if TYPE_CHECKING:
-    from scalselect.config import SelectConfig
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from scalselect.candidate_rows import CandidateRows
+    from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
-    from scalselect.records import DominantSubspace, Selection
-    from scalselect.representation_store import ShardReport
+    from scalselect.records import Budget, Selection
     from scalselect.run_folder import RunFolder
 
-METHOD = "ScalSelect (arXiv 2602.11636): instruction-conditioned first-layer representations, leverage scores"
-TIE_RULE = "equal scores in pool order"
-_NOTED = ("uniform", "truncated", "images_in_front", "exif_rotated", "alpha")
+_LISTS = ("include_rows", "include_ids", "exclude_rows", "exclude_ids", "quotas")
+_SUBSET_COLUMNS = ["row", "source", "id", "id_type", "leverage_score", "rank"]
 
 
-def select_run(folder: RunFolder, pool: Pool, config: SelectConfig, progress: Progress) -> dict[str, Any]:
-    """Choose rows by leverage and write the subset, `scores.parquet` and last `selection.json`.
+def select_run(
+    folder: RunFolder, pool: Pool | JoinedPool | None, config: SelectConfig, progress: Progress
+) -> dict[str, Any]:
+    """Choose rows and write the subsets, `scores.parquet`, and last `selection.json`.
 
     Does nothing where the same was chosen from the same scores before. The caller holds the folder's claim.
+
+    Parameters
+    ----------
+    pool
+        The records to copy; None where a run has vectors alone.
 
     Returns
     -------
@@ -45,107 +62,145 @@ def select_run(folder: RunFolder, pool: Pool, config: SelectConfig, progress: Pr
     ------
     RunFolderError
         If the scores were not made from the representations that lie there.
+    OptionError
+        If what is asked for cannot be found in the pool or the run.
     BudgetError
-        If there are fewer eligible rows than the budget asks for; nothing is changed then.
+        If fewer rows can be chosen than the budget asks for; nothing is changed then.
     """
-    shards = shards_of(folder.require()["represent"])
-    table = folder.read_scores()
+    shards = shards_of(folder.require())
     made_from = folder.inputs_of_scores()
+    table = folder.read_scores()
     if made_from is None or made_from["store"] != folder.store.digest(shards):
         raise RunFolderError(
             f"the scores were not made from the representations that lie in {folder.path}: run "
             f"`scalselect score {folder.path}` first"
         )
-    inputs = {"select": {"budget": str(config.budget)}, **made_from}
+    inputs = {"select": _asked(config), "records": None if pool is None else pool.fingerprint(), **made_from}
     if folder.has_selection_from(inputs):
         folder.update(select=inputs["select"])
         return folder.read_selection()
     progress.say("selecting")
-    selection = _choose(folder, table, config)
+    run = ScoredRun(folder, shards, pool, table)
+    rows = candidate_rows(run, config, progress)
+    chosen = [_choose(folder, rows, config, budget) for budget in config.budget]
     # From here until selection.json is written anew, the old one would vouch for files that no longer match.
-    folder.selection.unlink(missing_ok=True)
-    subset = write_selected(pool, selection.rows, folder.path)
-    chosen = np.zeros(table.num_rows, dtype=np.bool_)
-    chosen[selection.rows] = True
-    place = table.schema.get_field_index("selected")
-    folder.write_scores(table.set_column(place, "selected", pa.array(chosen)), made_from)
+    folder.forget_selection()
+    table = _marked(table, rows, chosen[0])
+    accounts: list[dict[str, Any]] = []
+    written: list[Path] = []
+    for budget, selection in zip(config.budget, chosen, strict=True):
+        here = folder.selections / str(budget) if accounts else folder.path
+        subset = _write_subset(pool, table, selection.rows, here)
+        account = account_of(run, rows, selection, budget, config)
+        # Records of several data sets lie in a folder of their own, a file for each.
+        named = subset[0] if len(subset) == 1 else subset[0].parent
+        account["selected"]["file"] = str(named.relative_to(folder.path))
+        written += subset
+        if accounts:  # scores.parquet marks the rows of the first budget alone
+            written += [_write_rows(table, selection.rows, here / "rows.parquet"), here / "selection.json"]
+            write_json(here / "selection.json", account)
+        accounts.append(account)
+    write_json(folder.diagnostics, _diagnosis(replace(run, table=table), rows, chosen[0], config, progress))
+    folder.write_scores(table, made_from)
     folder.update(select=inputs["select"])
     content = {
         "inputs": inputs,
-        "files": {path.name: sha256_of_file(path) for path in (subset, folder.scores)},
-        **_account(folder, table, selection, subset.name, config),
+        "files": {
+            str(path.relative_to(folder.path)): sha256_of_file(path)
+            for path in (*written, folder.diagnostics, folder.scores)
+        },
+        "budgets": [{**account["budget"], "file": account["selected"]["file"]} for account in accounts],
+        **accounts[0],
     }
     folder.write_selection(content)
     return content
 
 
-def _choose(folder: RunFolder, table: pa.Table, config: SelectConfig) -> Selection:
-    rows = np.flatnonzero(pc.equal(table["status"], "scored").to_numpy(zero_copy_only=False)).astype(np.int64)
-    scores = table["leverage_score"].to_numpy()[rows]
+def _diagnosis(
+    run: ScoredRun, rows: CandidateRows, selection: Selection, config: SelectConfig, progress: Progress
+) -> dict[str, Any]:
+    progress.say("measuring the choice")
+    return diagnose(
+        Material(
+            folder=run.folder,
+            shards=run.shards,
+            pool=run.pool,
+            table=run.table,
+            chosen=selection.rows,
+            eligible=rows.eligible,
+            subspace=run.folder.read_subspace(),
+            coordinates=read_coordinates(run.folder.coordinates).vision,
+            seed=config.seed,
+            near_bound=config.near_bound,
+        )
+    )
+
+
+def _asked(config: SelectConfig) -> dict[str, Any]:
+    """Return the options of a choice as run.json keeps them; of files also what they said."""
+    options: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config)}
+    options["budget"] = ",".join(map(str, config.budget))
+    for name in _LISTS:
+        if options[name] is not None and not isinstance(options[name], str):
+            options[name] = "a list"
+    digests = {name: digest_of(name, getattr(config, name)) for name in _LISTS}
+    return {**options, "lists": {name: sha256 for name, sha256 in digests.items() if sha256 is not None}}
+
+
+def _choose(folder: RunFolder, rows: CandidateRows, config: SelectConfig, budget: Budget) -> Selection:
     try:
-        n = rows_to_choose(config.budget, len(rows))
+        n = rows_to_choose(budget, len(rows.eligible))
+        return select_rows(
+            rows.candidates,
+            n,
+            strategy=config.strategy,
+            strata=rows.strata,
+            quotas=rows.quotas,
+            included=rows.included,
+            images=rows.images,
+            max_per_image=config.max_per_image,
+        )
     except BudgetError as error:
         if error.possible is None:
             raise
-        remedy = f"`scalselect select {shlex.quote(str(folder.path))} --budget {error.possible}`"
+        other = " with its other options" if _asked(config) != _asked(SelectConfig(budget=config.budget)) else ""
+        remedy = f"`scalselect select {shlex.quote(str(folder.path))} --budget {error.possible}`{other}"
         raise BudgetError(f"{error}; scores are kept, this would do: {remedy}", error.possible) from error
-    return select_top_leverage(scores, rows, n)
 
 
-def _account(
-    folder: RunFolder, table: pa.Table, selection: Selection, subset: str, config: SelectConfig
-) -> dict[str, Any]:
-    """Return the words and numbers of `selection.json`: where every row of the pool went, and what was chosen."""
-    shards = shards_of(folder.require()["represent"])
-    known = folder.store.all_rows(shards, ["tokens", "image_sha256", "escaped", *_NOTED])
-    chosen = known.take(pa.array(selection.rows))
-    status = _counts(table["status"])
-    subspace = folder.read_subspace()
-    return {
-        "method": METHOD,
-        "strategy": "top-leverage",
-        "tie_rule": TIE_RULE,
-        "budget": {"asked": str(config.budget), "rows": len(selection.rows)},
-        "rows": {
-            "pool": table.num_rows,
-            **{name: status.get(name, 0) for name in ("scored", "skipped", "text_only")},
-            "eligible": selection.eligible,
-            "selected": len(selection.rows),
-        },
-        "skipped": _counts(table["reason"]),
-        "noted": {
-            **{name: pc.sum(known[name]).as_py() or 0 for name in _NOTED},
-            "escaped": pc.sum(pc.greater(known["escaped"], 0)).as_py() or 0,
-        },
-        "subspace": facts_of_subspace(subspace),
-        "selected": {
-            "file": subset,
-            "images": len(pc.unique(pc.list_flatten(chosen["image_sha256"]))),
-            "tokens": pc.sum(chosen["tokens"]).as_py(),
-            "lowest_score": selection.lowest_score,
-            "ties_at_cut": selection.ties_at_cut,
-        },
-        "warnings": _warnings(subspace, selection, [folder.store.report(shard) for shard in shards]),
-    }
-
-
-def _warnings(subspace: DominantSubspace, selection: Selection, reports: list[ShardReport]) -> list[str]:
-    warnings = subspace_warnings(subspace)
-    if selection.ties_at_cut > 1:
-        warnings.append(
-            f"{selection.ties_at_cut} rows share the lowest chosen score; those first in the pool were chosen"
-        )
-    devices = sorted({report.device for report in reports})
-    if len(devices) > 1:
-        warnings.append(f"shards were represented on different kinds of device: {', '.join(devices)}")
-    mixed = sorted(
-        {name for report in reports for name in report.versions if report.versions[name] != reports[0].versions[name]}
+def _marked(table: pa.Table, rows: CandidateRows, selection: Selection) -> pa.Table:
+    """Return the scores with what became of every row in this choice: chosen, barred and why, its group."""
+    chosen = np.zeros(table.num_rows, dtype=np.bool_)
+    chosen[selection.rows] = True
+    reason_of = dict.fromkeys(rows.excluded.tolist(), "excluded")
+    reason_of |= dict.fromkeys(selection.refused.tolist(), "max_per_image")
+    copies = zip(rows.copies.tolist(), rows.copied.tolist(), strict=True)
+    reason_of |= {row: f"duplicate_of:{of}" for row, of in copies}
+    barred = np.zeros(table.num_rows, dtype=np.bool_)
+    barred[list(reason_of)] = True
+    scored = pc.equal(table["status"], "scored")
+    reasons = pc.replace_with_mask(
+        pc.if_else(scored, None, table["reason"]).combine_chunks(),  # those of a choice before are gone
+        pa.array(barred),
+        pa.array([reason_of[row] for row in sorted(reason_of)], pa.string()),
     )
-    if mixed:
-        warnings.append(f"shards were represented with different versions of {', '.join(mixed)}")
-    return warnings
+    strata = pa.nulls(table.num_rows, pa.string()) if rows.stratum_of is None else rows.stratum_of
+    columns = {"selected": pa.array(chosen), "reason": reasons, "stratum": strata}
+    for name, values in columns.items():
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.schema.field(at), values)
+    return table
 
 
-def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    counted = {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
-    return {word: counted[word] for word in sorted(word for word in counted if word is not None)}
+def _write_subset(pool: Pool | JoinedPool | None, table: pa.Table, rows: NDArray[np.int64], folder: Path) -> list[Path]:
+    """Write the chosen records, or of a run without records the chosen rows, and return the paths of the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if pool is not None:
+        return write_selected(pool, rows, folder)
+    return [_write_rows(table, rows, folder / "selected.parquet")]
+
+
+def _write_rows(table: pa.Table, rows: NDArray[np.int64], path: Path) -> Path:
+    chosen = table.take(pa.array(rows)).select(_SUBSET_COLUMNS)
+    publish_bytes(path, table_bytes(chosen.replace_schema_metadata(None)))
+    return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import textwrap
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from scalselect.subspace_file import facts_of_subspace
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scalselect.pipeline import Represented, RunResult
     from scalselect.records import DominantSubspace
+    from scalselect.results import Extended, Represented, RunResult
     from scalselect.vlm.llava_composition import ComposedLlava
 
 _WIDTH, _LABEL = 80, 11
@@ -29,6 +29,11 @@ _NOTED_WORDS = {
     "exif_rotated": "with a rotated image",
     "alpha": "with a transparent image",
     "escaped": "that spell out a special token",
+}
+_BARRED_WORDS = {
+    "excluded": "excluded",
+    "duplicate": "copies of others",
+    "max_per_image": "whose image has its share",
 }
 
 
@@ -70,24 +75,16 @@ class Summary:
 def summary_of_run(result: RunResult) -> Summary:
     """Summarise a selection, with the trial's estimate where the run was one."""
     content = result.summary
-    rows, chosen = content["rows"], content["selected"]
     lines = [
-        *_lines_of_rows(rows, content["skipped"]),
+        *_lines_of_rows(content["rows"], content["skipped"]),
         *_lines_of_notes(content["noted"]),
-        ("subspace", _subspace_words(content["subspace"])),
-        (
-            "chosen",
-            (
-                f"{_counted(rows['selected'], 'row')} ({content['budget']['asked']} asked, "
-                f"{rows['eligible']:,} eligible), "
-                f"{_counted(chosen['images'], 'image')}, {_counted(chosen['tokens'], 'token')}"
-            ),
-        ),
-        ("", f"lowest score {chosen['lowest_score']:.6g}; {content['tie_rule']}"),
+        ("subspace", subspace_words(content["subspace"])),
+        *_lines_of_choice(content),
         *(("warning", warning) for warning in content["warnings"]),
         *_lines_of_trial(result.represented),
-        ("written", _path_words(result.folder / chosen["file"])),
-        *(("", _path_words(result.folder / name)) for name in ("scores.parquet", "selection.json")),
+        ("written", path_words(result.folder / content["selected"]["file"])),
+        *(("", path_words(result.folder / budget["file"])) for budget in content["budgets"][1:]),
+        *(("", path_words(result.folder / name)) for name in ("scores.parquet", "selection.json")),
     ]
     facts = {**content, "run_dir": str(result.folder)}
     if result.represented is not None:
@@ -113,12 +110,37 @@ def summary_of_scores(run_dir: str, subspace: DominantSubspace) -> Summary:
     warnings = subspace_warnings(subspace)
     lines = [
         ("scored", _counted(subspace.rows, "row")),
-        ("subspace", _subspace_words(facts)),
+        ("subspace", subspace_words(facts)),
         *(("warning", warning) for warning in warnings),
         ("written", str(Path(run_dir) / "scores.parquet")),
         ("next", f"scalselect select {shlex.quote(str(run_dir))} --budget 16%"),
     ]
     return Summary(lines, {"run_dir": str(run_dir), "subspace": facts, "warnings": warnings})
+
+
+def summary_of_extending(extended: Extended) -> Summary:
+    """Summarise an extension: where the new rows stand, and what was scored and chosen among all."""
+    added = [
+        (
+            "" if number else "extended",
+            (
+                f"by {_counted(segment.rows, 'row')} of {segment.source}: rows {segment.first_row:,} to "
+                f"{segment.stop_row - 1:,}"
+            ),
+        )
+        for number, segment in enumerate(extended.segments)
+    ]
+    if extended.selected is not None:
+        rest = summary_of_run(extended.selected)
+    elif extended.subspace is not None:
+        rest = summary_of_scores(str(extended.folder), extended.subspace)
+    else:
+        rest = summary_of_representing(extended.represented)
+    facts = {
+        "segments": [asdict(segment) for segment in extended.segments],
+        "represented": _facts_of_representing(extended.represented),
+    }
+    return Summary([*added, *rest.lines], {**rest.content, **facts})
 
 
 def summary_of_composing(composed: ComposedLlava) -> Summary:
@@ -128,7 +150,7 @@ def summary_of_composing(composed: ComposedLlava) -> Summary:
         ("composed", f"LLaVA with {layers} of {of} decoder layers, {composed.parameter_bytes / 1e6:,.0f} MB"),
         ("", f"`<image>` is token {composed.image_token_id}; {composed.new_rows} new rows of the embedding"),
         ("", "pictures are padded to a square (--image-fit auto)"),
-        ("written", _path_words(composed.folder)),
+        ("written", path_words(composed.folder)),
         ("next", f"scalselect run DATASET --model {shlex.quote(str(composed.folder))} --budget 16% --output RUN_DIR"),
     ]
     facts = {field.name: getattr(composed, field.name) for field in fields(composed)}
@@ -139,7 +161,8 @@ def _counted(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
-def _path_words(path: Path) -> str:
+def path_words(path: Path) -> str:
+    """Return a path that is not wrapped at its spaces."""
     return str(path).replace(" ", _UNBROKEN_SPACE)
 
 
@@ -159,6 +182,23 @@ def _lines_of_notes(noted: Mapping[str, int]) -> list[tuple[str, str]]:
     return [("noted" if i == 0 else "", text) for i, text in enumerate(found)]
 
 
+def _lines_of_choice(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what was barred, and what was chosen at each budget and how."""
+    rows, chosen, barred = content["rows"], content["selected"], content["barred"]
+    kinds = ("excluded", "duplicate", "max_per_image")
+    told = [f"{barred[kind]:,} {_BARRED_WORDS[kind]}" for kind in kinds if barred[kind]]
+    held = [_counted(chosen["images"], "image")] if chosen["images"] else []
+    held += [] if chosen["tokens"] is None else [_counted(chosen["tokens"], "token")]
+    asked = f"{content['budget']['asked']} asked, {rows['eligible']:,} eligible"
+    how = content["tie_rule"] if content["strategy"] == "top-leverage" else f"by {content['strategy']}"
+    return [
+        *([("barred", ", ".join(told))] if told else []),
+        ("chosen", ", ".join([f"{_counted(rows['selected'], 'row')} ({asked})", *held])),
+        *(("", f"{_counted(budget['rows'], 'row')} ({budget['asked']} asked)") for budget in content["budgets"][1:]),
+        ("", f"lowest score {chosen['lowest_score']:.6g}; {how}"),
+    ]
+
+
 def _lines_of_trial(represented: Represented | None) -> list[tuple[str, str]]:
     if represented is None or represented.rows >= represented.pool_rows:
         return []
@@ -170,7 +210,8 @@ def _lines_of_trial(represented: Represented | None) -> list[tuple[str, str]]:
     return [("trial", words)]
 
 
-def _subspace_words(facts: Mapping[str, Any]) -> str:
+def subspace_words(facts: Mapping[str, Any]) -> str:
+    """Return rank, energy and gap of a subspace in words; see `scalselect.subspace_file.facts_of_subspace`."""
     gap = "none left" if facts["gap"] is None else f"{facts['gap']:.4g}"
     return f"k = {facts['k']} dimensions hold {facts['energy']:.2%} of the energy; s_k / s_k+1: {gap}"
 

@@ -18,7 +18,7 @@ RECORDS = [f'{{"id":{id_}, {TURNS}}}' for id_ in IDS] + [f"{{{TURNS}}}"]
 def test_array_keeps_each_record_verbatim(tmp_path):
     source = tmp_path / "pool.json"
     source.write_text("[\n  " + "  ,\n".join(RECORDS) + "]", encoding="utf-8")
-    path = write_selected(open_pool(source), np.array([0, 2, 5, 8, 10]), tmp_path)
+    (path,) = write_selected(open_pool(source), np.array([0, 2, 5, 8, 10]), tmp_path)
     chosen = [RECORDS[row] for row in (0, 2, 5, 8, 10)]
     assert path == tmp_path / "selected.json"
     assert path.read_text(encoding="utf-8") == "[\n" + ",\n".join(chosen) + "\n]\n"
@@ -27,15 +27,15 @@ def test_array_keeps_each_record_verbatim(tmp_path):
 def test_lines_keep_each_record_verbatim(tmp_path):
     source = tmp_path / "pool.txt"
     source.write_bytes("\r\n\r\n".join([*RECORDS, "broken {"]).encode())
-    path = write_selected(open_pool(source), [1, 9, 11], tmp_path)
+    (path,) = write_selected(open_pool(source), [1, 9, 11], tmp_path)
     assert path == tmp_path / "selected.jsonl"
     assert path.read_text(encoding="utf-8") == f"{RECORDS[1]}\n{RECORDS[9]}\nbroken {{\n"
 
 
 def test_list_and_empty_choice(tmp_path):
     pool = open_pool([{"conversations": [], "id": 1}, {"id": "é"}])
-    assert json.loads(write_selected(pool, [1], tmp_path).read_bytes()) == [{"id": "é"}]
-    assert json.loads(write_selected(pool, [], tmp_path).read_bytes()) == []
+    assert json.loads(write_selected(pool, [1], tmp_path)[0].read_bytes()) == [{"id": "é"}]
+    assert json.loads(write_selected(pool, [], tmp_path)[0].read_bytes()) == []
 
 
 @pytest.mark.parametrize("rows", [[1, 0], [1, 1], [-1, 0], [0, 2]])
@@ -62,7 +62,7 @@ def test_everything_chosen_equals_everything_given(tmp_path_factory, objects, li
     content = ("\n".join(texts) if lines else "[" + " ,\n".join(texts) + "]").encode()
     source.write_bytes(content)
     pool = open_pool(source, format="llava")
-    written = write_selected(pool, range(len(pool)), folder).read_bytes()
+    written = write_selected(pool, range(len(pool)), folder)[0].read_bytes()
     back = [json.loads(line) for line in written.splitlines()] if lines else json.loads(written)
     assert back == objects
     assert all(pool.raw(row) in content for row in range(len(pool)))

@@ -25,7 +25,7 @@ def assert_sums_of(sums, X, tolerance=1e-10):
     expected = Xc.T @ Xc
     assert sums.rows == len(X)
     np.testing.assert_allclose(sums.mean, X.mean(axis=0), rtol=1e-12, atol=1e-12 * np.abs(X).max())
-    np.testing.assert_allclose(sums.scatter_about_mean(), expected, rtol=0, atol=tolerance * np.abs(expected).max())
+    np.testing.assert_allclose(sums.scatter_about(sums.mean), expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -38,7 +38,7 @@ def test_sums_are_those_of_the_centred_rows(dtype, order):
 def test_scatter_is_symmetric_and_a_copy():
     X = low_rank_pool(np.random.default_rng(1), 100, 17)
     sums = gathered(X)
-    matrix = sums.scatter_about_mean()
+    matrix = sums.scatter_about(sums.mean)
     np.testing.assert_array_equal(matrix, matrix.T)
     matrix[:] = 0
     assert_sums_of(sums, X)
@@ -48,6 +48,16 @@ def test_a_mean_far_from_zero_costs_no_digits():
     rng = np.random.default_rng(2)
     X = (rng.normal(size=(500, 30)) + 300).astype(np.float32)
     assert_sums_of(gathered(X), X, tolerance=1e-13)
+
+
+def test_a_mean_of_float64_too_far_for_float32_costs_no_digits():
+    rng = np.random.default_rng(20)
+    spread = rng.integers(-1024, 1025, size=(500, 30)) / 1024  # exact beside such a mean
+    mean = 2.0**40 + 60_000
+    expected = (spread - spread.mean(axis=0)).T @ (spread - spread.mean(axis=0))
+    sums = gathered(spread + mean)
+    np.testing.assert_allclose(sums.scatter_about(sums.mean), expected, rtol=0, atol=1e-7 * expected.max())
+    assert np.isfinite(shift_from(np.full((2, 3), 1e39))).all()
 
 
 def test_large_blocks_are_worked_in_pieces(monkeypatch):
@@ -151,16 +161,29 @@ def test_empty_sums_have_no_mean():
         _ = ScatterSums(np.zeros(3)).mean
 
 
-def test_the_shift_is_the_mean_rounded_to_float32():
+def test_the_shift_is_the_mean_in_the_type_of_the_block():
     X = low_rank_pool(np.random.default_rng(10), 333, 7) + 3
     shift = shift_from(X)
     assert shift.dtype == np.float64
     np.testing.assert_array_equal(shift, shift.astype(np.float32))
     np.testing.assert_allclose(shift, X.astype(np.float64).mean(axis=0), rtol=6e-8)
+    np.testing.assert_array_equal(shift_from(X.astype(np.float64)), X.mean(axis=0, dtype=np.float64))
     with pytest.raises(ValueError, match="0 rows"):
         shift_from(X[:0])
 
 
 def test_equal_rows_differ_from_their_shift_by_exactly_zero():
     X = np.full((1000, 64), 0.1, np.float32)
-    assert not gathered(X).scatter_about_mean().any()
+    sums = gathered(X)
+    assert not sums.scatter_about(sums.mean).any()
+
+
+@pytest.mark.parametrize("far", [0.0, 3.0, 300.0])
+def test_scatter_about_any_point(far):
+    rng = np.random.default_rng(12)
+    X = low_rank_pool(rng, 200, 13) + np.float32(far)
+    point = rng.normal(size=13)
+    from_point = X.astype(np.float64) - point
+    expected = from_point.T @ from_point
+    found = gathered(X, sizes=[50, 150]).scatter_about(point)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * np.abs(expected).max())

@@ -1,11 +1,16 @@
-"""The chosen records back out, byte for byte, in the source's own format and order."""
+"""The chosen records back out, byte for byte, in each source's own format and order."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from scalselect.storage import publish_stream
+import pyarrow as pa
+
+from scalselect.dataset.joined_pool import JoinedPool
+from scalselect.row_tables import table_bytes
+from scalselect.storage import publish_bytes, publish_stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,9 +21,24 @@ if TYPE_CHECKING:
 
     from scalselect.dataset.pool import Pool
 
+SELECTED_ROWS_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("id", pa.string()),
+        pa.field("id_type", pa.string(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("place", pa.int64(), nullable=False),
+    ]
+)
 
-def write_selected(pool: Pool, rows: Sequence[int] | NDArray[np.int64], folder: Path) -> Path:
-    """Write the records of `rows` as `selected.json` or `selected.jsonl` in `folder`, and return the file's path.
+
+def write_selected(pool: Pool | JoinedPool, rows: Sequence[int] | NDArray[np.int64], folder: Path) -> list[Path]:
+    """Write the records of `rows` and return the paths of the files written.
+
+    Of one source, they are written as `selected.json` or `selected.jsonl` in `folder`; of several, as
+    `selected/<source>.json` or `.jsonl`, one file for each, even where none of its rows was chosen, and last
+    `selected/rows.parquet`, which tells for every chosen row its file and its place in it, from 0.
 
     Parameters
     ----------
@@ -30,19 +50,49 @@ def write_selected(pool: Pool, rows: Sequence[int] | NDArray[np.int64], folder: 
     ValueError
         Rows are out of order, repeated, or outside the pool; nothing is written.
     OSError
-        As the file system raises it; nothing is published.
+        As the file system raises it; a file is published whole or not at all.
     """
+    joined = pool if isinstance(pool, JoinedPool) else JoinedPool([pool])
     positions = [int(row) for row in rows]
     if any(before >= after for before, after in pairwise(positions)):
         raise ValueError("rows must be ascending, each once")
-    if positions and not 0 <= positions[0] <= positions[-1] < len(pool):
-        raise ValueError(f"rows {positions[0]} to {positions[-1]} do not lie in a pool of {len(pool)}")
-    lines = pool.container == "jsonl"
-    path = folder / ("selected.jsonl" if lines else "selected.json")
+    if positions and not (positions[0] in joined.rows and positions[-1] in joined.rows):
+        raise ValueError(f"rows {positions[0]} to {positions[-1]} do not lie in a pool of {len(joined)}")
+    if len(joined.parts) == 1:
+        path = folder / f"selected.{joined.parts[0].container}"
+        _write_records(joined, positions, path, joined.parts[0].container)
+        return [path]
+    folder /= "selected"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    places: dict[int, tuple[str, int]] = {}
+    for number, part in enumerate(joined.parts):
+        span = joined.rows_of(number)
+        of_part = positions[bisect_left(positions, span.start) : bisect_left(positions, span.stop)]
+        path = folder / f"{part.source}.{part.container}"
+        _write_records(joined, of_part, path, part.container)
+        places |= {row: (path.name, place) for place, row in enumerate(of_part)}
+        written.append(path)
+    path = folder / "rows.parquet"
+    publish_bytes(path, table_bytes(_table_of_places(joined, places)))
+    return [*written, path]
+
+
+def _write_records(pool: JoinedPool, rows: Sequence[int], path: Path, container: str) -> None:
+    lines = container == "jsonl"
     with publish_stream(path) as stream:
         stream.write(b"" if lines else b"[\n")
-        for number, row in enumerate(positions, start=1):
+        for number, row in enumerate(rows, start=1):
             stream.write(pool.raw(row))
-            stream.write(b"\n" if lines or number == len(positions) else b",\n")
+            stream.write(b"\n" if lines or number == len(rows) else b",\n")
         stream.write(b"" if lines else b"]\n")
-    return path
+
+
+def _table_of_places(pool: JoinedPool, places: dict[int, tuple[str, int]]) -> pa.Table:
+    identities = [pool.identity(row) for row in places]
+    columns = {
+        **{name: [getattr(identity, name) for identity in identities] for name in ("row", "source", "id", "id_type")},
+        "file": [file for file, _ in places.values()],
+        "place": [place for _, place in places.values()],
+    }
+    return pa.table(columns, schema=SELECTED_ROWS_SCHEMA)

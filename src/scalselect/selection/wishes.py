@@ -1,4 +1,4 @@
-"""The user's wishes, ids or positions, as rows of the pool, and those that name no row or several."""
+"""The ids and positions that a user names, as rows of the pool, and which of them name none or several."""
 
 from __future__ import annotations
 

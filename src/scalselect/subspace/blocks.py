@@ -1,4 +1,4 @@
-"""What a block of representations must be before it is summed or scored."""
+"""What a block of representations must be before it is summed or scored, and what is done to its rows first."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from scalselect.records import DominantSubspace
 
 _CHECKED_AT_ONCE = 8192
 
@@ -36,3 +38,34 @@ def check_block(block: NDArray[Any], hidden: int | None = None) -> None:
         finite = np.isfinite(block[start : start + _CHECKED_AT_ONCE]).all(axis=1)  # [piece]
         if not finite.all():
             raise ValueError(f"row {start + int(np.argmin(finite))} of the block is not finite")
+
+
+def normalised(block: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the rows divided by their norms, float64 [rows, hidden]; a row of zeros stays as it is."""
+    rows = block.astype(np.float64)  # [rows, hidden]
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)  # [rows, 1]
+    np.divide(rows, norms, out=rows, where=norms > 0)
+    return rows
+
+
+def centred(
+    block: NDArray[Any], subspace: DominantSubspace, out: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Return the rows as the subspace was found from them: ``(x - mean) / scale``, x over its norm where it says so.
+
+    Parameters
+    ----------
+    block
+        Representations, float32 or float64 [rows, hidden].
+    out
+        Where to put the result, float64 [rows, hidden].
+
+    Returns
+    -------
+    Float64 [rows, hidden].
+    """
+    rows = normalised(block) if subspace.normalised_rows else block
+    result: NDArray[np.float64] = np.subtract(rows, subspace.mean, out=out, dtype=np.float64)
+    if subspace.scale is not None:
+        result /= subspace.scale
+    return result

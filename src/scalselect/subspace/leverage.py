@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalselect.subspace.blocks import check_block
+from scalselect.subspace.blocks import centred, check_block
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from scalselect.records import DominantSubspace
@@ -39,19 +41,60 @@ def leverage_scores(block: NDArray[Any], subspace: DominantSubspace) -> NDArray[
     ValueError
         If the block has another shape or number type, or a value that is not finite.
     """
+    scores = np.empty(block.shape[0])  # [rows]
+    for start, count, _, left in _pieces(block, subspace):
+        scores[start : start + count] = np.einsum("rk,rk->r", left, left)[:count]
+    return scores
+
+
+def coordinates_of(
+    block: NDArray[Any], subspace: DominantSubspace
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return leverage scores with what they are made of: each row's whitened coordinates, and its length.
+
+    Parameters
+    ----------
+    block
+        Representations, float32 or float64 [rows, hidden].
+    subspace
+        The dominant subspace of all representations.
+
+    Returns
+    -------
+    tuple
+        Scores as `leverage_scores` gives them, float64 [rows]; coordinates ``(x - mean) V_k diag(1/s)``, the rows of
+        U_k, whose squared norms are the scores, float64 [rows, k]; norms of the centred rows, float64 [rows].
+
+    Raises
+    ------
+    ValueError
+        As `leverage_scores`.
+    """
+    scores, norms = np.empty(block.shape[0]), np.empty(block.shape[0])  # [rows]
+    coordinates = np.empty((block.shape[0], subspace.rank))  # [rows, k]
+    for start, count, rows, left in _pieces(block, subspace):
+        here = slice(start, start + count)
+        coordinates[here] = left[:count]
+        scores[here] = np.einsum("rk,rk->r", left, left)[:count]
+        norms[here] = np.sqrt(np.einsum("rd,rd->r", rows[:count], rows[:count]))
+    return scores, coordinates, norms
+
+
+def _pieces(
+    block: NDArray[Any], subspace: DominantSubspace
+) -> Iterator[tuple[int, int, NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield start and number of the rows of each piece, the rows centred [piece, hidden], and whitened [piece, k].
+
+    Every product has the same shape, the last one with rows that are not to be read: BLAS takes other paths for other
+    shapes, and their last digits differ. So a row's score does not depend on the block that it came in.
+    """
     check_block(block, subspace.mean.shape[0])
     whitening = subspace.basis / subspace.singular_values  # [hidden, k]
-    scores = np.empty(block.shape[0])  # [rows]
-    # Every product has the same shape, the last one with rows that are not read: BLAS takes other paths for other
-    # shapes, and their last digits differ. So a row's score does not depend on the block that it came in.
-    centred = np.zeros((_SCORED_AT_ONCE, block.shape[1]))  # [piece, hidden]
+    rows = np.zeros((_SCORED_AT_ONCE, block.shape[1]))  # [piece, hidden]
     for start in range(0, block.shape[0], _SCORED_AT_ONCE):
         part = block[start : start + _SCORED_AT_ONCE]  # [up to piece, hidden]
-        np.subtract(part, subspace.mean, out=centred[: part.shape[0]], dtype=np.float64)
-        left = centred @ whitening  # [piece, k]
-        squares = np.einsum("rk,rk->r", left, left)  # [piece]
-        scores[start : start + part.shape[0]] = squares[: part.shape[0]]
-    return scores
+        centred(part, subspace, out=rows[: part.shape[0]])
+        yield start, part.shape[0], rows, rows @ whitening
 
 
 def as_written(scores: NDArray[np.float64]) -> NDArray[np.float64]:

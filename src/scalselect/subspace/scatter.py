@@ -18,10 +18,10 @@ _PIECE_ROWS = 8192  # rows made float64 at once, so that memory is one piece and
 
 
 def shift_from(block: NDArray[Any]) -> NDArray[np.float64]:
-    """Return a shift near the mean of all representations: the mean of a first block, rounded to float32.
+    """Return a shift near the mean of all representations: the mean of a first block, in the block's number type.
 
-    Rounded, because representations are stored in float32: the difference of two such numbers that lie close
-    together is exact, and rows that are all equal differ from their shift by exactly zero.
+    Rounded to it, because the difference of two such numbers that lie close together is exact, and rows that are all
+    equal differ from their shift by exactly zero.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def shift_from(block: NDArray[Any]) -> NDArray[np.float64]:
 
     Returns
     -------
-    Float64 [hidden], each value a float32 number.
+    Float64 [hidden], each value a number of the block's type.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def shift_from(block: NDArray[Any]) -> NDArray[np.float64]:
     if block.shape[0] == 0:
         raise ValueError("a shift needs a block of at least one row: 0 rows")
     mean: NDArray[np.float64] = block.mean(axis=0, dtype=np.float64)  # [hidden]
-    return mean.astype(np.float32).astype(np.float64)
+    return mean.astype(block.dtype).astype(np.float64)
 
 
 class ScatterSums:
@@ -137,8 +137,16 @@ class ScatterSums:
         self._row_sum += row_sum
         self._rows += other._rows
 
-    def scatter_about_mean(self) -> NDArray[np.float64]:
-        """Return the scatter matrix about the mean, ``Xc.T @ Xc``.
+    def scatter_about(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the scatter matrix about a point: ``Xc.T @ Xc`` about the mean, ``X.T @ X`` about the origin.
+
+        With c the shift less the point, and S, r and n the scatter, row sum and row number about the shift, it is
+        ``S + r c^T + c r^T + n c c^T``. Where the point is the mean, c is ``-r / n`` and the result ``S - n c c^T``.
+
+        Parameters
+        ----------
+        point
+            Float64 [hidden].
 
         Returns
         -------
@@ -149,17 +157,24 @@ class ScatterSums:
         ValueError
             If nothing was added.
         """
-        offset = self._mean_about_shift()  # [hidden]
+        self._mean_about_shift()  # refuses where there is nothing
+        # Subtracting two large, nearly equal numbers would lose digits. About the mean the subtrahend is small: the
+        # shift lies near it, so n c^2 is at most of the size of the scatter itself.
+        offset = self._shift - point  # [hidden]
+        half = self._row_sum + 0.5 * self._rows * offset
         scatter: NDArray[np.float64] = self._scatter.copy(order="F")
-        # Subtracting two large, nearly equal numbers would lose digits. Here the subtrahend is small: the shift
-        # lies near the mean, so n * offset^2 is at most of the size of the scatter itself.
-        scatter = blas.dsyr(-float(self._rows), offset, a=scatter, overwrite_a=True)
+        scatter = blas.dsyr2(1.0, half, offset, a=scatter, overwrite_a=True)
         for column in range(self.hidden - 1):
             scatter[column + 1 :, column] = scatter[column, column + 1 :]
         return scatter
 
-    def rounding_of_diagonal(self) -> NDArray[np.float64]:
-        """Bound the rounding error in the diagonal of `scatter_about_mean`, float64 [hidden].
+    def squares_about_mean(self) -> NDArray[np.float64]:
+        """Return each column's sum of squares about its mean, float64 [hidden]; ValueError when nothing was added."""
+        offset = self._mean_about_shift()  # [hidden]
+        return np.diagonal(self._scatter) - self._rows * offset**2
+
+    def rounding_of_squares(self) -> NDArray[np.float64]:
+        """Bound the rounding error of `squares_about_mean`, float64 [hidden].
 
         Every addition loses at most half a unit in the last place of the sum so far: n rows lose n times that,
         in the squares and, twice, in the row sum that enters as a square. Doubled for merging.

@@ -1,0 +1,107 @@
+"""The segments of a run: the data set it began with, and each one that came later. Old rows and shards never move.
+
+Rows of all segments are counted on, and so are their shards; each segment begins a new shard::
+
+    segment 0   2,500 rows   pool rows 0 to 2,499      shards 0, 1, 2
+    segment 1     400 rows   pool rows 2,500 to 2,899  shard 3
+    segment 2   1,000 rows   pool rows 2,900 to 3,899  shard 4
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """One data set of a run; an entry of run.json's `segments`.
+
+    Attributes
+    ----------
+    path
+        The data file, absolute; None for a Python list.
+    source
+        Name of the data set: the stem of the file's name, told apart where it would repeat.
+    images
+        Folder that its image paths are relative to.
+    rows, first_row
+        Number of its rows, and the pool position of the first.
+    first_shard
+        Number of its first shard.
+    shard_size
+        Rows a shard; the last may have fewer.
+    data_sha256, data_bytes, data_records, data_format
+        Fingerprint and record format of the data.
+    """
+
+    path: str | None
+    source: str
+    images: str
+    rows: int
+    first_row: int
+    first_shard: int
+    shard_size: int
+    data_sha256: str
+    data_bytes: int
+    data_records: int
+    data_format: str
+
+    @property
+    def shards(self) -> range:
+        """Numbers of its shards."""
+        return range(self.first_shard, self.first_shard - (-self.rows // self.shard_size))
+
+    @property
+    def stop_row(self) -> int:
+        """The pool position after its last row."""
+        return self.first_row + self.rows
+
+    @property
+    def fingerprint(self) -> dict[str, str | int]:
+        """What `Pool.fingerprint` said of the data."""
+        return {"sha256": self.data_sha256, "bytes": self.data_bytes, "records": self.data_records}
+
+
+def segments_of(run: Mapping[str, Any]) -> list[Segment]:
+    """Return the segments of a run, in order, from the content of its run.json; a run never extended has one.
+
+    Raises
+    ------
+    KeyError, TypeError
+        If an entry is not one of a segment.
+    """
+    entries = run.get("segments")
+    if entries:
+        return [Segment(**{item.name: entry[item.name] for item in fields(Segment)}) for entry in entries]
+    represent = run["represent"]
+    return [
+        Segment(
+            path=run.get("data", {}).get("path"),
+            source=run.get("data", {}).get("source"),
+            first_row=0,
+            first_shard=0,
+            **{
+                name: represent.get(name)
+                for name in ("images", "rows", "shard_size", "data_sha256", "data_bytes", "data_records", "data_format")
+            },
+        )
+    ]
+
+
+def entries_of(segments: list[Segment]) -> list[dict[str, Any]]:
+    """Return segments as run.json's `segments`."""
+    return [asdict(segment) for segment in segments]
+
+
+def rows_of(run: Mapping[str, Any]) -> int:
+    """Return the number of pool rows of a run, all segments together."""
+    return segments_of(run)[-1].stop_row
+
+
+def shards_of(run: Mapping[str, Any]) -> range:
+    """Return the numbers of all shards of a run, all segments together, from the content of its run.json."""
+    return range(segments_of(run)[-1].shards.stop)

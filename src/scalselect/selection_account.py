@@ -1,0 +1,105 @@
+"""The words and numbers of `selection.json`: where every row of the pool went, and what was chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scalselect.selection.strategies import strategy_named
+from scalselect.subspace.dominant import subspace_warnings
+from scalselect.subspace_file import facts_of_subspace
+
+if TYPE_CHECKING:
+    from scalselect.candidate_rows import CandidateRows, ScoredRun
+    from scalselect.config import SelectConfig
+    from scalselect.records import Budget, Selection
+    from scalselect.representation_store import ShardReport
+
+METHOD = "ScalSelect (arXiv 2602.11636): instruction-conditioned first-layer representations, leverage scores"
+OWN_VECTORS = "leverage scores of vectors made elsewhere"
+TIE_RULE = "equal scores in pool order"
+_NOTED = ("uniform", "truncated", "images_in_front", "exif_rotated", "alpha")
+
+
+def account_of(
+    run: ScoredRun, rows: CandidateRows, selection: Selection, budget: Budget, config: SelectConfig
+) -> dict[str, Any]:
+    """Return the account of one budget's choice, all but the name of its subset."""
+    folder, shards, table = run.folder, run.shards, run.table
+    known = folder.store.all_rows(shards, ["tokens", "image_sha256", "escaped", *_NOTED])
+    chosen = known.take(pa.array(selection.rows))
+    scored = pc.equal(table["status"], "scored")
+    status = counts_of(table["status"])
+    subspace = folder.read_subspace()
+    return {
+        "method": OWN_VECTORS if "representations" in folder.require()["represent"] else METHOD,
+        "strategy": config.strategy,
+        "strategy_definition": strategy_named(config.strategy).definition,
+        "seed": config.seed,
+        "tie_rule": TIE_RULE,
+        "budget": {"asked": str(budget), "rows": len(selection.rows)},
+        "rows": {
+            "pool": table.num_rows,
+            **{name: status.get(name, 0) for name in ("scored", "skipped", "text_only")},
+            "eligible": len(rows.eligible),
+            "candidates": len(rows.candidates),
+            "selected": len(selection.rows),
+        },
+        "skipped": counts_of(table.filter(pc.invert(scored))["reason"]),
+        "barred": {
+            "excluded": len(rows.excluded),
+            "duplicate": len(rows.copies),
+            "max_per_image": len(selection.refused),
+        },
+        "included": int(rows.included.sum()),
+        "near_copies_of_other_questions": rows.same_image_copies,
+        "strata": {
+            name: {"candidates": share.candidates, "quota": share.quota, "chosen": share.chosen}
+            for name, share in selection.strata.items()
+        },
+        "noted": {
+            **{name: pc.sum(known[name]).as_py() or 0 for name in _NOTED},
+            "escaped": pc.sum(pc.greater(known["escaped"], 0)).as_py() or 0,
+        },
+        "subspace": facts_of_subspace(subspace),
+        "selected": {
+            "images": len(pc.unique(pc.list_flatten(chosen["image_sha256"]))),
+            "tokens": pc.sum(chosen["tokens"]).as_py(),
+            "lowest_score": selection.lowest_score,
+            "ties_at_cut": selection.ties_at_cut,
+        },
+        "warnings": [
+            *subspace_warnings(subspace),
+            *rows.notes,
+            *selection.notes,
+            *_warnings_of_ties(selection, config),
+            *_warnings_of_mixture([folder.store.report(shard) for shard in shards]),
+        ],
+    }
+
+
+def counts_of(column: pa.ChunkedArray) -> dict[str, int]:
+    """Return how often each word stands in a column, in the order of the alphabet; nulls are no word."""
+    counted = {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
+    return {word: counted[word] for word in sorted(word for word in counted if word is not None)}
+
+
+def _warnings_of_ties(selection: Selection, config: SelectConfig) -> list[str]:
+    if selection.ties_at_cut < 2 or config.strategy != "top-leverage":  # noqa: PLR2004  a tie takes two
+        return []
+    return [f"{selection.ties_at_cut} rows share the lowest chosen score; those first in the pool were chosen"]
+
+
+def _warnings_of_mixture(reports: list[ShardReport]) -> list[str]:
+    warnings = []
+    devices = sorted({report.device for report in reports})
+    if len(devices) > 1:
+        warnings.append(f"shards were represented on different kinds of device: {', '.join(devices)}")
+    mixed = sorted(
+        {name for report in reports for name in report.versions if report.versions[name] != reports[0].versions[name]}
+    )
+    if mixed:
+        warnings.append(f"shards were represented with different versions of {', '.join(mixed)}")
+    return warnings
