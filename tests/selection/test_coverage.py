@@ -44,13 +44,13 @@ def test_every_cell_gives_the_row_nearest_to_its_centre():
 
 
 def test_both_kinds_of_vectors_count_each_by_its_rank():
-    _label, texts = clusters(4, [40, 40])
-    vision = np.zeros((80, 2), dtype=np.float32)
-    got = chosen(Candidates(np.arange(80), np.ones(80), draws_of(1, 80), vision, texts), 2)
-    assert len(set(got.tolist())) == 2
-    wide = np.tile(texts, (1, 9))  # the same distances by more columns
-    again = chosen(Candidates(np.arange(80), np.ones(80), draws_of(1, 80), vision, wide), 2)
-    assert got.tolist() == again.tolist()
+    _, texts = clusters(4, [40, 40], spread=1.0)
+    vision = random_candidates(1, 80, dimensions=2).vision * 5
+    draws = draws_of(1, 80)
+    got = chosen(Candidates(np.arange(80), np.ones(80), draws, vision, texts), 6)
+    wide = np.tile(texts, (1, 9))  # nine times the squared distances by nine times the columns
+    assert got.tolist() == chosen(Candidates(np.arange(80), np.ones(80), draws, vision, wide), 6).tolist()
+    assert got.tolist() != chosen(Candidates(np.arange(80), np.ones(80), draws, vision, 3 * texts), 6).tolist()
 
 
 def test_places_of_empty_cells_go_to_the_rows_farthest_from_their_centre():

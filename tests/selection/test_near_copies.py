@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalselect.selection import near_copies
+from scalselect.selection import near_copies, sketches
 from scalselect.selection.near_copies import find_near_copies
 
 
@@ -60,7 +60,7 @@ def noisy_clusters(rng, rows, hidden, clusters, noise):
     st.sampled_from([0.6, 0.9, 0.99, 1.0]),
     st.sampled_from([0.02, 0.1, 0.4]),
     st.sampled_from([None, 2, 9]),
-    st.sampled_from([(2, 8), (512, 2**21)]),
+    st.sampled_from([(2, 8, 3), (16, 2**21, 2), (512, 2**21, 512)]),
 )
 @settings(max_examples=250, deadline=None)
 def test_copies_are_those_of_all_cosines(seed, rows, directions, bound, noise, codes, limits):
@@ -75,6 +75,7 @@ def test_copies_are_those_of_all_cosines(seed, rows, directions, bound, noise, c
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_copies, "_CHUNK", limits[0])
         patch.setattr(near_copies, "_PAIRS", limits[1])
+        patch.setattr(sketches, "_BLOCK", limits[2])
         got = find_near_copies(coordinates, norms, order, bound, vectors_at, images=images)
     assert (got.copy_of.tolist(), got.same_images) == plain_near_copies(vectors, order, bound, images)
 
@@ -126,6 +127,28 @@ def test_a_crowd_of_slightly_different_rows_is_settled_by_its_first():
     got = find_near_copies(coordinates, norms, np.arange(12_000), 0.999, vectors_at)
     assert got.copy_of[0] == -1
     assert (got.copy_of[1:] == 0).all()
+
+
+def test_rows_of_equal_sketches_are_looked_at_in_full():
+    vectors = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 0], [2, 2, 0]], dtype=np.float32)
+    norms = np.linalg.norm(vectors, axis=1)
+    got = find_near_copies(vectors[:, :1], norms, np.arange(4), 0.9, lambda places: vectors[places])
+    assert got.copy_of.tolist() == [-1, -1, 0, 0]
+
+
+def test_a_row_barred_after_all_is_not_counted_as_spared(monkeypatch):
+    """Row 30 is near to many kept rows of its own images, and at last to one of other images."""
+    monkeypatch.setattr(near_copies, "_CHUNK", 2)
+    monkeypatch.setattr(near_copies, "_PAIRS", 8)
+    degrees = np.concatenate((np.linspace(0, 0.5, 14), [29.0], np.full(15, 0.1), [15.0]))
+    images = np.array([0] * 14 + [1] + [2] * 15 + [0])
+    radians = np.deg2rad(degrees)
+    vectors = np.stack((np.cos(radians), np.sin(radians)), axis=1).astype(np.float32)
+    bound = float(np.cos(np.deg2rad(20)))
+    coordinates, norms, vectors_at, _ = shortened(vectors, 2)
+    got = find_near_copies(coordinates, norms, np.arange(31), bound, vectors_at, images=images)
+    assert (got.copy_of.tolist(), got.same_images) == plain_near_copies(vectors, np.arange(31), bound, images)
+    assert (got.copy_of[30], got.same_images) == (14, 13)
 
 
 def read_nothing(places):

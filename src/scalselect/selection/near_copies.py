@@ -200,11 +200,9 @@ class _Search:
         return pairs.where(~alike), pairs.where(alike)
 
     def _bar(self, pairs: Pairs) -> None:
-        """Note the first kept rank that is near to each; what was noted before may be a later one."""
+        """Note the first kept rank that is near to each: `_bar_by_kept` keeps no pair with a later one than noted."""
         rows, first = self._first_near(pairs)
-        known = self.leader[rows]
-        better = (first >= 0) & ((known < 0) | (first < known))
-        self.leader[rows[better]] = first[better]
+        self.leader[rows[first >= 0]] = first[first >= 0]
 
     def _undecided(self, alike: Pairs) -> Pairs:
         """Return the pairs of equal images that still matter, fewer than can be held."""
