@@ -37,15 +37,22 @@ class Answers:
             yield Sample(identity, turns, (), images_in_front=False, text_sha256="")
 
 
-def write_run(path, X, *, skipped=(), images=lambda row: f"image-{row}", text=lambda row: f"text-{row}"):
-    """Write run.json and shards of vectors X [rows, hidden]; rows that are skipped have none."""
+def write_run(path, X, **facts):
+    """Write run.json and shards of vectors X [rows, hidden]; see `write_shards`."""
     run = RunFolder(path)
-    rows = len(X)
-    represent = {"rows": rows, "shard_size": SHARD, "threads": 1}
+    represent = {"rows": len(X), "shard_size": SHARD, "threads": 1}
     run.create({"represent": represent, "score": {"energy": 0.9}, "select": None, "data": {"path": None}})
+    write_shards(run, X, **facts)
+    return run
+
+
+def write_shards(
+    run, X, *, skipped=(), images=lambda row: f"image-{row}", text=lambda row: f"text-{row}", shard_size=SHARD
+):
+    """Write shards of vectors X [rows, hidden], and what is known of their rows; skipped ones have no vector."""
     facts = {"seconds": {}, "device": "cpu", "split_batches": 0, "reuse": {}, "versions": {}}
-    for shard, start in enumerate(range(0, rows, SHARD)):
-        span = range(start, min(start + SHARD, rows))
+    for shard, start in enumerate(range(0, len(X), shard_size)):
+        span = range(start, min(start + shard_size, len(X)))
         records = [
             RowRecord(
                 identity=RowIdentity(row, "pool", None, "absent"),
@@ -59,7 +66,6 @@ def write_run(path, X, *, skipped=(), images=lambda row: f"image-{row}", text=la
         ]
         kept = [row for row in span if row not in skipped]
         run.store.publish(shard, span, records, X[kept], facts)
-    return run
 
 
 def material(run, X, chosen, *, skipped=(), k=2, answer=lambda _: "yes", **changes):

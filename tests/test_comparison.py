@@ -10,6 +10,7 @@ import scalselect
 from scalselect.errors import RunFolderError
 from scalselect.records import DominantSubspace
 from scalselect.run_folder import SCORES_SCHEMA, RunFolder
+from small_diagnoses import two_clusters, write_shards
 from small_pools import command
 
 ROWS = 40
@@ -144,10 +145,24 @@ def test_vectors_made_elsewhere_need_as_many_rows_alone(tmp_path):
 
 
 def test_runs_of_different_data_are_refused(tmp_path):
-    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", data_sha256="d1")
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", vectors()[:30], data_sha256="d1")
     with pytest.raises(RunFolderError, match="not of the same data") as caught:
         scalselect.compare(a, b)
-    assert f"data_sha256: d0 in {a}, d1 in {b}" in str(caught.value)
+    assert f"rows: 40 in {a}, 30 in {b}\n  data_sha256: d0 in {a}, d1 in {b}" in str(caught.value)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_other_files_with_the_same_rows_are_the_same_data(tmp_path, same):
+    """A pool that grew consists of other files than one that was whole from the beginning."""
+    X = two_clusters(60)
+    a, b = write_run(tmp_path / "a", X), write_run(tmp_path / "b", X, data_sha256="d1", skipped=[5])
+    for path, word in ((a, "text"), (b, "text" if same else "other")):
+        write_shards(RunFolder(path), X, shard_size=100, text=lambda row, word=word: f"{word}-{row}")
+    if same:
+        assert "every row scored in both has the same images" in scalselect.compare(a, b).notes[0]
+    else:
+        with pytest.raises(RunFolderError, match="data_sha256: d0"):
+            scalselect.compare(a, b)
 
 
 def test_folders_that_cannot_be_compared(tmp_path):
@@ -205,5 +220,5 @@ def test_misuse_of_the_command(tmp_path, capsys):
     a = write_run(tmp_path / "a")
     assert command("compare", a, tmp_path / "b") == 2
     assert command("compare", a) == 2
-    assert command("compare", a, write_run(tmp_path / "other", data_sha256="d1")) == 2
+    assert command("compare", a, write_run(tmp_path / "other", vectors()[:30], data_sha256="d1")) == 2
     assert "d0" in capsys.readouterr().err

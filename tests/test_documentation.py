@@ -5,8 +5,10 @@ import re
 import shlex
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -14,9 +16,11 @@ import scalselect
 from build_demo import build_demo
 from scalselect import cli, command_options
 from scalselect.config import RunConfig
+from scalselect.diagnose_work import diagnose
 from scalselect.records import Reason
 from scalselect.row_tables import ROWS_SCHEMA
 from scalselect.run_folder import SCORES_SCHEMA
+from small_diagnoses import material, two_clusters, write_run
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "scalselect"
@@ -29,7 +33,15 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)(#[^)\s]+)?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 TABLE_ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \|", re.MULTILINE)
-FEWEST_EXECUTED = {"README.md": 2, "command-line.md": 1, "formats.md": 1, "python.md": 7, "run-folder.md": 4}
+FEWEST_EXECUTED = {
+    "README.md": 2,
+    "command-line.md": 2,
+    "diagnostics.md": 3,
+    "formats.md": 1,
+    "python.md": 8,
+    "run-folder.md": 4,
+    "scoring.md": 2,
+}
 
 
 def name(page):
@@ -195,6 +207,46 @@ def test_every_key_is_explained(beside_demo):
                 content[data] = None
         words = set(re.findall(r"`(\w+)`", section(page, title)))
         assert keys_of(content) - words - options == set(), title
+
+
+def all_keys(content):
+    """Return the keys of JSON at any depth."""
+    if isinstance(content, list):
+        return {key for item in content for key in all_keys(item)}
+    if not isinstance(content, dict):
+        return set()
+    return set(content) | {key for value in content.values() for key in all_keys(value)}
+
+
+def keys_in_tables(text):
+    """Return what stands in the first column of the tables of a text."""
+    return {
+        key for row in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", text, re.MULTILINE) for key in row.split("`")[1::2]
+    }
+
+
+def test_every_measure_is_explained_and_no_other(tmp_path):
+    page = (ROOT / "docs" / "diagnostics.md").read_text(encoding="utf-8")
+    X = two_clusters(60)
+    given = material(write_run(tmp_path / "run", X), X, range(10))
+    strata = pa.array(["odd" if row % 2 else "even" for row in range(60)])
+    place = given.table.schema.get_field_index("stratum")
+    content = diagnose(replace(given, table=given.table.set_column(place, "stratum", strata)))
+    explained = section(page, "diagnostics.json")
+    assert all_keys(content) - set(re.findall(r"`(\w+)`", explained)) == set()
+    assert keys_in_tables(explained) - all_keys(content) == set()
+
+
+def test_every_key_of_a_comparison_is_explained_and_no_other(beside_demo, capsys):
+    page = (ROOT / "docs" / "diagnostics.md").read_text(encoding="utf-8")
+    arguments = ["demo/pool.json", "--model", "demo/checkpoint", "--budget", "16%", "--output"]
+    assert cli.main(["run", *arguments, "a"]) == 0
+    capsys.readouterr()
+    assert cli.main(["compare", "a", "a", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    explained = section(page, "Comparing two runs")
+    assert all_keys(content) - set(re.findall(r"`(\w+)`", explained)) == set()
+    assert keys_in_tables(explained) == set(content)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

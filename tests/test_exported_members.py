@@ -13,13 +13,14 @@ import pytest
 
 import scalselect
 
-FUNCTIONS = ("compare", "compose_llava", "open_pool", "represent", "run", "score", "select")
+FUNCTIONS = ("compare", "compose_llava", "extend", "open_pool", "represent", "run", "score", "select")
 
 
 def test_the_public_names():
     assert scalselect.__all__ == [
         "Comparison",
         "ComposedLlava",
+        "Extended",
         "MisuseError",
         "Pool",
         "Reason",
@@ -30,6 +31,7 @@ def test_the_public_names():
         "WorkError",
         "compare",
         "compose_llava",
+        "extend",
         "open_pool",
         "represent",
         "run",

@@ -71,7 +71,9 @@ def run_dir(tmp_path_factory):
     return represented_run(tmp_path_factory.mktemp("light"))
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["compose-llava", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["compare", "--help"], ["compose-llava", "--help"], ["--version"]]
+)
 def test_help_and_version_load_no_numerical_library_at_all(words):
     code, loaded, shown = start(*words, watched=(*HEAVY, "numpy", "scipy", "pyarrow"))
     assert code == 0
@@ -79,7 +81,7 @@ def test_help_and_version_load_no_numerical_library_at_all(words):
     assert "scalselect" in shown
 
 
-def test_score_then_select_load_no_torch(run_dir):
+def test_score_then_select_then_compare_load_no_torch(run_dir):
     code, loaded, shown = start("score", run_dir, watched=(*HEAVY, "numpy"))
     assert (code, loaded) == (0, ["numpy"])
     assert f"{ROWS} rows" in shown
@@ -88,6 +90,9 @@ def test_score_then_select_load_no_torch(run_dir):
     assert (code, loaded) == (0, ["numpy"])
     assert "3 rows (30% asked, 10 eligible)" in shown
     assert len(json.loads((run_dir / "selected.json").read_bytes())) == 3
+    code, loaded, shown = start("compare", run_dir, run_dir, watched=(*HEAVY, "numpy"))
+    assert (code, loaded) == (0, ["numpy"])
+    assert "3 in A, 3 in B, 3 in both" in shown
 
 
 def test_the_check_itself_notices_torch(tmp_path):

@@ -282,6 +282,8 @@ def test_vectors_alone_have_rows_instead_of_records(tmp_path):
     assert table.column_names == ["row", "source", "id", "id_type", "leverage_score", "rank"]
     with pytest.raises(OptionError, match="vectors alone; try `near`"):
         scalselect.select(run, budget="10%", deduplicate="exact")
+    with pytest.raises(OptionError, match="max_per_image counts rows by the images they show"):
+        scalselect.select(run, budget="10%", max_per_image=1)
     with pytest.raises(OptionError, match="no field `kind` to group by; give their records with --dataset"):
         scalselect.select(run, budget="10%", stratify_by="kind")
     scalselect.select(run, budget="10%", deduplicate="near")

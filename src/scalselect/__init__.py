@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from scalselect.comparison import Comparison, compare
     from scalselect.dataset.pool import Pool, open_pool
     from scalselect.errors import MisuseError, ScalselectError, ScalselectWarning, WorkError
+    from scalselect.extending import extend
     from scalselect.pipeline import represent, run, score, select
     from scalselect.records import Reason
-    from scalselect.results import Represented, RunResult
+    from scalselect.results import Extended, Represented, RunResult
     from scalselect.vlm.llava_composition import ComposedLlava, compose_llava
 
 _HOMES = {
     "Comparison": "comparison",
     "ComposedLlava": "vlm.llava_composition",
+    "Extended": "results",
     "MisuseError": "errors",
     "Pool": "dataset.pool",
     "Reason": "records",
@@ -36,6 +38,7 @@ _HOMES = {
     "WorkError": "errors",
     "compare": "comparison",
     "compose_llava": "vlm.llava_composition",
+    "extend": "extending",
     "open_pool": "dataset.pool",
     "represent": "pipeline",
     "run": "pipeline",
@@ -46,6 +49,7 @@ _HOMES = {
 __all__ = [
     "Comparison",
     "ComposedLlava",
+    "Extended",
     "MisuseError",
     "Pool",
     "Reason",
@@ -56,6 +60,7 @@ __all__ = [
     "WorkError",
     "compare",
     "compose_llava",
+    "extend",
     "open_pool",
     "represent",
     "run",

@@ -79,7 +79,7 @@ class CandidateRows:
     same_image_copies
         Rows that are near-copies of another question about the same images, and were not barred for it.
     stratum_of
-        Name of every pool row's group; None without groups.
+        Name of every pool row's group, strings, null where a row has no score; None without groups.
     notes
         What the user should be told.
     """
@@ -94,7 +94,7 @@ class CandidateRows:
     copies: NDArray[np.int64]
     copied: NDArray[np.int64]
     same_image_copies: int = 0
-    stratum_of: list[str | None] | None = None
+    stratum_of: pa.Array | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -213,28 +213,27 @@ def _centred_vectors(run: ScoredRun, subspace: DominantSubspace, rows: NDArray[n
     return vectors[inverse]
 
 
-def _stratum_of(run: ScoredRun, scored: NDArray[np.bool_], name: str) -> list[str | None]:
+def _stratum_of(run: ScoredRun, scored: NDArray[np.bool_], name: str) -> pa.Array:
     if name == "source":
-        sources = list(run.table["source"].to_pylist())
+        sources = run.table["source"].combine_chunks()
         # With one data set its name groups nothing: a field of the records of that name is meant.
-        if len(set(sources)) > 1 or run.pool is None or not has_field(run.pool, name):
-            return sources
+        if pc.count_distinct(sources).as_py() > 1 or run.pool is None or not has_field(run.pool, name):
+            return pc.if_else(pa.array(scored), sources, None)
     if run.pool is None:
         raise OptionError(
             f"rows of vectors alone have no field `{name}` to group by; give their records with --dataset"
         )
-    stratum_of: list[str | None] = [None] * run.table.num_rows
-    rows = np.flatnonzero(scored).tolist()
-    for row, value in zip(rows, field_values(run.pool, rows, name), strict=True):
-        stratum_of[row] = value
-    return stratum_of
+    values = field_values(run.pool, np.flatnonzero(scored).tolist(), name)
+    empty = pa.nulls(run.table.num_rows, pa.string())
+    return pc.replace_with_mask(empty, pa.array(scored), pa.array(values, pa.string()))
 
 
-def _strata(stratum_of: list[str | None], rows: NDArray[np.int64]) -> Strata:
-    values = [stratum_of[row] or "" for row in rows.tolist()]
-    names = tuple(sorted(set(values)))
-    code = {name: number for number, name in enumerate(names)}
-    return Strata(np.array([code[value] for value in values], dtype=np.int64), names)
+def _strata(stratum_of: pa.Array, rows: NDArray[np.int64]) -> Strata:
+    encoded = stratum_of.take(pa.array(rows)).dictionary_encode()
+    found = encoded.dictionary.to_pylist()
+    names = tuple(sorted(found))
+    place = np.array([names.index(name) for name in found], dtype=np.int64)  # in the order of names
+    return Strata(place[encoded.indices.to_numpy()], names)
 
 
 def _candidates(
@@ -245,9 +244,10 @@ def _candidates(
     if strategy.needs:
         stored = read_coordinates(run.folder.coordinates)
         at = np.searchsorted(stored.rows, rows)
-        vision = stored.vision[at]  # [candidates, k]
+        every = rows.size == stored.rows.size  # then the mapped arrays themselves will do
+        vision = stored.vision if every else stored.vision[at]  # [candidates, k]
         if stored.instruction is not None:
-            instruction = stored.instruction[at]
+            instruction = stored.instruction if every else stored.instruction[at]  # [candidates, k']
         elif "instruction" in strategy.needs:
             raise OptionError(
                 f"strategy {config.strategy} needs vectors of the instructions, and this run has none that span a "
@@ -265,6 +265,8 @@ def _candidates(
 
 def _images_of(run: ScoredRun, rows: NDArray[np.int64]) -> RowImages:
     images = row_images(run.folder.store, run.shards)
+    if not images.codes.size:
+        raise OptionError("max_per_image counts rows by the images they show, and no row of this run has any")
     counts = np.diff(images.offsets)  # [pool]
     here = np.zeros(counts.size, dtype=np.bool_)
     here[rows] = True

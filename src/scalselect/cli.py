@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143
-_NOT_OPTIONS = ("command", "dataset", "model", "output", "config", "json", "run_dir")
+_NOT_OPTIONS = ("command", "dataset", "model", "output", "config", "json", "run_dir", "new_data")
 
 
 class _Terminated(BaseException):
@@ -116,6 +116,19 @@ def _compare(namespace: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _extend(namespace: argparse.Namespace) -> int:
+    from scalselect.extending import extend  # noqa: PLC0415
+    from scalselect.progress import Stderr  # noqa: PLC0415
+    from scalselect.summary import summary_of_extending  # noqa: PLC0415
+
+    extended = extend(
+        namespace.run_dir, namespace.new_data, model=namespace.model, **_options(namespace), progress=Stderr()
+    )
+    summary = summary_of_extending(extended)
+    _print(summary.as_json() if namespace.json else summary.as_text())
+    return EXIT_DONE
+
+
 def _compose_llava(namespace: argparse.Namespace) -> int:
     from scalselect.summary import summary_of_composing  # noqa: PLC0415  `--help` needs no numpy
 
@@ -136,6 +149,7 @@ _COMMANDS = {
     "represent": _represent,
     "score": _score,
     "select": _select,
+    "extend": _extend,
     "compare": _compare,
     "compose-llava": _compose_llava,
 }

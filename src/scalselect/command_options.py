@@ -13,6 +13,7 @@ from scalselect.config import DEFAULT_MAX_SKIPPED, RepresentConfig, ScoreConfig,
 from scalselect.errors import did_you_mean
 
 EXIT_MISUSE = 2
+_OF_NEW_DATA = ("format", "images", "trust_remote_code", "device", "dataloader_workers")
 _WIDTH = 80
 
 
@@ -81,6 +82,12 @@ def build_parser() -> _Parser:
     )
     score.add_argument("--output", metavar="RUN_DIR", help="the run folder to make of --representations")
     select.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    extend = commands.add_parser("extend", help="add data files to a run: only their rows go through the model")
+    extend.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    extend.add_argument("new_data", metavar="NEW_DATA", nargs="+", help="JSON or JSONL file of new records")
+    extend.add_argument("--model", help="folder or hub name of the run's model (default: the one it began with)")
+    _add_options(extend, RepresentConfig, only=_OF_NEW_DATA)
+    _add_max_skipped(extend)
     compare = commands.add_parser("compare", help="two runs of the same data, side by side (no model)")
     compare.add_argument("run_a", metavar="RUN_A", help="a scored run folder")
     compare.add_argument("run_b", metavar="RUN_B", help="another one, of the same data")
@@ -91,7 +98,7 @@ def build_parser() -> _Parser:
         "vision tower and LLaVA's mm_projector.bin: the model before instruction tuning, which no hub has as one.",
     )
     _add_parts(compose)
-    for command in (run, represent, score, select, compare, compose):
+    for command in (run, represent, score, select, extend, compare, compose):
         command.add_argument("--json", action="store_true", help="print the summary as JSON")
         command.add_argument("--version", action="version", version=f"scalselect {scalselect.__version__}")
     return parser
@@ -125,9 +132,13 @@ def _words_of_strategies() -> str:
     return "\n".join(paragraphs)
 
 
-def _add_options(parser: argparse.ArgumentParser, group: type, *, default: str | None = None) -> None:
+def _add_options(
+    parser: argparse.ArgumentParser, group: type, *, default: str | None = None, only: tuple[str, ...] | None = None
+) -> None:
     """Add one option for every field of a configuration group: names, defaults and help are written there."""
     for item in fields(group):
+        if only is not None and item.name not in only:
+            continue
         facts = item.metadata
         kind = facts.get("kind", str)
         if kind is bool:

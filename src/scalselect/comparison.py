@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 from scalselect.diagnostics.agreement import principal_angles, rank_correlation, set_overlap, top_overlaps
 from scalselect.diagnostics.plain_numbers import plain
 from scalselect.errors import RunFolderError
+from scalselect.row_content import content_keys
 from scalselect.run_folder import RunFolder
+from scalselect.segments import rows_of, segments_of, shards_of
 from scalselect.subspace_file import facts_of_subspace
 
 if TYPE_CHECKING:
@@ -108,13 +110,15 @@ def compare(run_a: str | Path, run_b: str | Path) -> Comparison:
     Parameters
     ----------
     run_a, run_b
-        The run folders. Runs with records must be of the same data file; of vectors made elsewhere only the number of
-        rows is known.
+        The run folders. Their data files must be the same, or hold the same rows; of vectors made elsewhere only the
+        number of rows is known.
 
     Raises
     ------
     RunFolderError
         If one of them is no run folder or has no scores, or they are runs of different data.
+    DamagedFileError
+        If a file that is read is not what was published.
     """
     contents = [RunFolder(path).require() for path in (run_a, run_b)]
     a, b = (_read(RunFolder(path), content) for path, content in zip((run_a, run_b), contents, strict=True))
@@ -152,24 +156,37 @@ def _read(folder: RunFolder, content: dict[str, Any]) -> _Run:
 
 
 def _refuse_other_data(a: _Run, b: _Run) -> list[str]:
-    """Return what to know of the data where they cannot be told apart; raise RunFolderError where they differ."""
-    groups = [run.content["represent"] for run in (a, b)]
-    own = any("representations" in group for group in groups)
-    names = ["rows"] if own else ["rows", "data_sha256"]
-    different = [
-        f"  {name}: {groups[0].get(name)} in {a.path}, {groups[1].get(name)} in {b.path}"
-        for name in names
-        if groups[0].get(name) != groups[1].get(name)
+    """Return what to know of the data where their files do not tell; raise RunFolderError where they differ."""
+    facts = [
+        {
+            "rows": rows_of(run.content),
+            "data_sha256": ", ".join(str(segment.data_sha256) for segment in segments_of(run.content)),
+        }
+        for run in (a, b)
     ]
-    if different:
-        raise RunFolderError(
-            "the two runs are not of the same data, so their rows are not the same samples:\n"
-            + "\n".join(different)
-            + "\ncompare runs of one data file, with the same --limit"
-        )
-    if own:
-        return ["vectors made elsewhere have no records: row by row they are taken to be the same samples"]
-    return []
+    if facts[0] == facts[1]:
+        return []
+    if facts[0]["rows"] == facts[1]["rows"]:
+        if any("representations" in run.content["represent"] for run in (a, b)):
+            return ["vectors made elsewhere have no records: row by row they are taken to be the same samples"]
+        if _same_content(a, b):
+            return ["the data files differ, but every row scored in both has the same images and conversation"]
+    told = "\n".join(
+        f"  {name}: {facts[0][name]} in {a.path}, {facts[1][name]} in {b.path}"
+        for name in facts[0]
+        if facts[0][name] != facts[1][name]
+    )
+    raise RunFolderError(
+        "the two runs are not of the same data, so their rows are not the same samples:\n"
+        f"{told}\ncompare runs of the same rows in the same order, with the same --limit"
+    )
+
+
+def _same_content(a: _Run, b: _Run) -> bool:
+    """Tell whether every row scored in both holds the same in both; a pool that grew has other files."""
+    in_both = np.intersect1d(a.scored, b.scored, assume_unique=True)
+    keys = [content_keys(RunFolder(run.path).store, shards_of(run.content))[in_both] for run in (a, b)]  # [both, 2]
+    return bool(in_both.size and keys[0].any() and np.array_equal(keys[0], keys[1]))
 
 
 def _overlap(a: _Run, b: _Run) -> tuple[SetOverlap | None, str | None]:

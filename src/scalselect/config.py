@@ -6,17 +6,23 @@ metadata is the one source of help texts, choices and aliases; `scalselect.cli` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from scalselect.errors import OptionError, did_you_mean
-from scalselect.option_values import check_fraction, check_positive, parse_budgets, parse_percent, read_config_file
+from scalselect.option_values import (
+    check_fraction,
+    check_positive,
+    parse_budgets,
+    parse_percent,
+    read_config_file,
+    typed,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from scalselect.records import Budget
 
@@ -268,24 +274,7 @@ def select_config(options: Mapping[str, Any]) -> SelectConfig:
 
 
 def _pick(group: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    return {item.name: _typed(item, options[item.name]) for item in fields(group) if item.name in options}
-
-
-def _typed(item: Field[Any], value: Any) -> Any:
-    kind = item.metadata["kind"]
-    if (value is None and item.default is None) or (value == "auto" and item.default == "auto"):
-        return value
-    if kind is list:  # a file that lists things, or the things themselves
-        if isinstance(value, (str, Path)) or (
-            isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray))
-        ):
-            return value
-        raise OptionError(f"{item.name} must be a file, or a list: {value!r}")
-    wrong = isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind)
-    if wrong and not (kind is str and isinstance(value, Path)):
-        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
-        raise OptionError(f"{item.name} must be {words}: {value!r}")
-    return kind(value)
+    return {item.name: typed(item, options[item.name]) for item in fields(group) if item.name in options}
 
 
 def _check_flags(config: RepresentConfig | SelectConfig) -> None:

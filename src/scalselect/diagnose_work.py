@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits
 
 from scalselect.diagnostics.answer_words import answer_word
 from scalselect.diagnostics.balance import balance_measures
@@ -22,18 +22,24 @@ from scalselect.diagnostics.redundancy import copies, cosines, image_measures
 from scalselect.diagnostics.seeded_choice import random_choice, rows_to_search, vectors_to_sample
 from scalselect.diagnostics.spectrum import spectrum_measures
 from scalselect.records import Sample, TextPart
+from scalselect.row_facts import read_row_facts
 from scalselect.subspace.blocks import centred
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
     from scalselect.records import DominantSubspace
+    from scalselect.row_facts import RowFacts
     from scalselect.run_folder import RunFolder
 
 _POOL_ROWS_SEARCHED = 20_000
 _ANSWERS_READ = 20_000
+_POINTS_AT_ONCE = 65_536
 _VALUES_COMPARED = 2**23  # numbers in a sample of vectors, 64 MiB in float64: 4,096 rows up to a hidden size of 2,048
 _VALUES_DECOMPOSED = 2**22  # 4,096 rows up to a hidden size of 1,024; no matrix above 2,048 x 2,048 is decomposed
 _SETS = ("chosen", "random")
@@ -86,7 +92,9 @@ def diagnose(material: Material) -> dict[str, Any]:
     ValueError
         If there are not as many coordinates as scored rows.
     """
-    content: dict[str, Any] = plain(_Diagnosis(material).content())
+    # The number of threads decides the last digits of products, so it is the recorded one.
+    with threadpool_limits(limits=material.folder.require()["represent"]["threads"]):
+        content: dict[str, Any] = plain(_Diagnosis(material).content())
     return content
 
 
@@ -114,7 +122,12 @@ class _Diagnosis:
         candidates = np.union1d(material.eligible, chosen)
         at_cut = scores[self._places(candidates)]
         asked = material.folder.require().get("score") or {}
-        known = material.folder.store.all_rows(material.shards, ["text_sha256", "image_sha256", "turns", "images"])
+        facts = read_row_facts(
+            material.folder.store,
+            material.shards,
+            material.table.num_rows,
+            np.union1d(chosen, self._sets["random"]),
+        )
         return {
             "rows": {
                 "scored": self._scored.size,
@@ -128,10 +141,10 @@ class _Diagnosis:
             "leverage": leverage_measures(scores, np.isin(self._scored, chosen, assume_unique=True)),
             "cut": cut_measures(at_cut, np.isin(candidates, chosen, assume_unique=True)),
             "coverage": self._coverage(),
-            "redundancy": self._redundancy(known),
+            "redundancy": self._redundancy(facts),
             "effective_rank": self._effective_rank(),
             "reconstruction_error": self._reconstruction(),
-            "balance": self._balance(known),
+            "balance": self._balance(facts),
         }
 
     def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -143,6 +156,11 @@ class _Diagnosis:
         """Return whitened coordinates scaled to a mean squared norm of one, float64 [rows, k]."""
         scale = whitening_scale(self._scored.size, self._material.subspace.rank)
         return self._material.coordinates[self._places(rows)].astype(np.float64) * scale
+
+    def _blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:
+        """Yield `_points` of many rows, block after block."""
+        for start in range(0, rows.size, _POINTS_AT_ONCE):
+            yield self._points(rows[start : start + _POINTS_AT_ONCE])
 
     def _sample(self, rows: NDArray[np.int64], size: int, purpose: str) -> NDArray[np.int64]:
         return random_choice(rows, size, self._material.seed, purpose)
@@ -159,21 +177,21 @@ class _Diagnosis:
         pool = self._points(self._sample(self._scored, size, "coverage"))
         return {
             "sampled": pool.shape[0],
-            **{name: coverage_measures(pool, self._points(self._sets[name])) for name in _SETS},
+            **{name: coverage_measures(pool, self._blocks(self._sets[name])) for name in _SETS},
         }
 
-    def _redundancy(self, known: pa.Table) -> dict[str, Any]:
-        facts: dict[str, Any] = {"near_bound": self._material.near_bound, "sampled": 0}
+    def _redundancy(self, facts: RowFacts) -> dict[str, Any]:
+        found: dict[str, Any] = {"near_bound": self._material.near_bound, "sampled": 0}
         for name in _SETS:
             rows = self._sets[name]
             looked_at, share = self._near_copies(rows, f"near copies, {name}")
-            facts["sampled"] = max(facts["sampled"], looked_at)
-            facts[name] = {"near_copies": share, **self._shared_content(known, rows)}
-        return facts
+            found["sampled"] = max(found["sampled"], looked_at)
+            found[name] = {"near_copies": share, **self._shared_content(facts, rows)}
+        return found
 
-    def _shared_content(self, known: pa.Table, rows: NDArray[np.int64]) -> dict[str, Any]:
-        shared = {"exact_copies": copies(_content_codes(known, rows)), **image_measures(*_image_pairs(known, rows))}
-        return shared if _has_records(known) else dict.fromkeys(shared)
+    def _shared_content(self, facts: RowFacts, rows: NDArray[np.int64]) -> dict[str, Any]:
+        shared = {"exact_copies": copies(facts.content_codes(rows)), **image_measures(*facts.image_pairs(rows))}
+        return shared if facts.recorded else dict.fromkeys(shared)
 
     def _near_copies(self, rows: NDArray[np.int64], purpose: str) -> tuple[int, float | None]:
         """Return how many rows were looked at, and the share of them whose nearest other row is a near-copy."""
@@ -182,9 +200,7 @@ class _Diagnosis:
         sample = self._sample(rows, size, purpose)
         if rows.size < 2:  # noqa: PLR2004  there is no other row
             return sample.size, 0.0 if rows.size else None
-        points = self._points(rows)
-        itself = np.searchsorted(rows, sample)
-        nearest, _ = nearest_rows(points[itself], points, itself)
+        nearest, _ = nearest_rows(self._points(sample), self._blocks(rows), np.searchsorted(rows, sample))
         near = rows[nearest]  # [sampled]
         different, back = np.unique(near, return_inverse=True)
         found = cosines(self._centred(sample), self._centred(different)[back])
@@ -212,21 +228,22 @@ class _Diagnosis:
             facts[name] = reconstruction_errors(pool, rows, subspace.rank)
         return facts
 
-    def _balance(self, known: pa.Table) -> dict[str, Any]:
-        table = self._material.table
-        recorded = _has_records(known)
-        return {
-            **{name: self._balance_of(table[name]) for name in ("source", "stratum")},
-            **{name: self._balance_of(known[name]) if recorded else None for name in ("turns", "images")},
-            "answer": self._balance_of_answers(),
-        }
+    def _balance(self, facts: RowFacts) -> dict[str, Any]:
+        found: dict[str, Any] = {"source": None, "stratum": None, "turns": None, "images": None}
+        for name in ("source", "stratum"):
+            column = self._material.table[name]
+            if column.null_count < len(column):
+                encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+                codes = encoded.indices.to_numpy(zero_copy_only=False)  # [pool]
+                found[name] = self._balance_of(encoded.dictionary.to_pylist(), codes)
+        if facts.recorded:
+            for name, numbers in (("turns", facts.turns), ("images", facts.images)):
+                values, codes = np.unique(numbers, return_inverse=True)
+                found[name] = self._balance_of(values.tolist(), codes)
+        return {**found, "answer": self._balance_of_answers()}
 
-    def _balance_of(self, column: pa.ChunkedArray) -> dict[str, Any] | None:
-        if column.null_count == len(column):
-            return None
-        encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-        codes = encoded.indices.to_numpy(zero_copy_only=False)  # [pool]
-        names = encoded.dictionary.to_pylist()
+    def _balance_of(self, names: Sequence[Any], codes: NDArray[Any]) -> dict[str, Any]:
+        """Compare a property of every pool row, given as places in `names`, [pool]."""
         counts = (
             np.bincount(codes[rows], minlength=len(names)).astype(np.int64)
             for rows in (self._scored, *self._sets.values())
@@ -258,25 +275,3 @@ def _first_answer(sample: object) -> str:
     answers = (turn for turn in turns if turn.role == "assistant")
     first = next(answers, None)
     return "" if first is None else " ".join(part.text for part in first.parts if isinstance(part, TextPart))
-
-
-def _has_records(known: pa.Table) -> bool:
-    """Tell whether the rows come from records: vectors made elsewhere have neither text nor images."""
-    return bool(known["text_sha256"].null_count < known.num_rows)
-
-
-def _content_codes(known: pa.Table, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return equal codes for rows with the same images and conversation, int64 [rows]."""
-    part = known.select(["text_sha256", "image_sha256"]).take(pa.array(rows))
-    keys = pc.binary_join_element_wise(part["text_sha256"], pc.binary_join(part["image_sha256"], " "), " ")
-    # A row whose content has no hash is like no other.
-    keys = pc.coalesce(keys, pa.array([str(row) for row in rows.tolist()], pa.string()))
-    codes: NDArray[np.int64] = keys.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    return codes
-
-
-def _image_pairs(known: pa.Table, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return a row and an image code for every image of every row, int64 [pairs] each."""
-    lists = known["image_sha256"].take(pa.array(rows)).combine_chunks()
-    images = lists.flatten().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    return pc.list_parent_indices(lists).to_numpy().astype(np.int64), images.astype(np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import tomllib
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, cast
@@ -13,7 +14,7 @@ from scalselect.errors import OptionError
 from scalselect.records import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from dataclasses import Field
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
@@ -89,6 +90,24 @@ def parse_percent(name: str, value: object) -> Decimal:
     if not percent.is_finite() or not 0 <= percent <= 100:  # noqa: PLR2004  a percentage
         raise OptionError(f"{name} must lie between 0% and 100%: {value}")
     return percent
+
+
+def typed(item: Field[Any], value: Any) -> Any:
+    """Return an option's value in the type that the metadata of its field names. Raises OptionError."""
+    kind = item.metadata["kind"]
+    if (value is None and item.default is None) or (value == "auto" and item.default == "auto"):
+        return value
+    if kind is list:  # a file that lists things, or the things themselves
+        if isinstance(value, (str, Path)) or (
+            isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray))
+        ):
+            return value
+        raise OptionError(f"{item.name} must be a file, or a list: {value!r}")
+    wrong = isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind)
+    if wrong and not (kind is str and isinstance(value, Path)):
+        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
+        raise OptionError(f"{item.name} must be {words}: {value!r}")
+    return kind(value)
 
 
 def check_fraction(name: str, value: float) -> None:

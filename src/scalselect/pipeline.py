@@ -6,30 +6,27 @@ Each function takes a run folder as it finds it and does only what is missing.
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pyarrow.parquet as pq
 
 from scalselect.config import RunConfig, ScoreConfig, SelectConfig, score_config, select_config
 from scalselect.dataset.pool import open_pool
-from scalselect.errors import DatasetError, OptionError, RunFolderError, did_you_mean
+from scalselect.errors import OptionError, did_you_mean
 from scalselect.option_values import parse_budgets
 from scalselect.own_vectors_work import import_vectors
-from scalselect.progress import Silent
-from scalselect.results import Represented, RunResult
+from scalselect.pool_of_run import pool_of_run
+from scalselect.progress import Silent, on_wait
+from scalselect.results import Represented, RunResult, represented_of, result_of
 from scalselect.run_folder import RunFolder
 from scalselect.score_work import score_run
+from scalselect.segments import rows_of
 from scalselect.select_work import select_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
     from scalselect.records import Budget, DominantSubspace
-    from scalselect.representation_store import ShardReport
 
     Dataset = str | Path | Sequence[Mapping[str, object]]
 
@@ -119,7 +116,7 @@ def score(
     progress = progress or Silent()
     if representations is not None:
         import_vectors(folder, representations, progress=progress)
-    with folder.claimed(_waiting(progress)):
+    with folder.claimed(on_wait(progress)):
         return score_run(folder, config, progress)
 
 
@@ -151,12 +148,12 @@ def select(
     _refuse_unknown(options, SelectConfig)
     config = select_config({**options, "budget": parse_budgets(budget)})
     recorded = folder.require()
-    _refuse_budgets_above(config, recorded["represent"]["rows"])
+    _refuse_budgets_above(config, rows_of(recorded))
     folder.read_scores()  # no scores: said before the data file is read
-    pool = _pool_of(recorded, dataset)
+    pool = pool_of_run(recorded, dataset)
     progress = progress or Silent()
-    with folder.claimed(_waiting(progress)):
-        return _result(folder, select_run(folder, pool, config, progress), None)
+    with folder.claimed(on_wait(progress)):
+        return result_of(folder, select_run(folder, pool, config, progress), None)
 
 
 def run_config(
@@ -174,10 +171,10 @@ def run_config(
     folder = RunFolder(output)
     represented = represent_config(dataset, config, model=model, output=output, processor=processor, progress=progress)
     progress = progress or Silent()
-    pool = _pool_of(folder.require(), dataset)
-    with folder.claimed(_waiting(progress)):
+    pool = pool_of_run(folder.require(), dataset)
+    with folder.claimed(on_wait(progress)):
         score_run(folder, config.score, progress)
-        return _result(folder, select_run(folder, pool, config.select, progress), represented)
+        return result_of(folder, select_run(folder, pool, config.select, progress), represented)
 
 
 def represent_config(
@@ -200,81 +197,15 @@ def represent_config(
         image_position=options.image_position,
         limit=options.limit,
     )
-    _refuse_budgets_above(config.select, len(pool))
+    recorded = folder.read()
+    _refuse_budgets_above(config.select, max(len(pool), 0 if recorded is None else rows_of(recorded)))
     progress = progress or Silent()
     progress.say(f"pool: {pool.describe()}")
     # Imported here because torch and transformers take seconds, which the other commands need not wait.
     from scalselect.represent_work import represent_run  # noqa: PLC0415
 
     reports = represent_run(folder, pool, model, config, processor=processor, progress=progress)
-    return _represented(folder, reports, pool)
-
-
-def _represented(folder: RunFolder, reports: Sequence[ShardReport], pool: Pool) -> Represented:
-    def summed(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        names = sorted({name for group in groups for name in group})
-        return {name: sum(group.get(name, 0) for group in groups) for name in names}
-
-    return Represented(
-        folder=folder.path,
-        rows=sum(report.stop - report.start for report in reports),
-        counts=summed([report.counts for report in reports]),
-        reasons=summed([report.reasons for report in reports]),
-        seconds=summed([report.seconds for report in reports]),
-        pool_rows=pool.total_records,
-    )
-
-
-def _result(folder: RunFolder, summary: dict[str, Any], represented: Represented | None) -> RunResult:
-    table = folder.read_scores()
-    return RunResult(
-        folder=folder.path,
-        rows=np.flatnonzero(table["selected"].to_numpy(zero_copy_only=False)).astype(np.int64),
-        scores=table["leverage_score"].to_numpy(zero_copy_only=False),
-        summary=summary,
-        represented=represented,
-        budgets={
-            budget["asked"]: pq.read_table(folder.selections / budget["asked"] / "rows.parquet", use_threads=False)[
-                "row"
-            ].to_numpy()
-            for budget in summary["budgets"][1:]
-        },
-    )
-
-
-def _waiting(progress: Progress) -> Callable[[str], None]:
-    return lambda holder: progress.say(f"waiting: {holder or 'another process'} is scoring or selecting in this folder")
-
-
-def _pool_of(recorded: Mapping[str, Any], dataset: Dataset | None) -> Pool | None:
-    """Open the data of a run again, to copy records from, and make sure that they are the same.
-
-    A run of vectors made elsewhere has no data; records given for it must be as many as the vectors.
-    """
-    keys = recorded["represent"]
-    if "representations" in keys:
-        return None if dataset is None else _pool_beside_vectors(keys["rows"], dataset)
-    path: str | None = recorded["data"]["path"]
-    if dataset is None and path is not None and not Path(path).is_file():
-        raise DatasetError(f"the data file of the run is gone: {path} (give its new place with --dataset)")
-    data = path if dataset is None else dataset
-    if data is None:
-        raise RunFolderError("the run was given a Python list: pass the same list as `dataset`")
-    pool = open_pool(data, format=keys["data_format"], limit=keys["limit"])
-    found = pool.fingerprint()
-    different = [name for name in found if found[name] != keys[f"data_{name}"]]
-    if different:
-        told = "; ".join(f"{name} {keys[f'data_{name}']} then, {found[name]} now" for name in different)
-        where = data if isinstance(data, (str, Path)) else "the list"
-        raise DatasetError(f"the data have changed since they were scored: {where} ({told})")
-    return pool
-
-
-def _pool_beside_vectors(rows: int, dataset: Dataset) -> Pool:
-    pool = open_pool(dataset)
-    if len(pool) != rows:
-        raise DatasetError(f"the run has {rows} vectors and {dataset} has {len(pool)} records: one for each is wanted")
-    return pool
+    return represented_of(folder, reports, pool.total_records)
 
 
 def _score_config(before: Mapping[str, Any], options: Mapping[str, Any]) -> ScoreConfig:

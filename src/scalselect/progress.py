@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tqdm import tqdm
 
 from scalselect.errors import ScalselectWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -112,3 +115,8 @@ def readable_seconds(seconds: float) -> str:
     if seconds < 90:  # noqa: PLR2004  below that, minutes are too coarse
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"  # noqa: PLR2004
+
+
+def on_wait(progress: Progress) -> Callable[[str], None]:
+    """Return what tells that somebody else, named to it, holds the claim of a run folder."""
+    return lambda holder: progress.say(f"waiting: {holder or 'another process'} is scoring or selecting in this folder")

@@ -6,7 +6,7 @@ The only join that loads a model; `pipeline` imports it when it is needed, so th
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from scalselect.engines.local import run_tasks
-from scalselect.errors import DataChangedError, DatasetError, MisuseError, ShardError, TooManySkippedError, WorkError
+from scalselect.dataset.joined_pool import JoinedPool
+from scalselect.errors import DatasetError
+from scalselect.missing_shards import represent_missing
 from scalselect.run_folder import refuse_other_keys
 from scalselect.segments import segments_of
 from scalselect.shard_work import ShardWork
@@ -25,23 +26,26 @@ from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.settings import Settings, library_versions, locate, resolve_settings, torch_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from decimal import Decimal
+    from collections.abc import Callable, Iterator
 
     from scalselect.config import RepresentConfig, RunConfig
     from scalselect.dataset.pool import Pool
+    from scalselect.extend_work import Extension
     from scalselect.progress import Progress
-    from scalselect.representation_store import RepresentationStore, ShardReport
+    from scalselect.representation_store import ShardReport
     from scalselect.run_folder import RunFolder
+    from scalselect.vlm.checkpoint import Checkpoint
 
 NUMERICS_VERSION = 2  # raised whenever the same inputs would give other vectors
-_ROWS_BEFORE_JUDGING_SKIPS = 1000
+_NOT_COMPARED = "model and chat template were not compared"
 
 
 def represent_run(
     folder: RunFolder, pool: Pool, model: Any, config: RunConfig, *, processor: Any, progress: Progress
 ) -> list[ShardReport]:
     """Represent every shard of a run that is not published yet; return the reports of all shards, in order.
+
+    Of a run that was extended these are the shards of the data set that it began with.
 
     Raises
     ------
@@ -54,21 +58,15 @@ def represent_run(
     """
     recorded = folder.read()
     before = None if recorded is None else recorded["represent"]
-    with quiet_transformers():
-        located = locate(model, config.represent, commit=_commit_of(recorded, model, config.represent))
-        settings = resolve_settings(config.represent, located, before)
-    keys = _keys(pool, config.represent, settings)
+    located, settings = _located(model, config.represent, recorded)
+    keys = _option_keys(config.represent, settings) | _data_keys(pool)
     if before is not None:  # before the model is loaded, which may take long
         known = {name: before.get(name) for name in keys}
-        refuse_other_keys(known, keys, folder.path, note="model and chat template were not compared")
+        refuse_other_keys(known, keys, folder.path, note=_NOT_COMPARED)
     else:
         _refuse_where_no_image_exists(pool)
-    threads = settings.threads
-    with quiet_transformers(), model_restored(model), threadpool_limits(limits=threads), torch_threads(threads):
-        checkpoint = load_checkpoint(located, config.represent, settings, processor=processor)
-        for warning in checkpoint.warnings:
-            progress.warn(warning)
-        checkpoint = rehearse(checkpoint, config.represent)
+    loading = _model_at_work(located, model, config.represent, settings, processor=processor, progress=progress)
+    with loading as checkpoint:
         keys |= {f"model_{name}": value for name, value in checkpoint.fingerprint.items()}
         if before is None:
             folder.create(
@@ -78,10 +76,7 @@ def represent_run(
         else:
             refuse_other_keys(before, keys, folder.path)
         remove_temporary_files(folder.path)
-        progress.say(
-            f"model: {checkpoint.parameter_bytes / 1e6:,.0f} MB of parameters up to decoder layer "
-            f"{config.represent.layer}, {settings.dtype} on {settings.device}"
-        )
+        _say_model(checkpoint, config.represent, settings, progress)
         work = ShardWork(
             pool,
             checkpoint,
@@ -92,31 +87,125 @@ def represent_run(
             on_row=progress.row,
             order=pool.in_image_order() if config.represent.order == "image" else None,
         )
-        return _represent_missing(
-            folder, work, segments_of({"represent": keys})[0].shards, config.max_skipped, progress
-        )
+        (segment, *_) = segments_of(folder.require())
+        return represent_missing(work, segment.shards, config.max_skipped, progress)
 
 
-def _keys(pool: Pool, config: RepresentConfig, settings: Settings) -> dict[str, Any]:
-    """Return the `represent` keys of run.json that are known before the model is loaded."""
-    data = pool.fingerprint()
+def represent_segments(
+    folder: RunFolder,
+    extension: Extension,
+    model: Any,
+    config: RunConfig,
+    *,
+    processor: Any,
+    progress: Progress,
+    on_wait: Callable[[str], None],
+) -> list[ShardReport]:
+    """Record the new segments of a run and represent those of their shards that are missing; return their reports.
+
+    Parameters
+    ----------
+    config
+        The options that the run recorded; see `scalselect.extend_work.recorded_config`.
+    on_wait
+        Called before waiting for somebody who scores or selects in the folder.
+
+    Raises
+    ------
+    MisuseError
+        Before any work: model, versions or options are not those of the run.
+    TooManySkippedError
+        If more rows of a segment were skipped than tolerated; what was published stays.
+    WorkError
+        If shards failed, each after its attempts.
+    """
+    recorded = folder.require()
+    before = recorded["represent"]
+    located, settings = _located(model, config.represent, recorded)
+    keys = _option_keys(config.represent, settings)
+    del keys["images"], keys["limit"]  # those of the data set that the run began with
+    refuse_other_keys({name: before.get(name) for name in keys}, keys, folder.path, note=_NOT_COMPARED)
+    for segment, pool in extension.named:
+        if segment not in extension.before:
+            _refuse_where_no_image_exists(pool)
+    loading = _model_at_work(located, model, config.represent, settings, processor=processor, progress=progress)
+    with loading as checkpoint:
+        keys |= {f"model_{name}": value for name, value in checkpoint.fingerprint.items()}
+        names = {*keys, *(name for name in before if name.startswith("model_"))}
+        refuse_other_keys({name: before.get(name) for name in names}, keys, folder.path)
+        extension.record(folder, on_wait)
+        remove_temporary_files(folder.path)
+        _say_model(checkpoint, config.represent, settings, progress)
+        reports = []
+        for segment, pool in extension.named:
+            joined = JoinedPool([pool], first_row=segment.first_row)
+            work = ShardWork(
+                joined,
+                checkpoint,
+                folder.store,
+                config.represent,
+                settings,
+                library_versions(),
+                on_row=progress.row,
+                order=joined.in_image_order() if config.represent.order == "image" else None,
+                first_row=segment.first_row,
+                first_shard=segment.first_shard,
+            )
+            reports += represent_missing(work, segment.shards, config.max_skipped, progress)
+        return reports
+
+
+def _located(model: Any, config: RepresentConfig, recorded: dict[str, Any] | None) -> tuple[Any, Settings]:
+    before = None if recorded is None else recorded["represent"]
+    with quiet_transformers():
+        located = locate(model, config, commit=_commit_of(recorded, model, config))
+        return located, resolve_settings(config, located, before)
+
+
+@contextmanager
+def _model_at_work(
+    located: Any, model: Any, config: RepresentConfig, settings: Settings, *, processor: Any, progress: Progress
+) -> Iterator[Checkpoint]:
+    threads = settings.threads
+    with quiet_transformers(), model_restored(model), threadpool_limits(limits=threads), torch_threads(threads):
+        checkpoint = load_checkpoint(located, config, settings, processor=processor)
+        for warning in checkpoint.warnings:
+            progress.warn(warning)
+        yield rehearse(checkpoint, config)
+
+
+def _say_model(checkpoint: Checkpoint, config: RepresentConfig, settings: Settings, progress: Progress) -> None:
+    progress.say(
+        f"model: {checkpoint.parameter_bytes / 1e6:,.0f} MB of parameters up to decoder layer {config.layer}, "
+        f"{settings.dtype} on {settings.device}"
+    )
+
+
+def _option_keys(config: RepresentConfig, settings: Settings) -> dict[str, Any]:
+    """Return the `represent` keys of run.json that options, machine and versions decide."""
     options = asdict(config)
     for name in ("format", "chat_template", "batch_size", "device", "dataloader_workers"):
         del options[name]  # resolved elsewhere, or without a say in any vector
     return {
         **options,
-        "images": str(pool.images),
-        "limit": pool.limit,
         "image_fit": settings.image_fit,
         "dtype": settings.dtype,
         "threads": settings.threads,
         "max_rows": settings.max_rows,
         "batch_tokens": settings.batch_tokens,
-        "rows": len(pool),
-        "data_format": pool.format,
-        **{f"data_{name}": value for name, value in data.items()},
         "numerics_version": NUMERICS_VERSION,
         "transformers": ".".join(metadata.version("transformers").split(".")[:2]),
+    }
+
+
+def _data_keys(pool: Pool) -> dict[str, Any]:
+    """Return the `represent` keys of run.json that the data decide."""
+    return {
+        "images": str(pool.images),
+        "limit": pool.limit,
+        "rows": len(pool),
+        "data_format": pool.format,
+        **{f"data_{name}": value for name, value in pool.fingerprint().items()},
     }
 
 
@@ -148,73 +237,3 @@ def _run_json(pool: Pool, model: Any, config: RunConfig, keys: dict[str, Any]) -
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "versions": {"scalselect": metadata.version("scalselect"), **library_versions()},
     }
-
-
-def _represent_missing(
-    folder: RunFolder, work: ShardWork, shards: range, max_skipped: Decimal, progress: Progress
-) -> list[ShardReport]:
-    reports = {shard: folder.store.report(shard) for shard in shards if folder.store.is_published(shard)}
-    skips = _SkipLimit(max_skipped, reports.values(), folder.store)
-    finished = sum(report.stop - report.start for report in reports.values())
-    progress.start(len(work.pool), finished, sum(report.counts.get("skipped", 0) for report in reports.values()))
-    failed: dict[int, Exception] = {}
-    try:
-        outcomes = run_tasks(
-            [shard for shard in shards if shard not in reports],
-            work,
-            # A single sample too large for the memory is as large the next time.
-            worth_retrying=lambda error: not isinstance(error, ShardError),
-            fatal=(MisuseError, DataChangedError, OSError),
-        )
-        for outcome in outcomes:
-            if outcome.result is None:
-                failed[outcome.task] = outcome.error or WorkError("unknown")
-                progress.say(f"shard {outcome.task} failed after {outcome.attempts} attempts: {outcome.error}")
-            else:
-                reports[outcome.task] = outcome.result
-                skips.count(outcome.result)
-                skips.check(at_end=False)
-    finally:
-        progress.stop()
-    if failed:
-        first = min(failed)
-        raise WorkError(
-            f"{len(failed)} of {len(shards)} shards failed (first: shard {first}, {failed[first]}); what was "
-            "represented is kept, and the same command tries the failed shards again"
-        ) from failed[first]
-    skips.check(at_end=True)
-    return [reports[shard] for shard in shards]
-
-
-class _SkipLimit:
-    """Counts skipped rows and stops a run that skips too many: its data are probably not where it looks for them."""
-
-    def __init__(self, highest: Decimal, reports: Iterable[ShardReport], store: RepresentationStore) -> None:
-        self._highest = highest
-        self._store = store
-        self._example: str | None = None
-        self._counts: Counter[str] = Counter()
-        self._reasons: Counter[str] = Counter()
-        for report in reports:
-            self.count(report)
-
-    def count(self, report: ShardReport) -> None:
-        self._counts.update(report.counts)
-        self._reasons.update(report.reasons)
-        if self._example is None and report.reasons:
-            details = self._store.rows(report.shard, ["row", "detail"]).to_pylist()
-            self._example = next(f"row {item['row']}: {item['detail']}" for item in details if item["detail"])
-
-    def check(self, *, at_end: bool) -> None:
-        """Raise TooManySkippedError where the share of skipped rows, among rows not text-only, is too high."""
-        skipped = self._counts["skipped"]
-        seen = skipped + self._counts["scored"]
-        if seen == 0 or (seen < _ROWS_BEFORE_JUDGING_SKIPS and not at_end) or skipped * 100 <= self._highest * seen:
-            return
-        commonest = ", ".join(f"{reason} {number:,}" for reason, number in self._reasons.most_common(3))
-        raise TooManySkippedError(
-            f"{skipped:,} of {seen:,} rows (text-only ones left out) were skipped, {100 * skipped / seen:.1f}%: more "
-            f"than --max-skipped {self._highest}% allows. Commonest reasons: {commonest}; for example {self._example}. "
-            f"All are told in {self._store.folder}/*.rows.parquet, column `detail`. What was represented is kept: "
-            "repeat the command with a higher --max-skipped, or mend the data and begin in another folder"
-        )

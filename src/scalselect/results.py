@@ -1,15 +1,23 @@
-"""What the functions of the Python API return: facts about finished work, no computing but of rates."""
+"""What the functions of the Python API return, and how it is read from a run folder: facts about finished work."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow.parquet as pq
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
+
+    from scalselect.records import DominantSubspace
+    from scalselect.representation_store import ShardReport
+    from scalselect.run_folder import RunFolder
+    from scalselect.segments import Segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +80,63 @@ class RunResult:
     summary: dict[str, Any]
     represented: Represented | None = None
     budgets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Extended:
+    """What became of data files that were added to a run.
+
+    Attributes
+    ----------
+    folder
+        The run folder.
+    segments
+        The segments of the run that the call named: which rows of the pool they are, and where they came from.
+    represented
+        What stage 1 did for their rows.
+    subspace
+        Of all rows; None where the run has no scores.
+    selected
+        The choice among all rows; None where the run has none.
+    """
+
+    folder: Path
+    segments: tuple[Segment, ...]
+    represented: Represented
+    subspace: DominantSubspace | None
+    selected: RunResult | None
+
+
+def represented_of(folder: RunFolder, reports: Sequence[ShardReport], pool_rows: int) -> Represented:
+    """Return what stage 1 has done for the shards of these reports."""
+
+    def summed(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        names = sorted({name for group in groups for name in group})
+        return {name: sum(group.get(name, 0) for group in groups) for name in names}
+
+    return Represented(
+        folder=folder.path,
+        rows=sum(report.stop - report.start for report in reports),
+        counts=summed([report.counts for report in reports]),
+        reasons=summed([report.reasons for report in reports]),
+        seconds=summed([report.seconds for report in reports]),
+        pool_rows=pool_rows,
+    )
+
+
+def result_of(folder: RunFolder, summary: dict[str, Any], represented: Represented | None) -> RunResult:
+    """Return the outcome of a run whose `selection.json` holds this summary."""
+    table = folder.read_scores()
+    return RunResult(
+        folder=folder.path,
+        rows=np.flatnonzero(table["selected"].to_numpy(zero_copy_only=False)).astype(np.int64),
+        scores=table["leverage_score"].to_numpy(zero_copy_only=False),
+        summary=summary,
+        represented=represented,
+        budgets={
+            budget["asked"]: pq.read_table(folder.selections / budget["asked"] / "rows.parquet", use_threads=False)[
+                "row"
+            ].to_numpy()
+            for budget in summary["budgets"][1:]
+        },
+    )

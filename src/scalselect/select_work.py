@@ -172,18 +172,23 @@ def _marked(table: pa.Table, rows: CandidateRows, selection: Selection) -> pa.Ta
     """Return the scores with what became of every row in this choice: chosen, barred and why, its group."""
     chosen = np.zeros(table.num_rows, dtype=np.bool_)
     chosen[selection.rows] = True
+    reason_of = dict.fromkeys(rows.excluded.tolist(), "excluded")
+    reason_of |= dict.fromkeys(selection.refused.tolist(), "max_per_image")
+    copies = zip(rows.copies.tolist(), rows.copied.tolist(), strict=True)
+    reason_of |= {row: f"duplicate_of:{of}" for row, of in copies}
+    barred = np.zeros(table.num_rows, dtype=np.bool_)
+    barred[list(reason_of)] = True
     scored = pc.equal(table["status"], "scored")
-    reasons = pc.if_else(scored, None, table["reason"]).to_pylist()  # those of a choice before are gone
-    for row in rows.excluded.tolist():
-        reasons[row] = "excluded"
-    for row, of in zip(rows.copies.tolist(), rows.copied.tolist(), strict=True):
-        reasons[row] = f"duplicate_of:{of}"
-    for row in selection.refused.tolist():
-        reasons[row] = "max_per_image"
-    columns = {"selected": chosen, "reason": reasons, "stratum": rows.stratum_of or [None] * table.num_rows}
+    reasons = pc.replace_with_mask(
+        pc.if_else(scored, None, table["reason"]).combine_chunks(),  # those of a choice before are gone
+        pa.array(barred),
+        pa.array([reason_of[row] for row in sorted(reason_of)], pa.string()),
+    )
+    strata = pa.nulls(table.num_rows, pa.string()) if rows.stratum_of is None else rows.stratum_of
+    columns = {"selected": pa.array(chosen), "reason": reasons, "stratum": strata}
     for name, values in columns.items():
         at = table.schema.get_field_index(name)
-        table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+        table = table.set_column(at, table.schema.field(at), values)
     return table
 
 

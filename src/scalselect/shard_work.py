@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scalselect.config import RepresentConfig
+    from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
     from scalselect.records import Sample
     from scalselect.representation_store import RepresentationStore, ShardReport
@@ -75,9 +76,12 @@ class ShardWork:
         Called after every finished row with its status.
     order
         Pool rows in the order of work, int64 [rows]; None for the order of the pool.
+    first_row, first_shard
+        Position of the pool's first row and number of its first shard: larger than 0 where the pool is a later segment
+        of a run.
     """
 
-    pool: Pool
+    pool: Pool | JoinedPool
     checkpoint: Checkpoint
     store: RepresentationStore
     config: RepresentConfig
@@ -85,6 +89,8 @@ class ShardWork:
     versions: dict[str, str]
     on_row: Callable[[str], None] = lambda _status: None
     order: NDArray[np.int64] | None = None
+    first_row: int = 0
+    first_shard: int = 0
 
     def __call__(self, shard: int) -> ShardReport:
         """Represent and publish a shard, or adopt it where somebody published it meanwhile.
@@ -97,9 +103,11 @@ class ShardWork:
         if self.store.is_published(shard):
             return self.store.report(shard)
         self.pool.check_unchanged()
-        size = self.config.shard_size
-        span = range(shard * size, min((shard + 1) * size, len(self.pool)))
-        rows = span if self.order is None else np.sort(self.order[span.start : span.stop]).tolist()
+        span = self._span(shard)
+        rows: range | list[int] = span
+        if self.order is not None:
+            places = slice(span.start - self.first_row, span.stop - self.first_row)
+            rows = np.sort(self.order[places]).tolist()
         state = _Shard(self._window_pass())
         with state.timed("read"):
             groups = self._groups(state, self.pool.samples_at(rows))
@@ -116,6 +124,11 @@ class ShardWork:
                 self._take(state, *prepared)
         self._flush(state)
         return self._publish(shard, span, rows, state)
+
+    def _span(self, shard: int) -> range:
+        size = self.config.shard_size
+        start = self.first_row + (shard - self.first_shard) * size
+        return range(start, min(start + size, self.first_row + len(self.pool)))
 
     def _window_pass(self) -> WindowPass:
         reuse = self.config.image_reuse == "on"

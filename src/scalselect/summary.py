@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import textwrap
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scalselect.records import DominantSubspace
-    from scalselect.results import Represented, RunResult
+    from scalselect.results import Extended, Represented, RunResult
     from scalselect.vlm.llava_composition import ComposedLlava
 
 _WIDTH, _LABEL = 80, 11
@@ -116,6 +116,31 @@ def summary_of_scores(run_dir: str, subspace: DominantSubspace) -> Summary:
         ("next", f"scalselect select {shlex.quote(str(run_dir))} --budget 16%"),
     ]
     return Summary(lines, {"run_dir": str(run_dir), "subspace": facts, "warnings": warnings})
+
+
+def summary_of_extending(extended: Extended) -> Summary:
+    """Summarise an extension: where the new rows stand, and what was scored and chosen among all."""
+    added = [
+        (
+            "" if number else "extended",
+            (
+                f"by {_counted(segment.rows, 'row')} of {segment.source}: rows {segment.first_row:,} to "
+                f"{segment.stop_row - 1:,}"
+            ),
+        )
+        for number, segment in enumerate(extended.segments)
+    ]
+    if extended.selected is not None:
+        rest = summary_of_run(extended.selected)
+    elif extended.subspace is not None:
+        rest = summary_of_scores(str(extended.folder), extended.subspace)
+    else:
+        rest = summary_of_representing(extended.represented)
+    facts = {
+        "segments": [asdict(segment) for segment in extended.segments],
+        "represented": _facts_of_representing(extended.represented),
+    }
+    return Summary([*added, *rest.lines], {**rest.content, **facts})
 
 
 def summary_of_composing(composed: ComposedLlava) -> Summary:

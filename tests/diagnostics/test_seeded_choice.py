@@ -38,8 +38,8 @@ def test_samples_shrink_where_work_would_grow():
     assert vectors_to_sample(4096, 2**22) == 1024
     assert vectors_to_sample(2**30, 2**22) == 1
     assert rows_to_search(20_000, 96_000, 18) == 20_000
-    assert 1000 < rows_to_search(20_000, 96_000, 260) < 20_000
-    assert rows_to_search(20_000, 10**8, 260) == 1000
+    assert 250 < rows_to_search(20_000, 96_000, 260) < 20_000
+    assert rows_to_search(20_000, 10**8, 260) == 250
     assert rows_to_search(50, 10**8, 260) == 50
     assert rows_to_search(50, 0, 1) == 50
 

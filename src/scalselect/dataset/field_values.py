@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scalselect.dataset.joined_pool import JoinedPool
-    from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
 
 ABSENT = "(none)"

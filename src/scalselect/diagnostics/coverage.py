@@ -10,6 +10,8 @@ import numpy as np
 from scalselect.diagnostics.nearest import nearest_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 
@@ -28,7 +30,7 @@ def whitening_scale(scored: int, rank: int) -> float:
     return math.sqrt(scored / rank)
 
 
-def coverage_measures(pool: NDArray[np.float64], chosen: NDArray[np.float64]) -> dict[str, float]:
+def coverage_measures(pool: NDArray[np.float64], chosen: Iterable[NDArray[np.float64]]) -> dict[str, float]:
     """Measure distances from pool rows to the nearest chosen row, zero for chosen ones.
 
     Parameters
@@ -36,7 +38,7 @@ def coverage_measures(pool: NDArray[np.float64], chosen: NDArray[np.float64]) ->
     pool
         Whitened, scaled coordinates of a sample of the pool, float64 [sampled, k].
     chosen
-        The same of all chosen rows, float64 [chosen, k].
+        The same of all chosen rows, block after block, float64 [block, k] each.
 
     Returns
     -------
@@ -44,6 +46,6 @@ def coverage_measures(pool: NDArray[np.float64], chosen: NDArray[np.float64]) ->
         `mean_distance` and `distance_95`, the 95th percentile; infinite where nothing was chosen.
     """
     _, distances = nearest_rows(pool, chosen)  # [sampled]
-    if not chosen.size:
+    if not np.isfinite(distances).all():  # a quantile among infinities is no number
         return {"mean_distance": math.inf, "distance_95": math.inf}
     return {"mean_distance": float(distances.mean()), "distance_95": float(np.quantile(distances, 0.95))}

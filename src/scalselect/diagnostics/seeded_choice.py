@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _MOST_VECTORS = 4096
 _COMPARED = 5 * 10**10  # multiplications of one search for nearest rows: 20,000 rows against 96,000 at k = 18
-_FEWEST_COMPARED = 1000
+_FEWEST_COMPARED = 250
 
 
 def random_choice(rows: NDArray[np.int64], size: int, seed: int, purpose: str) -> NDArray[np.int64]:

@@ -1,0 +1,233 @@
+"""A pool that grew: what new data files mean for a run, before any of their rows goes through the model. No torch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scalselect.config import RepresentConfig, RunConfig, SelectConfig
+from scalselect.dataset.pool import Pool, open_pool
+from scalselect.errors import DatasetError, ModelError, OptionError, RunFolderError, did_you_mean
+from scalselect.segments import Segment, entries_of, segments_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from scalselect.run_folder import RunFolder
+
+OPTIONS = ("format", "images", "trust_remote_code", "device", "dataloader_workers", "max_skipped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """What a call adds to a run.
+
+    Attributes
+    ----------
+    before
+        The segments as run.json has them.
+    named
+        The segments that the call names, new or not, with their data, in the order of the pool.
+    """
+
+    before: list[Segment]
+    named: list[tuple[Segment, Pool]]
+
+    @property
+    def after(self) -> list[Segment]:
+        """All segments once the new ones are recorded."""
+        return self.before + [segment for segment, _ in self.named if segment not in self.before]
+
+    def record(self, folder: RunFolder, on_wait: Callable[[str], None]) -> None:
+        """Write the new segments into run.json, and the choice that is to be made again after them.
+
+        Raises
+        ------
+        RunFolderError
+            If another call has extended the run in other ways meanwhile.
+        """
+        with folder.claimed(on_wait):
+            run = folder.require()
+            found = segments_of(run)
+            if found == self.after:
+                return
+            if found != self.before:
+                raise RunFolderError(
+                    f"run was extended by another call meanwhile: {folder.path}; repeat the command, it adds to that"
+                )
+            folder.update(segments=entries_of(self.after), select_again=run.get("select") or run.get("select_again"))
+
+
+def plan_extension(
+    folder: RunFolder, run: Mapping[str, Any], data: Sequence[str | Path], options: Mapping[str, Any]
+) -> Extension:
+    """Open new data files and settle which segment of the run each one is, or becomes. Writes nothing.
+
+    A file is a segment that the run has already if content and name are the same: the call then goes on with it.
+
+    Parameters
+    ----------
+    run
+        The content of run.json.
+    options
+        `format` and `images` of the new data, where they are given.
+
+    Raises
+    ------
+    MisuseError
+        If the run cannot be extended, or not with these files.
+    """
+    _refuse_what_cannot_grow(folder, run)
+    before = segments_of(run)
+    named: list[tuple[Segment, Pool]] = []
+    for path in data:
+        if not isinstance(path, (str, os.PathLike)):
+            raise DatasetError(f"a run is extended with data files: {type(path).__name__}; write the records to a file")
+        pool = open_pool(
+            path,
+            format=options.get("format", "auto"),
+            images=options.get("images"),
+            image_position=run["represent"]["image_position"],
+        )
+        segment = _known_segment(before, pool)
+        if segment is None:
+            segment = _next_segment([*before, *(new for new, _ in named if new not in before)], pool)
+        if any(segment.data_sha256 == other.data_sha256 for other, _ in named):
+            raise DatasetError(f"the same data were given twice: {pool.path}")
+        named.append((segment, replace(pool, source=segment.source)))
+    if not named:
+        raise DatasetError("no new data were given; name one data file or several")
+    _refuse_gaps(folder, before, named)
+    return Extension(before=before, named=sorted(named, key=lambda pair: pair[0].first_row))
+
+
+def recorded_config(run: Mapping[str, Any], options: Mapping[str, Any]) -> RunConfig:
+    """Return the options that a run was made with, and those of a call that change no vector.
+
+    `trust_remote_code` is not taken from the run: whoever calls must allow it anew, for run folders travel.
+
+    Raises
+    ------
+    OptionError
+        For an option that an extension does not have, or an impossible value.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            raise OptionError(
+                f"extend has no option `{name}`{did_you_mean(name, OPTIONS)}: new rows are represented like old ones"
+            )
+    represent = run["represent"]
+    names = {item.name for item in fields(RepresentConfig)} & represent.keys()
+    kept = {name: represent[name] for name in names - {"images", "limit", "trust_remote_code"}}
+    return RunConfig.from_options({**kept, "chat_template": run.get("chat_template"), **options})
+
+
+def model_of(run: Mapping[str, Any], model: Any) -> Any:
+    """Return the model given, else the one that the run was made with. Raises ModelError where that is no more."""
+    if model is not None:
+        return model
+    name = str(run["model"])
+    if not Path(name).is_dir() and (Path(name).is_absolute() or name.count("/") != 1):
+        raise ModelError(
+            f"the model that the run was made with is not there: {name} (give its folder, or for a loaded model the "
+            "model itself: --model, in Python `model`)"
+        )
+    return name
+
+
+def choice_to_repeat(run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the options of the choice that is to be made again after an extension; None where there was none.
+
+    Raises
+    ------
+    RunFolderError
+        If they name rows by a Python list, which is not kept.
+    """
+    recorded = run.get("select") or run.get("select_again")
+    if recorded is None:
+        return None
+    options = {item.name: recorded[item.name] for item in fields(SelectConfig) if item.name in recorded}
+    lists = [name for name in recorded.get("lists", {}) if options.get(name) == "a list"]
+    if lists:
+        raise RunFolderError(
+            f"the run's choice was made with {lists[0]} as a Python list, which is not kept: make it again with "
+            f"`scalselect.select(..., {lists[0]}=FILE)`, then extend"
+        )
+    return options
+
+
+def _refuse_what_cannot_grow(folder: RunFolder, run: Mapping[str, Any]) -> None:
+    represent = run["represent"]
+    if "representations" in represent:
+        raise RunFolderError(
+            f"run was made of vectors made elsewhere: {folder.path}; put the new vectors into one file with the old "
+            "ones and score it into a new folder"
+        )
+    if represent["limit"] is not None:
+        raise RunFolderError(
+            f"run is a trial of the first {represent['limit']} rows: {folder.path}; make a run of the whole data set "
+            "in another folder, and extend that"
+        )
+    if run["data"]["path"] is None:
+        raise RunFolderError(
+            f"run was given a Python list, which is not kept: {folder.path}; make a run of a data file, and extend that"
+        )
+
+
+def _known_segment(segments: list[Segment], pool: Pool) -> Segment | None:
+    """Return the segment that a data file is already; None where it is new. Raises DatasetError, RunFolderError."""
+    sha256 = pool.fingerprint()["sha256"]
+    for number, segment in enumerate(segments):
+        if segment.data_sha256 != sha256:
+            if segment.path == str(pool.path):
+                raise DatasetError(
+                    f"data file is one of the run's and has changed since: {pool.path}; put the new rows alone into "
+                    "another file"
+                )
+            continue
+        if number == 0:
+            raise DatasetError(f"these are the data that the run began with: {pool.path}; give the new rows alone")
+        if Path(str(segment.path)).stem != Path(str(pool.path)).stem:
+            raise DatasetError(f"these data are in the run already, as {segment.path}: {pool.path}")
+        for name, now in (("images", str(pool.images)), ("data_format", pool.format)):
+            if getattr(segment, name) != now:
+                raise RunFolderError(
+                    f"data file belongs to the run with another {name}: {pool.path} ({getattr(segment, name)} in the "
+                    f"run folder, {now} in this call)"
+                )
+        return segment
+    return None
+
+
+def _next_segment(segments: list[Segment], pool: Pool) -> Segment:
+    last = segments[-1]
+    taken = {segment.source.casefold() for segment in segments}
+    source, number = pool.source, 1
+    while source.casefold() in taken:
+        number += 1
+        source = f"{pool.source}-{number}"
+    return Segment(
+        path=str(pool.path),
+        source=source,
+        images=str(pool.images),
+        rows=len(pool),
+        first_row=last.stop_row,
+        first_shard=last.shards.stop,
+        shard_size=last.shard_size,
+        data_format=pool.format,
+        **{f"data_{name}": value for name, value in pool.fingerprint().items()},  # type: ignore[arg-type]
+    )
+
+
+def _refuse_gaps(folder: RunFolder, before: list[Segment], named: list[tuple[Segment, Pool]]) -> None:
+    """Raise RunFolderError where rows before the new ones are not represented, and this call would not do it."""
+    for number, segment in enumerate(before):
+        missing = [shard for shard in segment.shards if not folder.store.is_published(shard)]
+        if missing and all(segment != other for other, _ in named):
+            command = f"`scalselect extend` with {segment.path}" if number else "`scalselect run` or `represent`"
+            raise RunFolderError(
+                f"{len(missing)} of {len(segment.shards)} shards of {segment.path} are not represented yet: repeat the "
+                f"{command} that began it, then extend"
+            )

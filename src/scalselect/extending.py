@@ -1,0 +1,90 @@
+"""The Python API of a pool that grew: `extend` represents the new rows alone, then scores and chooses again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scalselect.config import select_config
+from scalselect.extend_work import choice_to_repeat, model_of, plan_extension, recorded_config
+from scalselect.pipeline import score
+from scalselect.pool_of_run import pool_of_run
+from scalselect.progress import Silent, on_wait
+from scalselect.results import Extended, represented_of, result_of
+from scalselect.run_folder import RunFolder
+from scalselect.segments import entries_of
+from scalselect.select_work import select_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scalselect.progress import Progress
+
+
+def extend(
+    run_dir: str | Path,
+    data: str | Path | Sequence[str | Path],
+    *,
+    model: Any = None,
+    processor: Any = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Extended:
+    """Add data files to a run: only their rows go through the model. Then score and choose as the run did before.
+
+    Parameters
+    ----------
+    data
+        One data file or several; each becomes a segment of the run. Those that the run has already are gone on with.
+    model
+        Folder, hub name or loaded model (then with its `processor`); default: the one that run.json names.
+    **options
+        `format` and `images` of the new data, `device`, `dataloader_workers`, `trust_remote_code`, `max_skipped`; all
+        else is as run.json has it.
+
+    Raises
+    ------
+    MisuseError
+        Before any work: the run cannot be extended with these files, or model or versions are not those of the run.
+    WorkError
+        If work failed; what was finished is kept, and the same call continues.
+    """
+    folder = RunFolder(run_dir)
+    folder.check_usable()
+    run = folder.require()
+    config = recorded_config(run, options)
+    extension = plan_extension(folder, run, [data] if isinstance(data, (str, Path)) else data, options)
+    choice = choice_to_repeat(run)
+    pool = None
+    if choice is not None:  # old records are copied as well: they must be there
+        grown = {**run, "segments": entries_of(extension.after)}
+        pool = pool_of_run(grown, None, opened=[pool for _, pool in extension.named])
+    progress = progress or Silent()
+    for segment, new in extension.named:
+        progress.say(f"rows {segment.first_row:,} to {segment.stop_row - 1:,}: {new.describe()}")
+    from scalselect.represent_work import represent_segments  # noqa: PLC0415  as in `represent_config`
+
+    reports = represent_segments(
+        folder,
+        extension,
+        model_of(run, model),
+        config,
+        processor=processor,
+        progress=progress,
+        on_wait=on_wait(progress),
+    )
+    represented = represented_of(folder, reports, sum(len(new) for _, new in extension.named))
+    subspace = None if run["score"] is None else score(run_dir, progress=progress)
+    selected = None
+    if choice is not None:
+        with folder.claimed(on_wait(progress)):
+            summary = select_run(folder, pool, select_config(choice), progress)
+            folder.update(select_again=None)
+            selected = result_of(folder, summary, represented)
+    return Extended(
+        folder=folder.path,
+        segments=tuple(segment for segment, _ in extension.named),
+        represented=represented,
+        subspace=subspace,
+        selected=selected,
+    )

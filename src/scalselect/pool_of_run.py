@@ -1,0 +1,92 @@
+"""The data of a run opened again, to copy records from, and held against what the run recorded of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scalselect.dataset.joined_pool import JoinedPool
+from scalselect.dataset.pool import Pool, open_pool
+from scalselect.errors import DatasetError, RunFolderError
+from scalselect.segments import Segment, segments_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def pool_of_run(
+    run: Mapping[str, Any],
+    dataset: str | Path | Sequence[Mapping[str, object]] | None,
+    *,
+    opened: Sequence[Pool] = (),
+) -> Pool | JoinedPool | None:
+    """Return the records of a run, those of all its segments in order; None for vectors made elsewhere.
+
+    Parameters
+    ----------
+    run
+        The content of run.json.
+    dataset
+        The records of a run that was given a Python list, or a data file that has moved; of a run with several, any
+        one of them. For vectors made elsewhere: records for them, one for each.
+    opened
+        Pools of some segments that are open already.
+
+    Raises
+    ------
+    DatasetError
+        If data are gone or have changed, or what was given is none of the run's.
+    RunFolderError
+        If the run was given a Python list, and this call was not.
+    """
+    represent = run["represent"]
+    if "representations" in represent:
+        return None if dataset is None else _pool_beside_vectors(represent["rows"], dataset)
+    segments = segments_of(run)
+    given = [] if dataset is None else [open_pool(dataset, limit=represent["limit"], format=_format(segments))]
+    unused = list(given)
+    pools = []
+    for segment in segments:
+        pool = next((pool for pool in (*given, *opened) if pool.fingerprint() == segment.fingerprint), None)
+        if pool in unused:
+            unused.remove(pool)
+        if pool is None and unused and len(segments) == 1:
+            raise _changed(segment, unused[0])
+        if pool is None:
+            pool = _opened(segment, represent["limit"])
+        pools.append(replace(pool, source=segment.source))
+    if unused:
+        known = ", ".join(str(segment.path) for segment in segments)
+        raise DatasetError(f"data are none of the run's, or have changed since: {unused[0].path} (the run has {known})")
+    return pools[0] if len(pools) == 1 else JoinedPool(pools)
+
+
+def _format(segments: list[Segment]) -> str:
+    formats = {segment.data_format for segment in segments}
+    return formats.pop() if len(formats) == 1 else "auto"
+
+
+def _opened(segment: Segment, limit: int | None) -> Pool:
+    if segment.path is None:
+        raise RunFolderError("the run was given a Python list: pass the same list as `dataset`")
+    if not Path(segment.path).is_file():
+        raise DatasetError(f"the data file of the run is gone: {segment.path} (give its new place with --dataset)")
+    pool = open_pool(segment.path, format=segment.data_format, limit=limit)
+    if pool.fingerprint() != segment.fingerprint:
+        raise _changed(segment, pool)
+    return pool
+
+
+def _changed(segment: Segment, pool: Pool) -> DatasetError:
+    then, now = segment.fingerprint, pool.fingerprint()
+    told = "; ".join(f"{name} {then[name]} then, {now[name]} now" for name in then if then[name] != now[name])
+    where = "the list" if pool.path is None else pool.path
+    return DatasetError(f"the data have changed since they were scored: {where} ({told})")
+
+
+def _pool_beside_vectors(rows: int, dataset: str | Path | Sequence[Mapping[str, object]]) -> Pool:
+    pool = open_pool(dataset)
+    if len(pool) != rows:
+        raise DatasetError(f"the run has {rows} vectors and {dataset} has {len(pool)} records: one for each is wanted")
+    return pool
