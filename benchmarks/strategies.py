@@ -20,9 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
-import scipy
-import sklearn
-import torch
 from threadpoolctl import threadpool_limits
 
 from scalselect.candidate_rows import candidate_rows
@@ -54,15 +51,16 @@ NEAR_BOUND = 0.99
 BUDGETS = ("budget 16 %", "budget 2 k")
 HEADINGS = f"{'':23}{'error':>18}{'ratio':>10}{'coverage':>18}{'ratio':>10}{'near':>12}{'copies':>7}{'moved':>12}"
 MEASURES = """\
-error     share of the pool's energy outside of the k leading directions of the chosen rows, in percent, above the
-          smallest share that k directions can leave
-coverage  mean distance from a pool row to the nearest chosen row in the whitened subspace (mean squared norm one)
+error     share of the pool's energy outside of the k leading directions of the chosen rows, in percent, above
+          the smallest share that k directions can leave
+coverage  mean distance from a row of the pool to the nearest chosen row, in the whitened subspace scaled to a
+          mean squared norm of one
 near      percentage of the chosen rows that have another chosen row at a cosine of 0.99 or more
 copies    percentage of the chosen rows that repeat an earlier one exactly
 moved     percentage of the chosen rows that would have to belong to another group for the pool's proportions
 Median (lowest..highest) over the seeds; one number where they are equal.
-ratio     median over the seeds of the measure before it, divided by that of the uniform random choice of the same pool,
-          size and seed without deduplication; and in how many of the seeds it is below one"""
+ratio     of the measure before it to that of the uniform random choice of the same pool, size and seed,
+          deduplicate none: median over the seeds, and in how many of them it is below one"""
 
 
 class Measured(NamedTuple):
@@ -95,7 +93,7 @@ def main() -> None:
 def report(source: Source, folder: Path, seeds: range, *, quick: bool) -> None:
     """Measure all choices of one kind of pool and print its table."""
     done: dict[Key, list[Measured]] = {}
-    barred: dict[str, list[int]] = {}
+    copies_found: dict[str, list[int]] = {}
     pools: list[ScoredPool] = []
     kept: dict[str, NDArray[np.int64]] = {}
     for seed in seeds:
@@ -103,13 +101,13 @@ def report(source: Source, folder: Path, seeds: range, *, quick: bool) -> None:
             pools.append(source.make(folder / str(seed), quick, seed))
             kept, counts = without_copies(pools[-1])
             for what, count in counts.items():
-                barred.setdefault(what, []).append(count)
+                copies_found.setdefault(what, []).append(count)
         measured: dict[bytes, Measured] = {}  # by chosen places: deduplication often changes nothing
         for key, places in choose_all(pools[-1], kept, seed).items():
             found = measured.get(places.tobytes()) or measure(pools[-1], places)
             measured[places.tobytes()] = found
             done.setdefault(key, []).append(found)
-    print_table(source, pools, barred, done)
+    print_table(source, pools, copies_found, done)
 
 
 def choose_all(pool: ScoredPool, kept: dict[str, NDArray[np.int64]], seed: int) -> dict[Key, NDArray[np.int64]]:
@@ -153,9 +151,9 @@ def without_copies(pool: ScoredPool) -> tuple[dict[str, NDArray[np.int64]], dict
         "near": np.flatnonzero(~np.isin(pool.coordinates.rows, found.copies)),
     }
     return kept, {
-        "exact bars": len(everything) - len(kept["exact"]),
-        "near bars": len(found.copies),
-        "near-copies about the same images, not barred": found.same_image_copies,
+        "exact copies": len(everything) - len(kept["exact"]),
+        "exact and near copies": len(found.copies),
+        "near-copies of other questions about the same images": found.same_image_copies,
     }
 
 
@@ -175,7 +173,7 @@ def measure(pool: ScoredPool, places: NDArray[np.int64]) -> Measured:
         moved = float(np.abs(shares[1] - shares[0]).sum() / 2)
     return Measured(
         error=100 * (error - (1 - pool.subspace.energy)),
-        coverage=coverage_measures(points, points[places])["mean_distance"],
+        coverage=coverage_measures(points, [points[places]])["mean_distance"],
         near=100 * float(np.mean(cosines.max(axis=1) >= NEAR_BOUND)),
         copies=100 * copies(content) / len(places),
         moved=100 * moved,
@@ -183,18 +181,15 @@ def measure(pool: ScoredPool, places: NDArray[np.int64]) -> Measured:
 
 
 def print_table(
-    source: Source, pools: Sequence[ScoredPool], barred: dict[str, list[int]], done: dict[Key, list[Measured]]
+    source: Source, pools: Sequence[ScoredPool], copies_found: dict[str, list[int]], done: dict[Key, list[Measured]]
 ) -> None:
     """Print one pool's facts and a line for each budget, deduplication and strategy."""
     ranks = [pool.subspace.rank for pool in pools]
     rows, hidden = pools[0].vectors.shape
-    facts = [
-        f"{rows} rows of {hidden} numbers",
-        f"k = {_spread(ranks, whole=True)}",
-        f"smallest error possible {_spread([100 * (1 - pool.subspace.energy) for pool in pools])}",
-        *(f"{name} {_spread(counts, whole=True)}" for name, counts in barred.items()),
-    ]
-    print(f"\n=== {source.title}\n{source.description}\n{'; '.join(facts)}")
+    smallest = _spread([100 * (1 - pool.subspace.energy) for pool in pools])
+    print(f"\n=== {source.title}\n{source.description}")
+    print(f"{rows} rows of {hidden} numbers; k = {_spread(ranks, whole=True)}; smallest error possible {smallest}")
+    print("; ".join(f"{what}: {_spread(counts, whole=True)}" for what, counts in copies_found.items()))
     sizes = {BUDGETS[0]: [rows_to_choose(SHARE, rows)], BUDGETS[1]: [2 * rank for rank in ranks]}
     for budget, n in sizes.items():
         plain = {name: found for (size, way, name), found in done.items() if (size, way) == (budget, "none")}
