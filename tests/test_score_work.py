@@ -1,15 +1,21 @@
 """Scores of a run folder are those of a float64 SVD, on ordinary vectors and on every hard case."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 import scalselect
 from scalselect.coordinates_file import read_coordinates
 from scalselect.errors import OptionError, WorkError
+from scalselect.own_vectors_work import import_vectors
+from scalselect.progress import Silent
 from scalselect.run_folder import RunFolder
 from small_pools import command, promised_files
 
@@ -196,3 +202,23 @@ def test_scoring_again_after_a_lost_file_gives_the_same(tmp_path):
         (tmp_path / "run" / name).unlink()
         scalselect.score(tmp_path / "run")
         assert promised_files(tmp_path / "run") == before
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_permuted_rows_have_the_same_scores_and_the_same_rows_are_chosen(seed, shard_size):
+    rng = np.random.default_rng(seed)
+    X = low_rank(rng, rows=97)
+    order = rng.permutation(len(X))
+    chosen, scores = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, pool in (("as it is", X), ("permuted", X[order])):
+            np.save(Path(folder, f"{name}.npy"), pool)
+            run = RunFolder(Path(folder, name))
+            import_vectors(run, Path(folder, f"{name}.npy"), shard_size=shard_size, progress=Silent())
+            scalselect.score(run.path)
+            result = scalselect.select(run.path, budget=20)
+            scores.append(result.scores)
+            chosen.append(result.rows)
+    np.testing.assert_allclose(scores[1], scores[0][order], rtol=1e-10)
+    assert sorted(order[chosen[1]]) == chosen[0].tolist()

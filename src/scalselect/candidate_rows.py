@@ -17,7 +17,7 @@ from scalselect.row_lists import listed, listed_rows, read_quotas
 from scalselect.selection.admission import RowImages
 from scalselect.selection.candidates import Candidates, draws_of
 from scalselect.selection.exact_copies import first_copies
-from scalselect.selection.near_copies import near_copies
+from scalselect.selection.near_copies import find_near_copies
 from scalselect.selection.ranking import order_by_score
 from scalselect.selection.selecting import Strata
 from scalselect.selection.strategies import strategy_named
@@ -189,14 +189,16 @@ def _near(
     at = np.searchsorted(stored.rows, rows[left])  # [left]
     place = np.full(rows.size, -1, dtype=np.int64)
     place[left] = np.arange(left.size)
-    found = near_copies(
+    images = None  # then other questions about the same images are copies like others
+    if not config.near_across_questions:
+        images = codes_of(image_keys(run.folder.store, run.shards)[rows[left]])  # [left]
+    found = find_near_copies(
         stored.vision[at] * subspace.singular_values.astype(np.float32),  # [left, k]
-        stored.norms[at],
+        stored.norms[at].astype(np.float64),
         order=place[order][exact[order] < 0],
         bound=config.near_bound,
         vectors_at=lambda places: _centred_vectors(run, subspace, rows[left[places]]),
-        images=codes_of(image_keys(run.folder.store, run.shards)[rows[left]]),
-        across_questions=config.near_across_questions,
+        images=images,
     )
     copy_of = exact.copy()
     near = found.copy_of >= 0  # [left]
@@ -204,13 +206,11 @@ def _near(
     # A copy of a row that is itself barred is a copy of the row that stands.
     again = (copy_of >= 0) & (copy_of[copy_of] >= 0)
     copy_of[again] = copy_of[copy_of[again]]
-    return copy_of, found.same_image_copies
+    return copy_of, found.same_images
 
 
-def _centred_vectors(run: ScoredRun, subspace: DominantSubspace, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    unique, inverse = np.unique(rows, return_inverse=True)
-    vectors = centred(run.folder.store.vectors_at(run.shards, unique), subspace)
-    return vectors[inverse]
+def _centred_vectors(run: ScoredRun, subspace: DominantSubspace, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    return centred(run.folder.store.vectors_at(run.shards, rows), subspace).astype(np.float32)
 
 
 def _stratum_of(run: ScoredRun, scored: NDArray[np.bool_], name: str) -> pa.Array:

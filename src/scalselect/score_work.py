@@ -23,7 +23,7 @@ from scalselect.subspace.leverage import as_written, coordinates_of
 from scalselect.subspace.scatter import ScatterSums, shift_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from scalselect.records import DominantSubspace
     from scalselect.representation_store import RepresentationStore
     from scalselect.run_folder import RunFolder
+    from scalselect.stored_vectors import Kind
 
-    Blocks = Iterator[tuple[NDArray[np.int64], NDArray[Any]]]
+_SHARDS_A_PART = 16
 
 
 def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> DominantSubspace:
@@ -52,7 +53,7 @@ def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> Dom
     if missing:
         raise WorkError(
             f"{len(missing)} of {len(shards)} shards are not represented yet (first: {missing[0]}): repeat the "
-            "`scalselect run` or `scalselect represent` command that made this folder"
+            "`scalselect run`, `represent` or `extend` command that made them"
         )
     inputs: dict[str, Any] = {"score": asdict(config), "store": folder.store.digest(shards)}
     if not folder.has_scores_from(inputs):
@@ -75,7 +76,7 @@ def _score(
     folder: RunFolder, shards: range, config: ScoreConfig, inputs: Mapping[str, Any], progress: Progress
 ) -> None:
     store = folder.store
-    rows, subspace = _subspace(store.blocks(shards), config)
+    rows, subspace = _subspace(store, shards, "representations", config)
     if subspace is None:
         counts = pc.value_counts(store.all_rows(shards, ["status"])["status"]).to_pylist()
         told = ", ".join(f"{item['counts']:,} {item['values'].replace('_', '-')}" for item in counts)
@@ -105,19 +106,26 @@ def _score(
     folder.write_scores(_table(store, shards, rows, scores), inputs)
 
 
-def _subspace(blocks: Blocks, config: ScoreConfig) -> tuple[NDArray[np.int64], DominantSubspace | None]:
+def _subspace(
+    store: RepresentationStore, shards: range, kind: Kind, config: ScoreConfig
+) -> tuple[NDArray[np.int64], DominantSubspace | None]:
     """Return the pool positions of all rows, ascending, int64 [scored], and their subspace; None without rows."""
     normalise = config.normalise_rows == "on"
     sums: ScatterSums | None = None
     places = [np.empty(0, dtype=np.int64)]
-    for rows, stored in blocks:
-        block = normalised(stored) if normalise else stored
-        if sums is None:
-            sums = ScatterSums(shift_from(block))
-        part = ScatterSums(sums.shift)
-        part.add(block)
-        sums.merge(part)
-        places.append(rows)
+    # Parts of fixed shards, merged in order, so that they could be summed anywhere; of several shards each, because
+    # merging costs as much as adding some hundred rows.
+    for begin in range(0, len(shards), _SHARDS_A_PART):
+        part: ScatterSums | None = None
+        for rows, stored in store.blocks(shards[begin : begin + _SHARDS_A_PART], kind):
+            block = normalised(stored) if normalise else stored
+            if sums is None:
+                sums = ScatterSums(shift_from(block))
+            part = part or ScatterSums(sums.shift)
+            part.add(block)
+            places.append(rows)
+        if sums is not None and part is not None:
+            sums.merge(part)
     if sums is None:
         return places[0], None
     subspace = dominant_subspace(
@@ -136,7 +144,7 @@ def _instruction_subspace(
 ) -> DominantSubspace | None:
     """Return the subspace of the instruction vectors; None where there are none, or they span nothing."""
     try:
-        return _subspace(store.blocks(shards, "instruction_representations"), config)[1]
+        return _subspace(store, shards, "instruction_representations", config)[1]
     except WorkError as error:  # all rows may ask the same
         progress.say(f"the instruction vectors have no dominant subspace: {error}")
         return None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from plain_svd import low_rank_pool, pool_of_spectrum, svd_scores
 from scipy import linalg
+from scipy.sparse.linalg import ArpackNoConvergence
 
 from scalselect.errors import WorkError
 from scalselect.subspace import dominant
@@ -64,6 +65,7 @@ def test_only_a_part_of_the_spectrum_is_computed_where_that_is_enough(asked):
 
 def test_parts_of_the_spectrum_that_cannot_be_enough_are_not_computed(asked, monkeypatch):
     monkeypatch.setattr(dominant, "_FIRST_PART", 4)
+    monkeypatch.setattr(dominant, "_PRODUCTS_BELOW", 10**6)  # so that all parts come the same way
     rng = np.random.default_rng(1)
     decaying = pool_of_spectrum(rng, 300, 200, 0.8 ** np.arange(40))
     assert subspace_of(decaying, 0.95).rank == 7
@@ -71,6 +73,72 @@ def test_parts_of_the_spectrum_that_cannot_be_enough_are_not_computed(asked, mon
     asked.clear()
     assert subspace_of(rng.normal(size=(300, 200))).rank > 100
     assert asked == [(196, 199), None]  # 16 of 200 nearly equal eigenvalues never hold 0.9
+
+
+def random_scatter(eigenvalues, seed=3):
+    """Return a matrix of given eigenvalues, descending [hidden], and its eigenvectors [hidden, hidden]."""
+    rng = np.random.default_rng(seed)
+    V = np.linalg.qr(rng.normal(size=(len(eigenvalues), len(eigenvalues))))[0]
+    return np.asfortranarray((V * eigenvalues) @ V.T), V
+
+
+SPECTRA = {
+    "decaying": 1.0 / np.arange(1, 321),
+    "fast": 0.7 ** np.arange(320),
+    "few": np.concatenate([np.linspace(3, 1, 9), np.zeros(311)]),
+    "flat": np.concatenate([[5.0], np.linspace(1.1, 1, 319)]),
+    "repeated": np.repeat(0.8 ** np.arange(64), 5),
+    "all equal": np.ones(320),
+}
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_eigenpairs_by_products_are_those_of_the_whole_matrix(spectrum):
+    eigenvalues, top = SPECTRA[spectrum], 20
+    S, V = random_scatter(eigenvalues)
+    values, vectors = dominant._eigenpairs(S, top)
+    np.testing.assert_allclose(values, eigenvalues[:top], rtol=0, atol=1e-13 * eigenvalues[0])
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(top), atol=1e-12)
+    np.testing.assert_allclose(S @ vectors, vectors * values, atol=1e-12 * eigenvalues[0])
+    if spectrum in ("decaying", "fast"):  # where every one of them is determined
+        np.testing.assert_allclose(np.abs(np.einsum("dk,dk->k", vectors, V[:, :top])), 1, atol=1e-10)
+
+
+def test_eigenpairs_by_products_need_no_whole_matrix(asked):
+    S, _ = random_scatter(SPECTRA["decaying"])
+    dominant._eigenpairs(S, 20)
+    assert asked == []
+    dominant._eigenpairs(S, 21)
+    assert asked == [(299, 319)]
+
+
+@pytest.mark.parametrize("missed", [0, 7])
+def test_an_eigenvalue_that_was_missed_is_noticed(asked, monkeypatch, missed):
+    eigenvalues = SPECTRA["decaying"]
+    S, _ = random_scatter(eigenvalues)
+    whole = dominant.eigsh
+
+    def missing(operator, k, **options):
+        if k == 1:
+            return whole(operator, k, **options)
+        values, vectors = whole(operator, k + 1, **options)
+        keep = np.delete(np.arange(k + 1), k - missed)
+        return values[keep], vectors[:, keep]
+
+    monkeypatch.setattr(dominant, "eigsh", missing)
+    values, _ = dominant._eigenpairs(S, 20)
+    assert asked == [(300, 319)]
+    np.testing.assert_allclose(values, eigenvalues[:20], rtol=1e-12)
+
+
+def test_an_iteration_that_does_not_converge_is_no_failure(asked, monkeypatch):
+    def failing(*_arguments, **_options):
+        raise ArpackNoConvergence("no convergence", np.empty(0), np.empty((0, 0)))
+
+    monkeypatch.setattr(dominant, "eigsh", failing)
+    S, _ = random_scatter(SPECTRA["fast"])
+    np.testing.assert_allclose(dominant._eigenpairs(S, 20)[0], SPECTRA["fast"][:20], rtol=1e-10)
+    assert asked == [(300, 319)]
 
 
 def test_eigenvalues_that_are_zero_or_negative_by_rounding_are_never_used():

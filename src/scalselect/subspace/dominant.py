@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import linalg
+from scipy.linalg import blas
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from scalselect.errors import WorkError
 from scalselect.records import DominantSubspace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from scalselect.subspace.scatter import ScatterSums
@@ -21,6 +25,8 @@ DIMENSION_WARNING = 0.5
 
 _FIRST_PART = 64  # eigenvectors asked for at first: covers what first decoder layers were seen to need
 _FULL_BEYOND = 6  # the whole spectrum is cheaper once more than hidden / 6 eigenvectors are needed
+_PRODUCTS_BELOW = 16  # up to hidden / 16 eigenvectors are found sooner by products with the matrix
+_BASIS_OVER_TOP = 3  # vectors that this iteration keeps, over the eigenvectors asked for
 
 
 def dominant_subspace(
@@ -155,10 +161,47 @@ def _top_spectrum(
 
 def _eigenpairs(scatter: NDArray[np.float64], top: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     hidden = scatter.shape[0]
-    part = None if top == hidden else (hidden - top, hidden - 1)
-    values, vectors = linalg.eigh(scatter, driver="evr", subset_by_index=part)  # ascending
+    found = _eigenpairs_by_products(scatter, top) if top * _PRODUCTS_BELOW <= hidden else None
+    if found is None:
+        part = None if top == hidden else (hidden - top, hidden - 1)
+        found = linalg.eigh(scatter, driver="evr", subset_by_index=part)
+    values, vectors = found  # ascending
     # Rounding turns eigenvalues that are zero into small numbers of either sign.
     return np.clip(values[::-1], 0.0, None), vectors[:, ::-1]
+
+
+def _eigenpairs_by_products(
+    scatter: NDArray[np.float64], top: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the largest eigenvalues, ascending [top], and their eigenvectors [hidden, top], by Lanczos iteration.
+
+    A few hundred products with the matrix, carried to the last digit, take a tenth of the time that making all of it
+    tridiagonal takes at 4,096 dimensions. None where that does not converge, or where it has missed a copy of a
+    repeated eigenvalue, which the iteration itself cannot see.
+    """
+    hidden = scatter.shape[0]
+    start, other_start = np.random.default_rng(0).normal(size=(2, hidden))  # the same in every call
+
+    def product(x: NDArray[np.float64]) -> Any:
+        return blas.dsymv(1.0, scatter, x.ravel())  # [hidden]
+
+    def product_without_found(x: NDArray[np.float64]) -> Any:
+        return product(x) - vectors @ (values * (vectors.T @ x.ravel()))  # [hidden]
+
+    def operator(matvec: Callable[[NDArray[np.float64]], Any]) -> LinearOperator:
+        return LinearOperator((hidden, hidden), matvec=matvec, dtype=np.float64)
+
+    try:
+        values, vectors = eigsh(operator(product), k=top, which="LA", tol=0, v0=start, ncv=_BASIS_OVER_TOP * top)
+        if np.trace(scatter) - values.sum() > values[0]:  # else none of those left can be larger than those found
+            (left,) = eigsh(
+                operator(product_without_found), k=1, which="LA", tol=1e-3, v0=other_start, return_eigenvectors=False
+            )
+            if left > values[0] + _zero_level(values[::-1], hidden):
+                return None
+    except ArpackError:
+        return None
+    return values, vectors
 
 
 def _rank(values: NDArray[np.float64], trace: float, energy: float, *, hidden: int) -> int:
