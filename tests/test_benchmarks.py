@@ -131,3 +131,38 @@ def test_pool_throughput_prints_its_table():
     assert tower[5:7] == [100, 100]
     assert 20 < tower[7] <= 100
     assert tower[8:10] == [20, 20]
+
+
+@pytest.mark.slow
+def test_strategies_prints_a_table_for_each_pool():
+    from scalselect.selection.strategies import STRATEGIES
+
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "strategies.py", "--quick"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    pools = dict(part.split("\n", 1) for part in done.stdout.split("\n=== ")[1:])
+    assert list(pools) == ["unequal clusters", "copies", "easy-VQA", "digits"]
+    cell = r"\d+\.\d+(?: \(\d+\.\d+\.\.\d+\.\d+\))?"
+    for title, table in pools.items():
+        rows = re.findall(rf"^(\S+) +({cell}) +(\d+\.\d+) \d/2 +{cell} +\d+\.\d+ \d/2 +\d.*$", table, re.MULTILINE)
+        plain = [name for name, _, _ in rows]
+        strategies = [name for name in STRATEGIES if title == "easy-VQA" or "instruction" not in STRATEGIES[name].needs]
+        assert plain[: len(strategies)] == strategies
+    assert "exact copies: 80; exact and near copies: 120;" in pools["copies"]  # as many as were put in
+    repeated = [int(re.split(r" {2,}", line)[-2]) for line in pools["copies"].splitlines() if "top-leverage" in line]
+    assert [share > 0 for share in repeated] == [True, False, False] * 2  # without, exact, near
+
+
+def test_strategies_page_shows_the_definitions_and_the_last_results():
+    from scalselect.selection.strategies import STRATEGIES
+
+    page = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    results = max((BENCHMARKS / "results").glob("strategies-*.txt")).read_text(encoding="utf-8")
+    for part in results.split("\n=== ")[1:]:
+        title, table = part.split("\n", 1)
+        assert f"### {title}\n\n```text\n{table.strip()}\n```\n" in page
+    for strategy in STRATEGIES.values():
+        assert f"| `{strategy.name}` | {strategy.definition} |" in page
+        nests, limited = ("yes" if promised else "no" for promised in (strategy.nests, strategy.nests_limited))
+        assert re.search(rf"^\| `{strategy.name}` \| [^|]+ \| {nests} \| {limited} \| ", page, re.MULTILINE)

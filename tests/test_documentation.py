@@ -42,6 +42,7 @@ FEWEST_EXECUTED = {
     "python.md": 8,
     "run-folder.md": 4,
     "scoring.md": 2,
+    "strategies.md": 1,
 }
 
 
