@@ -16,6 +16,7 @@ import scalselect
 from build_demo import build_demo
 from scalselect import cli, command_options
 from scalselect.config import RunConfig
+from scalselect.dataset.selected_writer import SELECTED_ROWS_SCHEMA
 from scalselect.diagnose_work import diagnose
 from scalselect.records import Reason
 from scalselect.row_tables import ROWS_SCHEMA
@@ -182,7 +183,14 @@ def test_every_reason_is_explained():
     assert rows == [str(reason) for reason in Reason]
 
 
-@pytest.mark.parametrize(("title", "schema"), [("scores.parquet", SCORES_SCHEMA), ("rows.parquet", ROWS_SCHEMA)])
+@pytest.mark.parametrize(
+    ("title", "schema"),
+    [
+        ("scores.parquet", SCORES_SCHEMA),
+        ("rows.parquet", ROWS_SCHEMA),
+        ("Several data sets", SELECTED_ROWS_SCHEMA),
+    ],
+)
 def test_every_column_is_explained_with_its_type(title, schema):
     page = (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8")
     written = dict(TABLE_ROW.findall(section(page, title)))

@@ -207,3 +207,17 @@ def test_in_python_with_whatever_the_run_was_made_of(tmp_path, begin, pictures, 
     result = scalselect.select(grown, budget=3)
     assert Path(result.folder / "selected" / "more.json").exists()
     assert scalselect.extend(grown, [more]).selected.rows.tolist() == result.rows.tolist()
+
+
+def test_only_runs_that_grew_alike_are_compared(tmp_path, begin, pictures, capsys):
+    one, other = begin("one", range(10)), begin("other", range(10))
+    more = write(tmp_path / "more.json", pictures, range(10, 20))
+    assert command("extend", one, more) == 0
+    assert command("compare", one, other) == 2
+    assert f"rows: 20 in {one}, 10 in {other}" in capsys.readouterr().err
+    assert command("extend", other, write(tmp_path / "third.json", pictures, range(20, 30))) == 0
+    assert command("compare", one, other) == 2
+    assert "data_sha256" in capsys.readouterr().err
+    third = begin("third", range(10))
+    assert command("extend", third, more) == 0
+    assert command("compare", one, third) == 0

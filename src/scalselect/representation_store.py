@@ -42,7 +42,7 @@ __all__ = ["METADATA_KEY", "RepresentationStore", "ShardReport"]
 
 METADATA_KEY = "scalselect"  # the one metadata key: several would be written in random order
 _SHARDS_A_FOLDER = 10_000
-_REPEAT = "repeat the `scalselect run` or `scalselect represent` command that made this folder"
+_REPEAT = "repeat the `scalselect run`, `represent` or `extend` command that made it"
 
 
 class RepresentationStore:

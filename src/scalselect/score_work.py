@@ -52,7 +52,7 @@ def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> Dom
     if missing:
         raise WorkError(
             f"{len(missing)} of {len(shards)} shards are not represented yet (first: {missing[0]}): repeat the "
-            "`scalselect run` or `scalselect represent` command that made this folder"
+            "`scalselect run`, `represent` or `extend` command that made them"
         )
     inputs: dict[str, Any] = {"score": asdict(config), "store": folder.store.digest(shards)}
     if not folder.has_scores_from(inputs):
