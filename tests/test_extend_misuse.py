@@ -204,6 +204,25 @@ def test_skipped_rows_of_the_new_data_alone_are_judged(run_dir, tmp_path, pictur
     assert scalselect.extend(run_dir, path, max_skipped="20%").represented.counts == {"scored": 5, "skipped": 1}
 
 
+def test_a_choice_by_a_python_list_is_told_to_be_lost(run_dir, tmp_path, pictures):
+    scalselect.select(run_dir, budget=3, exclude_rows=[0, 1])
+    path = more(tmp_path, pictures)
+    with pytest.warns(scalselect.ScalselectWarning, match="made with exclude_rows as a Python list"):
+        extended = scalselect.extend(run_dir, path)
+    assert (extended.subspace.rows, extended.selected) == (14, None)
+    assert not (run_dir / "selected").exists()
+    assert scalselect.extend(run_dir, path).selected is None  # nothing is left to tell
+    (tmp_path / "rows.txt").write_text("0\n1\n")
+    scalselect.select(run_dir, budget="50%,3", exclude_rows=str(tmp_path / "rows.txt"), strategy="half", seed=7)
+    other = more(tmp_path, pictures, name="other", first=200)
+    summary = scalselect.extend(run_dir, other).selected.summary
+    asked = summary["inputs"]["select"]
+    assert (asked["strategy"], asked["seed"], asked["budget"]) == ("half", 7, "50%,3")
+    assert asked["exclude_rows"] == str(tmp_path / "rows.txt")
+    assert [budget["rows"] for budget in summary["budgets"]] == [9, 3]
+    assert (run_dir / "selections" / "3" / "selected" / "other.json").exists()
+
+
 def test_two_calls_that_extend_at_once(run_dir, tmp_path, pictures):
     folder = RunFolder(run_dir)
     plans = [

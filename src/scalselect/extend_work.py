@@ -138,24 +138,20 @@ def model_of(run: Mapping[str, Any], model: Any) -> Any:
 
 
 def choice_to_repeat(run: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the options of the choice that is to be made again after an extension; None where there was none.
+    """Return the options of the choice that is to be made again after an extension; None where that cannot be.
 
-    Raises
-    ------
-    RunFolderError
-        If they name rows by a Python list, which is not kept.
+    It cannot where nothing was chosen, or with a Python list, which no run keeps; see `list_not_kept`.
     """
     recorded = run.get("select") or run.get("select_again")
-    if recorded is None:
+    if recorded is None or list_not_kept(run):
         return None
-    options = {item.name: recorded[item.name] for item in fields(SelectConfig) if item.name in recorded}
-    lists = [name for name in recorded.get("lists", {}) if options.get(name) == "a list"]
-    if lists:
-        raise RunFolderError(
-            f"the run's choice was made with {lists[0]} as a Python list, which is not kept: make it again with "
-            f"`scalselect.select(..., {lists[0]}=FILE)`, then extend"
-        )
-    return options
+    return {item.name: recorded[item.name] for item in fields(SelectConfig) if item.name in recorded}
+
+
+def list_not_kept(run: Mapping[str, Any]) -> str | None:
+    """Return the name of the option that was given as a Python list when the run's choice was made, or None."""
+    recorded = run.get("select") or run.get("select_again") or {}
+    return next((name for name in recorded.get("lists", {}) if recorded.get(name) == "a list"), None)
 
 
 def _refuse_what_cannot_grow(folder: RunFolder, run: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.config import select_config
-from scalselect.extend_work import choice_to_repeat, model_of, plan_extension, recorded_config
+from scalselect.extend_work import choice_to_repeat, list_not_kept, model_of, plan_extension, recorded_config
 from scalselect.pipeline import score
 from scalselect.pool_of_run import pool_of_run
 from scalselect.progress import Silent, on_wait
@@ -60,6 +60,10 @@ def extend(
         grown = {**run, "segments": entries_of(extension.after)}
         pool = pool_of_run(grown, None, opened=[pool for _, pool in extension.named])
     progress = progress or Silent()
+    if (name := list_not_kept(run)) is not None:
+        progress.warn(
+            f"the run's choice was made with {name} as a Python list, which is not kept: after this, make it again"
+        )
     for segment, new in extension.named:
         progress.say(f"rows {segment.first_row:,} to {segment.stop_row - 1:,}: {new.describe()}")
     from scalselect.represent_work import represent_segments  # noqa: PLC0415  as in `represent_config`
@@ -76,11 +80,11 @@ def extend(
     represented = represented_of(folder, reports, sum(len(new) for _, new in extension.named))
     subspace = None if run["score"] is None else score(run_dir, progress=progress)
     selected = None
-    if choice is not None:
-        with folder.claimed(on_wait(progress)):
+    with folder.claimed(on_wait(progress)):
+        if choice is not None:
             summary = select_run(folder, pool, select_config(choice), progress)
-            folder.update(select_again=None)
             selected = result_of(folder, summary, represented)
+        folder.update(select_again=None)
     return Extended(
         folder=folder.path,
         segments=tuple(segment for segment, _ in extension.named),
