@@ -53,6 +53,24 @@ def test_choices_are_those_of_the_plain_determinant(seed):
     assert chosen(vision, 20, taken=range(0, 50, 2)) == plainly_chosen(vision, 20, taken=range(0, 50, 2))
 
 
+def test_more_rows_than_the_front_holds_are_searched_as_exactly():
+    rng = np.random.default_rng(5)
+    vision = (rng.standard_normal((9_000, 6)) * np.exp(0.3 * rng.standard_normal((9_000, 1)))).astype(np.float32)
+    got = chosen(vision, 200)
+    rows = vision.astype(np.float64)
+    basis = rows[got[:6]]
+    for count in range(6):  # pivoted: each has the largest rest beside those before
+        before = rows[got[:count]]
+        rest = rows - rows @ np.linalg.pinv(before) @ before if count else rows
+        assert got[count] == np.argmax(np.linalg.norm(rest, axis=1))
+    scatter = basis.T @ basis
+    for place in got[6:]:
+        values = np.einsum("ij,jk,ik->i", rows, np.linalg.inv(scatter), rows, optimize=True)
+        values[got[: got.index(place)]] = -np.inf
+        assert place == np.argmax(values)
+        scatter += np.outer(rows[place], rows[place])
+
+
 @pytest.mark.usefixtures("_front")
 @pytest.mark.parametrize("seed", range(4))
 def test_candidates_that_do_not_fill_the_space_are_handled(seed):

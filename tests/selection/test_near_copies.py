@@ -129,6 +129,19 @@ def test_a_crowd_of_slightly_different_rows_is_settled_by_its_first():
     assert (got.copy_of[1:] == 0).all()
 
 
+def test_only_the_order_of_rows_counts_not_their_places():
+    rng = np.random.default_rng(6)
+    vectors = noisy_clusters(rng, 400, 12, 40, 0.2)
+    order, images, shuffle = rng.permutation(400), rng.integers(0, 60, 400), rng.permutation(400)
+    coordinates, norms, vectors_at, _ = shortened(vectors, 4)
+    one = find_near_copies(coordinates, norms, order, 0.9, vectors_at, images=images)
+    coordinates, norms, vectors_at, _ = shortened(vectors[shuffle], 4)
+    place = np.argsort(shuffle)  # where each row went
+    two = find_near_copies(coordinates, norms, place[order], 0.9, vectors_at, images=images[shuffle])
+    back = np.where(two.copy_of >= 0, shuffle[two.copy_of], -1)[place]
+    assert (back.tolist(), two.same_images) == (one.copy_of.tolist(), one.same_images)
+
+
 def test_rows_of_equal_sketches_are_looked_at_in_full():
     vectors = np.array([[1, 1, 0], [1, 0, 1], [1, 1, 0], [2, 2, 0]], dtype=np.float32)
     norms = np.linalg.norm(vectors, axis=1)

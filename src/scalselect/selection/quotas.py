@@ -34,8 +34,9 @@ def weights_of(quotas: Quotas, names: Sequence[str], candidates: Sequence[int]) 
         if quotas not in ("proportional", "equal"):
             raise OptionError(f"quotas are `proportional`, `equal` or a mapping of names to numbers: {quotas!r}")
         return [Fraction(count if quotas == "proportional" else 1) for count in candidates]
+    known = frozenset(names)
     for name, value in quotas.items():
-        if name not in names:
+        if name not in known:
             raise OptionError(f"the quotas name a stratum that no row belongs to: {name!r}{did_you_mean(name, names)}")
         if isinstance(value, bool) or not math.isfinite(value) or value < 0:
             raise OptionError(f"the quota of {name!r} must be a number, not negative: {value!r}")
