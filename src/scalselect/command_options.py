@@ -65,7 +65,7 @@ def build_parser() -> _Parser:
     _add_options(run, ScoreConfig)
     _add_options(run, SelectConfig)
     score = commands.add_parser("score", help="stage 2 alone: leverage scores of a run folder (no model)")
-    _add_options(score, ScoreConfig, default="the run's own, else 0.9")
+    _add_options(score, ScoreConfig, before="the run's own, else ")
     select = commands.add_parser("select", help="stage 3 alone: choose rows of a scored run folder (no model)")
     _add_options(select, SelectConfig)
     select.add_argument(
@@ -133,7 +133,7 @@ def _words_of_strategies() -> str:
 
 
 def _add_options(
-    parser: argparse.ArgumentParser, group: type, *, default: str | None = None, only: tuple[str, ...] | None = None
+    parser: argparse.ArgumentParser, group: type, *, before: str = "", only: tuple[str, ...] | None = None
 ) -> None:
     """Add one option for every field of a configuration group: names, defaults and help are written there."""
     for item in fields(group):
@@ -152,7 +152,8 @@ def _add_options(
             )
             continue
         needed = item.default is MISSING
-        told = default or (None if needed else item.default)
+        given = None if needed else item.default
+        told = f"{before}{'none' if given is None else given}" if before or given is not None else None
         parser.add_argument(
             *(f"--{name}" for name in (item.name.replace("_", "-"), *facts.get("aliases", ()))),
             dest=item.name,

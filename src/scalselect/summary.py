@@ -84,7 +84,7 @@ def summary_of_run(result: RunResult) -> Summary:
         *_lines_of_trial(result.represented),
         ("written", path_words(result.folder / content["selected"]["file"])),
         *(("", path_words(result.folder / budget["file"])) for budget in content["budgets"][1:]),
-        *(("", path_words(result.folder / name)) for name in ("scores.parquet", "selection.json")),
+        *(("", path_words(result.folder / name)) for name in ("scores.parquet", "diagnostics.json", "selection.json")),
     ]
     facts = {**content, "run_dir": str(result.folder)}
     if result.represented is not None:
