@@ -123,6 +123,7 @@ def test_run_for_people():
             "           lowest score 0.125; equal scores in pool order",
             "written    runs/one/selected.json",
             "           runs/one/scores.parquet",
+            "           runs/one/diagnostics.json",
             "           runs/one/selection.json",
         ]
     )

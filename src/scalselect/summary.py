@@ -213,7 +213,8 @@ def _lines_of_trial(represented: Represented | None) -> list[tuple[str, str]]:
 def subspace_words(facts: Mapping[str, Any]) -> str:
     """Return rank, energy and gap of a subspace in words; see `scalselect.subspace_file.facts_of_subspace`."""
     gap = "none left" if facts["gap"] is None else f"{facts['gap']:.4g}"
-    return f"k = {facts['k']} dimensions hold {facts['energy']:.2%} of the energy; s_k / s_k+1: {gap}"
+    hold = "dimension holds" if facts["k"] == 1 else "dimensions hold"
+    return f"k = {facts['k']} {hold} {facts['energy']:.2%} of the energy; s_k / s_k+1: {gap}"
 
 
 def _facts_of_representing(represented: Represented) -> dict[str, Any]:

@@ -259,3 +259,10 @@ def test_a_dimension_that_owns_most_of_the_energy_warns():
     assert dominated.largest_dimension_energy > 0.9
     (warning,) = subspace_warnings(dominated)
     assert f"one dimension of the 32 holds {100 * dominated.largest_dimension_energy:.0f} % of the energy" in warning
+
+
+def test_vectors_whose_squares_overflow_are_refused_in_words():
+    X = np.random.default_rng(7).normal(size=(50, 8))
+    with pytest.raises(WorkError, match="so large that the sums of their squares overflow"):
+        subspace_of(X * 1e200)
+    assert subspace_of(X * 1e140).rank == subspace_of(X * 1e-140).rank == subspace_of(X).rank

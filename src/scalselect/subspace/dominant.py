@@ -106,17 +106,24 @@ def _spread(sums: ScatterSums, *, normalised_rows: bool) -> NDArray[np.float64]:
     if sums.rows < 2:  # noqa: PLR2004  one point spans nothing
         raise WorkError(
             f"a dominant subspace needs at least two representations: {sums.rows} "
-            "(check in the rows' reasons why the others were skipped)"
+            "(rows without one have a reason in representations/*.rows.parquet)"
         )
-    spread = sums.squares_about_mean()  # [hidden]
-    rounding = sums.rounding_of_squares()  # [hidden]
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = sums.squares_about_mean()  # [hidden]
+        rounding = sums.rounding_of_squares()  # [hidden]
+    if not np.isfinite(spread).all():
+        raise WorkError(
+            "representations are so large that the sums of their squares overflow: divide all of them by one number, "
+            "which changes no score"
+        )
     if normalised_rows:  # rows of equal direction differ by the rounding of norm and quotient
         rounding += sums.rows * (4.0 * np.finfo(np.float64).eps * sums.mean) ** 2
     spread[spread <= rounding] = 0.0
     if not spread.any():
         raise WorkError(
             f"all {sums.rows} representations are equal, so no row stands out and there is no dominant subspace "
-            "(check that the rows show different images, and that the model's weights were loaded)"
+            "(one image in all rows or a model without its weights would do this; squares of differences below 1e-154 "
+            "cannot be told from zero)"
         )
     return spread
 
