@@ -359,7 +359,7 @@ def test_several_budgets(given):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("5%,5%", "one or several different budgets"),
+        ("5%,5.0%", "one or several different budgets"),
         ([], "one or several different budgets"),
         ("5%,", "budget cannot be read: ''"),
         (["16%", 0.5], "budget is a fraction"),

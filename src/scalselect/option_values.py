@@ -41,8 +41,7 @@ def parse_budgets(value: object) -> tuple[Budget, ...]:
     else:
         parts = value if isinstance(value, (list, tuple)) else [value]
     budgets = tuple(parse_budget(part) for part in parts)
-    labels = [str(budget) for budget in budgets]
-    if not budgets or len(set(labels)) < len(labels):
+    if not budgets or len(set(budgets)) < len(budgets):
         raise OptionError(f"budget must be one or several different budgets: {value!r}")
     return budgets
 

@@ -122,8 +122,9 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy(
             name="d-optimal",
             definition=(
-                "One row after another, each the one that adds most to the log-determinant of the sum of z z^T over "
-                "the chosen rows z of the whitened dominant subspace (no ridge); equal gains in pool order."
+                "One row z of the whitened dominant subspace after another: while the chosen rows do not span it, the "
+                "one farthest from their span; then the one that adds most to the log-determinant of the sum of z z^T "
+                "over the chosen rows. Equal gains in pool order."
             ),
             needs=frozenset({"vision"}),
             reads=frozenset({"vision"}),
