@@ -47,6 +47,7 @@ def test_every_strategy_by_name(tmp_path, strategy, capsys):
     content, chosen = account(run), np.flatnonzero(scores_of(run)["selected"])
     assert len(chosen) == 20 == content["budget"]["rows"]
     assert content["strategy"] == strategy
+    assert content["instruction_subspace"]["n"] == ROWS
     assert content["strategy_definition"] == STRATEGIES[strategy].definition
     assert content["seed"] == 3
     assert written(run / "selected.json") == chosen.tolist()

@@ -154,6 +154,10 @@ class RunFolder:
             raise RunFolderError(f"no scores yet: {self.path}; `scalselect score {self.path}` makes them")
         return subspace
 
+    def read_instruction_subspace(self) -> DominantSubspace | None:
+        """Return the subspace of the instruction vectors; None where there is none."""
+        return read_subspace(self.instruction_subspace)
+
     def write_scores(self, table: pa.Table, inputs: Mapping[str, Any]) -> None:
         """Write `scores.parquet`, remembering what it was made from."""
         metadata = {METADATA_KEY: json.dumps(inputs, sort_keys=True)}

@@ -14,7 +14,7 @@ from scalselect.subspace_file import facts_of_subspace
 if TYPE_CHECKING:
     from scalselect.candidate_rows import CandidateRows, ScoredRun
     from scalselect.config import SelectConfig
-    from scalselect.records import Budget, Selection
+    from scalselect.records import Budget, DominantSubspace, Selection
     from scalselect.representation_store import ShardReport
 
 METHOD = "ScalSelect (arXiv 2602.11636): instruction-conditioned first-layer representations, leverage scores"
@@ -32,11 +32,12 @@ def account_of(
     chosen = known.take(pa.array(selection.rows))
     scored = pc.equal(table["status"], "scored")
     status = counts_of(table["status"])
-    subspace = folder.read_subspace()
+    strategy = strategy_named(config.strategy)
+    subspace, instruction = folder.read_subspace(), folder.read_instruction_subspace()
     return {
         "method": OWN_VECTORS if "representations" in folder.require()["represent"] else METHOD,
         "strategy": config.strategy,
-        "strategy_definition": strategy_named(config.strategy).definition,
+        "strategy_definition": strategy.definition,
         "seed": config.seed,
         "tie_rule": TIE_RULE,
         "budget": {"asked": str(budget), "rows": len(selection.rows)},
@@ -64,6 +65,7 @@ def account_of(
             "escaped": pc.sum(pc.greater(known["escaped"], 0)).as_py() or 0,
         },
         "subspace": facts_of_subspace(subspace),
+        "instruction_subspace": None if instruction is None else facts_of_subspace(instruction),
         "selected": {
             "images": len(pc.unique(pc.list_flatten(chosen["image_sha256"]))),
             "tokens": pc.sum(chosen["tokens"]).as_py(),
@@ -72,6 +74,7 @@ def account_of(
         },
         "warnings": [
             *subspace_warnings(subspace),
+            *_warnings_of_instructions(instruction if "instruction" in strategy.reads else None),
             *rows.notes,
             *selection.notes,
             *_warnings_of_ties(selection, config),
@@ -84,6 +87,10 @@ def counts_of(column: pa.ChunkedArray) -> dict[str, int]:
     """Return how often each word stands in a column, in the order of the alphabet; nulls are no word."""
     counted = {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
     return {word: counted[word] for word in sorted(word for word in counted if word is not None)}
+
+
+def _warnings_of_instructions(subspace: DominantSubspace | None) -> list[str]:
+    return [] if subspace is None else [f"instruction vectors: {warning}" for warning in subspace_warnings(subspace)]
 
 
 def _warnings_of_ties(selection: Selection, config: SelectConfig) -> list[str]:
