@@ -221,3 +221,28 @@ def test_only_runs_that_grew_alike_are_compared(tmp_path, begin, pictures, capsy
     third = begin("third", range(10))
     assert command("extend", third, more) == 0
     assert command("compare", one, third) == 0
+
+
+def test_the_summary_tells_where_the_new_rows_stand(tmp_path, begin, pictures, capsys):
+    grown, bare = begin("grown", range(10)), begin("bare", range(10), budget=())
+    more = write(tmp_path / "more.json", pictures, range(10, 20))
+    last = write(tmp_path / "last.json", pictures, range(20, 25))
+    capsys.readouterr()
+    assert command("extend", grown, more, last) == 0
+    text = capsys.readouterr().out
+    assert "extended   by 10 rows of more: rows 10 to 19\n           by 5 rows of last: rows 20 to 24\n" in text
+    assert "pool       25 rows" in text
+    assert str(grown / "selected") in text.replace("\n", "")
+    assert command("extend", grown, more, "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["rows"]["pool"] == 25
+    assert content["represented"]["rows"] == 10
+    assert [segment["first_row"] for segment in content["segments"]] == [10]
+    assert command("extend", bare, more) == 0
+    text = capsys.readouterr().out
+    assert "pool       10 rows" in text
+    assert f"scalselect score {bare}" in text.replace("\n", " ").replace("           ", "")
+    assert command("score", bare) == 0
+    capsys.readouterr()
+    assert command("extend", bare, more) == 0
+    assert "scored     20 rows" in capsys.readouterr().out

@@ -132,6 +132,12 @@ def test_vectors_without_spread_come_back_exactly(rows):
     assert np.array_equal(there_and_back(vectors)[1], vectors.astype(np.float64))
 
 
+def test_whole_numbers_about_a_mean_that_is_none_come_back_exactly():
+    """Deviations are taken from the stored shift: from the mean itself they would be off by its rounding."""
+    vectors = np.array([[1e7], [1e7 + 1], [1e7 + 3]], dtype=np.float32)  # their mean has no float32
+    assert there_and_back(vectors)[1].tolist() == vectors.tolist()
+
+
 def test_equal_vectors_are_equal_bytes_whatever_the_layout():
     vectors = far_from_zero(300, 16)
     vectors[7] = np.nan

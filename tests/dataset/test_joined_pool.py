@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scalselect.dataset import selected_writer
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.pool import open_pool
 from scalselect.dataset.selected_writer import SELECTED_ROWS_SCHEMA, write_selected
@@ -104,7 +105,9 @@ def test_a_part_that_changes_is_noticed(tmp_path, parts):
         joined.check_unchanged()
 
 
-def test_chosen_records_of_several_sources(tmp_path, parts):
+@pytest.mark.parametrize("piece", [1, 8192])
+def test_chosen_records_of_several_sources(tmp_path, parts, monkeypatch, piece):
+    monkeypatch.setattr(selected_writer, "_PIECE_ROWS", piece)
     joined = JoinedPool(parts)
     written = write_selected(joined, [0, 2, 5, 6], tmp_path / "out")
     folder = tmp_path / "out" / "selected"
@@ -129,11 +132,18 @@ def test_chosen_records_of_several_sources(tmp_path, parts):
 
 
 def test_one_joined_part_is_written_like_a_pool(tmp_path, parts):
-    alone = write_selected(parts[0], [1], tmp_path / "pool") if (tmp_path / "pool").mkdir() is None else []
-    (tmp_path / "joined").mkdir()
+    for name in ("pool", "joined"):
+        (tmp_path / name).mkdir()
+    alone = write_selected(parts[0], [1], tmp_path / "pool")
     joined = write_selected(JoinedPool(parts[:1]), [1], tmp_path / "joined")
     assert [path.name for path in alone] == [path.name for path in joined] == ["selected.json"]
     assert alone[0].read_bytes() == joined[0].read_bytes()
+
+
+def test_nothing_chosen_is_written_too(tmp_path, parts):
+    written = write_selected(JoinedPool(parts), [], tmp_path)
+    assert [path.read_bytes() for path in written[:3]] == [b"[\n]\n", b"", b"[\n]\n"]
+    assert pq.read_table(written[3]).equals(SELECTED_ROWS_SCHEMA.empty_table())
 
 
 def test_rows_outside_write_nothing(tmp_path, parts):

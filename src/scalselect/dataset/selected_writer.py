@@ -13,7 +13,7 @@ from scalselect.row_tables import table_bytes
 from scalselect.storage import publish_bytes, publish_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from scalselect.dataset.pool import Pool
 
+_PIECE_ROWS = 8192  # rows looked at together
 SELECTED_ROWS_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
@@ -65,16 +66,16 @@ def write_selected(pool: Pool | JoinedPool, rows: Sequence[int] | NDArray[np.int
     folder /= "selected"
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    places: dict[int, tuple[str, int]] = {}
+    tables = [SELECTED_ROWS_SCHEMA.empty_table()]
     for number, part in enumerate(joined.parts):
         span = joined.rows_of(number)
         of_part = positions[bisect_left(positions, span.start) : bisect_left(positions, span.stop)]
         path = folder / f"{part.source}.{part.container}"
         _write_records(joined, of_part, path, part.container)
-        places |= {row: (path.name, place) for place, row in enumerate(of_part)}
+        tables += _tables_of_places(joined, of_part, path.name)
         written.append(path)
     path = folder / "rows.parquet"
-    publish_bytes(path, table_bytes(_table_of_places(joined, places)))
+    publish_bytes(path, table_bytes(pa.concat_tables(tables).combine_chunks()))
     return [*written, path]
 
 
@@ -88,11 +89,12 @@ def _write_records(pool: JoinedPool, rows: Sequence[int], path: Path, container:
         stream.write(b"" if lines else b"]\n")
 
 
-def _table_of_places(pool: JoinedPool, places: dict[int, tuple[str, int]]) -> pa.Table:
-    identities = [pool.identity(row) for row in places]
-    columns = {
-        **{name: [getattr(identity, name) for identity in identities] for name in ("row", "source", "id", "id_type")},
-        "file": [file for file, _ in places.values()],
-        "place": [place for _, place in places.values()],
-    }
-    return pa.table(columns, schema=SELECTED_ROWS_SCHEMA)
+def _tables_of_places(pool: JoinedPool, rows: Sequence[int], file: str) -> Iterator[pa.Table]:
+    """Yield which rows the records of a file are, in order, a piece at a time: Arrow holds them in far less memory."""
+    for begin in range(0, len(rows), _PIECE_ROWS):
+        identities = [pool.identity(row) for row in rows[begin : begin + _PIECE_ROWS]]
+        columns = {
+            name: [getattr(identity, name) for identity in identities] for name in ("row", "source", "id", "id_type")
+        }
+        places = list(range(begin, begin + len(identities)))
+        yield pa.table({**columns, "file": [file] * len(places), "place": places}, schema=SELECTED_ROWS_SCHEMA)
