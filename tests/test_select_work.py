@@ -150,7 +150,9 @@ def test_ids_that_are_absent_or_not_unique_are_told(tmp_path):
         ({"include_rows": "/nowhere.txt"}, "include_rows cannot be read: /nowhere.txt"),
         ({"stratify_by": "sorce"}, r"no record has a field `sorce` to group rows by \(did you mean `source`\?\)"),
         ({"stratify_by": "image"}, "rows cannot be grouped by `image`: in row 0 it holds a list or an object"),
-        ({"stratify_by": "source", "quotas": "/nowhere.json"}, "quotas cannot be read"),
+        ({"stratify_by": "source", "quotas": "/nowhere.json"}, "quotas: there is no file /nowhere.json"),
+        ({"stratify_by": "source", "quotas": "equall"}, r"no file equall \(did you mean `equal`\?\)"),
+        ({"stratify_by": ""}, "stratify_by is empty"),
         ({"strategy": "joint-leverage-sampling"}, "represent the pool with --vectors vision"),
         ({"stratgy": "half"}, r"unknown option: `stratgy` \(did you mean `strategy`\?\)"),
     ],
@@ -178,6 +180,18 @@ def test_groups_get_their_quotas(run, tmp_path):
     (tmp_path / "quotas.toml").write_text("ocr = 40\n")
     assert chosen_by_group(quotas=str(tmp_path / "quotas.toml")) == {"ocr": 40}
     assert account(run)["strata"]["ocr"] == {"candidates": 66, "quota": 40, "chosen": 40}
+    told = "1 of 2 strata have a quota of 0 rows, as the quotas do not name them: 'vqa'"
+    assert told in account(run)["warnings"]
+    for content, message in (
+        ('{"vqa": "half"}', "holds 'half' for 'vqa', where a number is wanted"),
+        ("[1]", "holds no object"),
+        ('{"vqq": 1}', r"no row belongs to: 'vqq' \(did you mean `vqa`\?\); there are 'ocr', 'vqa'"),
+        ("vqa: 1", "is not valid JSON"),
+        ('{"vqa": -1}', "must be a number, not negative"),
+    ):
+        (tmp_path / "quotas.json").write_text(content)
+        with pytest.raises(OptionError, match=message):
+            chosen_by_group(quotas=str(tmp_path / "quotas.json"))
     table = scores_of(run)
     assert [s for s in table["stratum"] if s] == [source for row, source in enumerate(sources) if row not in (7, 60)]
     scalselect.select(run, budget=40, stratify_by="source", quotas="equal", exclude_rows=list(range(0, 186, 3)))
@@ -195,6 +209,7 @@ def test_the_data_set_is_the_group_where_records_have_no_such_field(tmp_path):
     run = scored_run(tmp_path, clustered_vectors(ROWS), records=records)
     scalselect.select(run, budget=40, stratify_by="source")
     assert account(run)["strata"].keys() == {"pool"}
+    assert "all rows belong to one stratum, so stratify_by source has no effect" in account(run)["warnings"]
     scalselect.select(run, budget=40, stratify_by="kind")
     assert account(run)["strata"].keys() == {"(none)", "false", "true"}
 

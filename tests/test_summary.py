@@ -37,6 +37,8 @@ def content(**facts):
         "budget": {"asked": "10%", "rows": 9},
         "budgets": [{"asked": "10%", "rows": 9, "file": "selected.json"}],
         "barred": {"excluded": 0, "duplicate": 0, "max_per_image": 0},
+        "near_copies_of_other_questions": 0,
+        "strata": {},
         "rows": {"pool": 100, "scored": 90, "skipped": 8, "text_only": 2, "eligible": 90, "selected": 9},
         "skipped": {"image_missing": 3, "too_long": 5},
         "noted": {"uniform": 1, "truncated": 0, "escaped": 2},
@@ -82,6 +84,8 @@ def extreme_result(folder):
         budgets=[{"asked": str(HUGE + i), "rows": HUGE, "file": f"selections/{HUGE}/selected.jsonl"} for i in range(3)],
         strategy="joint-leverage-sampling",
         barred=dict.fromkeys(["excluded", "duplicate", "max_per_image"], HUGE),
+        near_copies_of_other_questions=HUGE,
+        strata={f"{'long name ' * 9}{i}": {"candidates": HUGE, "quota": 1, "chosen": HUGE - i} for i in range(9)},
         rows=numbers,
         skipped={str(reason): HUGE for reason in Reason},
         noted=noted,
@@ -267,14 +271,19 @@ def test_how_rows_were_chosen_is_told():
         "strategy": "half",
         "barred": {"excluded": 3, "duplicate": 0, "max_per_image": 12},
         "budgets": budgets,
+        "near_copies_of_other_questions": 7,
+        "strata": {name: {"candidates": 10 * i + 10, "quota": i, "chosen": i} for i, name in enumerate("abcdefgh")},
         "selected": {"file": "10.json", "images": 0, "tokens": None, "lowest_score": 0.125, "ties_at_cut": 1},
     }
     lines = summary_of_run(result(**facts)).as_text().splitlines()
     begin = lines.index("barred     3 excluded, 12 whose image has its share")
-    assert lines[begin + 1 : begin + 6] == [
+    assert lines[begin + 1 : begin + 9] == [
+        "           7 near-copies of other questions about an image were not barred",
         "chosen     9 rows (10% asked, 90 eligible)",
         "           20 rows (20% asked)",
         "           lowest score 0.125; by half",
+        "strata     h 7 of 80, g 6 of 70, f 5 of 60, e 4 of 50, d 3 of 40, c 2 of 30, 2",
+        "           more in selection.json",
         "written    runs/one/10.json",
         "           runs/one/20.json",
     ]

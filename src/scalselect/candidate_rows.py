@@ -126,6 +126,8 @@ def candidate_rows(run: ScoredRun, config: SelectConfig, progress: Progress) -> 
     kept = copy_of < 0  # [eligible]
     rows = eligible[kept]  # [candidates]
     stratum_of = None if config.stratify_by is None else _stratum_of(run, scored, config.stratify_by)
+    if stratum_of is not None and pc.count_distinct(stratum_of).as_py() == 1:
+        notes.append(f"all rows belong to one stratum, so stratify_by {config.stratify_by} has no effect")
     return CandidateRows(
         eligible=eligible,
         candidates=_candidates(run, rows, scores[rows], config),

@@ -200,6 +200,8 @@ class SelectConfig:
             raise OptionError(f"seed must be a whole number of at least 0: {self.seed!r}")
         if self.near_across_questions and self.deduplicate != "near":
             raise OptionError("near_across_questions needs deduplicate `near`: it says which near-copies are barred")
+        if self.stratify_by == "":
+            raise OptionError("stratify_by is empty: give `source`, or the name of a field of the records")
         if self.quotas != "proportional" and self.stratify_by is None:
             raise OptionError(f"quotas need stratify_by, which says what the groups are: {self.quotas!r}")
 

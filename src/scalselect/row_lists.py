@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from scalselect.errors import OptionError
+from scalselect.errors import OptionError, did_you_mean
 from scalselect.storage import sha256_of_bytes
 
 KNOWN_QUOTAS: tuple[Literal["proportional"], Literal["equal"]] = ("proportional", "equal")
@@ -75,14 +75,19 @@ def read_quotas(given: str) -> Quotas:
     for word in KNOWN_QUOTAS:
         if given == word:
             return word
-    text = _text("quotas", given)
+    wanted = 'wanted: `proportional`, `equal`, or a file with a number for each group, such as {"vqa": 0.7, "ocr": 0.3}'
+    if not Path(given).is_file():
+        raise OptionError(f"quotas: there is no file {given}{did_you_mean(given, KNOWN_QUOTAS)} ({wanted})")
+    text, kind = _text("quotas", given), "TOML" if given.endswith(".toml") else "JSON"
     try:
-        content: Any = tomllib.loads(text) if given.endswith(".toml") else json.loads(text)
+        content: Any = tomllib.loads(text) if kind == "TOML" else json.loads(text)
     except ValueError as error:
-        raise OptionError(f"quotas: {given} is not valid JSON or, ending in .toml, TOML ({error})") from error
-    numbers = (int, float)
-    if not isinstance(content, dict) or not content or not all(isinstance(n, numbers) for n in content.values()):
-        raise OptionError(f'quotas: {given} must hold a number for each stratum, such as {{"vqa": 0.7, "ocr": 0.3}}')
+        raise OptionError(f"quotas: {given} is not valid {kind} ({error}; {wanted})") from error
+    if not isinstance(content, dict) or not content:
+        raise OptionError(f"quotas: {given} holds no object ({wanted})")
+    for name, number in content.items():
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise OptionError(f"quotas: {given} holds {number!r} for {name!r}, where a number is wanted")
     return content
 
 
@@ -90,13 +95,15 @@ def digest_of(option: str, given: str | Sequence[object] | None) -> str | None:
     """Return a hash of what a list says, so that an edited file is another request; None where nothing is given."""
     if given is None or given in KNOWN_QUOTAS:
         return None
+    if option == "quotas" and isinstance(given, str):
+        read_quotas(given)
     content = _text(option, given) if isinstance(given, str) else json.dumps([str(entry) for entry in given])
     return sha256_of_bytes(content.encode())
 
 
 def _text(option: str, path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not UTF-8"
         raise OptionError(f"{option} cannot be read: {path} ({why})") from error

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scalselect.vlm.llava_composition import ComposedLlava
 
 _WIDTH, _LABEL = 80, 11
+_STRATA_SHOWN, _STRATUM_WIDTH = 6, 30
 _UNBROKEN_SPACE = "\N{INVISIBLE SEPARATOR}"  # stands for a space inside a path, where a line must not be wrapped
 _NOTED_WORDS = {
     "uniform": "whose instruction attends to no vision token",
@@ -193,10 +194,29 @@ def _lines_of_choice(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     how = content["tie_rule"] if content["strategy"] == "top-leverage" else f"by {content['strategy']}"
     return [
         *([("barred", ", ".join(told))] if told else []),
+        *_lines_of_other_questions(content["near_copies_of_other_questions"], first=not told),
         ("chosen", ", ".join([f"{_counted(rows['selected'], 'row')} ({asked})", *held])),
         *(("", f"{_counted(budget['rows'], 'row')} ({budget['asked']} asked)") for budget in content["budgets"][1:]),
         ("", f"lowest score {chosen['lowest_score']:.6g}; {how}"),
+        *_lines_of_strata(content["strata"]),
     ]
+
+
+def _lines_of_other_questions(number: int, *, first: bool) -> list[tuple[str, str]]:
+    words = f"{number:,} near-copies of other questions about an image were not barred"
+    return [("barred" if first else "", words)] if number else []
+
+
+def _lines_of_strata(strata: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]:
+    """Return how many rows of its candidates each stratum gave, of many the largest."""
+    largest = sorted(strata, key=lambda name: (-strata[name]["chosen"], name))[:_STRATA_SHOWN]
+    told = [f"{_short(name)} {strata[name]['chosen']:,} of {strata[name]['candidates']:,}" for name in largest]
+    more = [f"{len(strata) - len(largest):,} more in selection.json"] if len(strata) > len(largest) else []
+    return [("strata", ", ".join([*told, *more]))] if told else []
+
+
+def _short(name: str) -> str:
+    return textwrap.shorten(name, _STRATUM_WIDTH, placeholder="...") or name[:_STRATUM_WIDTH]
 
 
 def _lines_of_trial(represented: Represented | None) -> list[tuple[str, str]]:

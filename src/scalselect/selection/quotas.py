@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     Quotas = Literal["proportional", "equal"] | Mapping[str, int | float | Fraction]
 
 
+_NAMED = 10  # strata named in a message
+
+
 def weights_of(quotas: Quotas, names: Sequence[str], candidates: Sequence[int]) -> list[Fraction]:
     """Return the weight of every stratum.
 
@@ -37,7 +40,9 @@ def weights_of(quotas: Quotas, names: Sequence[str], candidates: Sequence[int]) 
     known = frozenset(names)
     for name, value in quotas.items():
         if name not in known:
-            raise OptionError(f"the quotas name a stratum that no row belongs to: {name!r}{did_you_mean(name, names)}")
+            told = ", ".join(map(repr, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
+            near = did_you_mean(name, names)
+            raise OptionError(f"the quotas name a stratum that no row belongs to: {name!r}{near}; there are {told}")
         if isinstance(value, bool) or not math.isfinite(value) or value < 0:
             raise OptionError(f"the quota of {name!r} must be a number, not negative: {value!r}")
     # A float by its shortest decimal: 0.29 is twenty-nine hundredths.

@@ -176,7 +176,7 @@ def _fill(
         name: StratumShare(candidates=had, quota=due, chosen=given)
         for name, had, due, given in zip(strata.names, capacities, quota, chosen, strict=True)
     }
-    return shares, (*_note_of_weights(quotas, n), *_notes(shares, floors, able))
+    return shares, (*_note_of_weights(quotas, n), *_notes_of_none(shares, quotas), *_notes(shares, floors, able))
 
 
 def _members(codes: NDArray[np.int64], strata: int) -> list[NDArray[np.int64]]:
@@ -198,6 +198,17 @@ def _note_of_weights(quotas: Quotas, n: int) -> tuple[str, ...]:
     if total in (n, 100):
         return ()
     return (f"the quotas sum to {total} and the budget is {n} rows, so they were taken as proportions",)
+
+
+def _notes_of_none(shares: dict[str, StratumShare], quotas: Quotas) -> list[str]:
+    """Return a sentence on the strata that have candidates and no quota: nothing dropped goes untold."""
+    none = [name for name, share in shares.items() if share.quota == 0 and share.candidates > 0]
+    if not none:
+        return []
+    told = ", ".join(repr(name) for name in none[:3]) + (", ..." if len(none) > 3 else "")  # noqa: PLR2004 - as many are told
+    unnamed = not isinstance(quotas, str) and all(name not in quotas for name in none)
+    why = "the quotas do not name them" if unnamed else "their share is less than a row, or others come first"
+    return [f"{len(none)} of {len(shares)} strata have a quota of 0 rows, as {why}: {told}"]
 
 
 def _notes(shares: dict[str, StratumShare], floors: list[int], able: list[int]) -> tuple[str, ...]:
