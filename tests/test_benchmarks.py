@@ -131,3 +131,39 @@ def test_pool_throughput_prints_its_table():
     assert tower[5:7] == [100, 100]
     assert 20 < tower[7] <= 100
     assert tower[8:10] == [20, 20]
+
+
+@pytest.mark.slow
+def test_scoring_prints_its_tables():
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "scoring.py", "--quick"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("command   python benchmarks/scoring.py --quick\n")
+    sections = re.split(r"^=== \(([a-d])\) ", done.stdout, flags=re.MULTILINE)
+    tables = dict(zip(sections[1::2], sections[2::2], strict=True))
+    assert list(tables) == ["a", "d", "b", "c"]
+    for letter in "adb":
+        for quantity in ("seconds", "CPU seconds", "MiB of peak memory"):
+            assert re.search(rf"^{quantity}(\s+\d+\.\d+ \(\d+\.\d+\.\.\d+\.\d+\)){{2}}$", tables[letter], re.MULTILINE)
+    assert [table.count("(goal: ") for table in tables.values()] == [2, 0, 1, 3]
+    ours = float(re.search(r"^  ours (\S+) \(allowed: 1e-10\)", tables["a"], re.MULTILINE)[1])
+    single = float(re.search(r"^largest difference .*: (\S+)$", tables["d"], re.MULTILINE)[1])
+    degenerate = re.search(r"^the same where .*: (\S+), ours (\S+)$", tables["d"], re.MULTILINE)
+    assert ours < 1e-12 < single < 1e-3
+    assert float(degenerate[2]) < 1e-10
+    assert float(degenerate[1]) > 1e-6
+
+
+def test_ways_of_the_scoring_benchmark_agree(tmp_path):
+    import numpy as np
+
+    from scoring_passes import WAYS, Clock, write_pool
+
+    write_pool(tmp_path, 2000, 48)
+    found = {name: way(tmp_path, 2000, Clock(), keep=True) for name, way in WAYS.items() if name != "limit"}
+    k, scores = found["exact"]
+    assert {rank for rank, _ in found.values()} == {k}
+    assert scores.sum() == pytest.approx(k)
+    for name, tolerance in {"ours": 1e-11, "usual": 1e-4, "float32": 1e-4}.items():
+        np.testing.assert_allclose(found[name][1], scores, rtol=0, atol=tolerance * scores.max())
