@@ -5,13 +5,10 @@ Linux only: resident memory and its peak are read from ``/proc``.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import pickle
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
@@ -20,6 +17,7 @@ import transformers
 from transformers import AutoProcessor, core_model_loading
 
 from passes import ATTENTION_MASS, limit_pass, load_first_layer, load_limit, load_whole, whole_pass
+from peak_memory import with_peak
 from scalselect.config import RepresentConfig
 from scalselect.vlm.checkpoint import load_checkpoint
 from scalselect.vlm.representation import Pooling, represent_samples
@@ -27,6 +25,7 @@ from scalselect.vlm.settings import resolve_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from scalselect.vlm.batches import PreparedSample
 
@@ -92,12 +91,12 @@ def _cost_here(kind: str, folder: Path, packed: bytes) -> Cost:
 
     with mock.patch.object(core_model_loading, "_materialize_copy", recorded):
         begin = time.perf_counter()
-        model, load_peak = _with_peak(load)
+        model, load_peak = with_peak(load)
         seconds = time.perf_counter() - begin
     materialised = sum(parameter.nbytes for parameter in model.parameters())
     run = _pass_of(kind, model, folder, sample)
     run()  # what the libraries set up once is not the pass's own
-    _, pass_peak = _with_peak(run)
+    _, pass_peak = with_peak(run)
     return Cost(seconds, load_peak, sum(read), materialised, pass_peak)
 
 
@@ -110,18 +109,3 @@ def _pass_of(kind: str, model: Any, folder: Path, sample: PreparedSample) -> Cal
     processor = AutoProcessor.from_pretrained(folder)
     checkpoint = load_checkpoint(model, config, resolve_settings(config, model, None), processor=processor)
     return lambda: represent_samples(checkpoint, [sample], Pooling(attention_mass=ATTENTION_MASS))
-
-
-def _with_peak(run: Callable[[], Any]) -> tuple[Any, int]:
-    """Return what `run` returns, and the highest resident memory during it above that at its beginning, in bytes."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # freed memory that the allocator keeps would hide what is asked for again
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
-    before = _status_bytes("VmRSS")
-    result = run()
-    return result, _status_bytes("VmHWM") - before
-
-
-def _status_bytes(name: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

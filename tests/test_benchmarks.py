@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -166,3 +167,51 @@ def test_strategies_page_shows_the_definitions_and_the_last_results():
         assert f"| `{strategy.name}` | {strategy.definition} |" in page
         nests, limited = ("yes" if promised else "no" for promised in (strategy.nests, strategy.nests_limited))
         assert re.search(rf"^\| `{strategy.name}` \| [^|]+ \| {nests} \| {limited} \| ", page, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_scoring_prints_its_tables():
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "scoring.py", "--quick"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("command   python benchmarks/scoring.py --quick\n")
+    sections = re.split(r"^=== \(([a-d])\) ", done.stdout, flags=re.MULTILINE)
+    tables = dict(zip(sections[1::2], sections[2::2], strict=True))
+    assert list(tables) == ["a", "d", "b", "c"]
+    for letter in "adb":
+        for quantity in ("seconds", "CPU seconds", "MiB of peak memory"):
+            assert re.search(rf"^{quantity}(\s+\d+\.\d+ \(\d+\.\d+\.\.\d+\.\d+\)){{2}}$", tables[letter], re.MULTILINE)
+    assert [table.count("(goal: ") for table in tables.values()] == [2, 0, 1, 3]
+    ours = float(re.search(r"^  ours (\S+) \(allowed: 1e-10\)", tables["a"], re.MULTILINE)[1])
+    single = float(re.search(r"^largest difference .*: (\S+)$", tables["d"], re.MULTILINE)[1])
+    degenerate = re.search(r"^the same where .*: (\S+), ours (\S+)$", tables["d"], re.MULTILINE)
+    assert ours < 1e-12 < single < 1e-3
+    assert float(degenerate[2]) < 1e-10
+    assert float(degenerate[1]) > 1e-6
+
+
+def test_ways_of_the_scoring_benchmark_agree(tmp_path):
+
+    from scoring_passes import WAYS, Clock, write_pool
+
+    write_pool(tmp_path, 2000, 48)
+    found = {name: way(tmp_path, 2000, Clock(), keep=True) for name, way in WAYS.items() if name != "limit"}
+    k, scores = found["exact"]
+    assert {rank for rank, _ in found.values()} == {k}
+    assert scores.sum() == pytest.approx(k)
+    for name, tolerance in {"ours": 1e-11, "usual": 1e-4, "float32": 1e-4}.items():
+        np.testing.assert_allclose(found[name][1], scores, rtol=0, atol=tolerance * scores.max())
+
+
+@pytest.mark.slow
+def test_score_digits_prints_its_table():
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "score_digits.py", "--quick"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith(" " * 6)][1:]
+    errors = np.array([[float(cell) for cell in row] for row in rows[-4:]])  # [gaps, gap and five errors]
+    assert (errors[:, 1:4] * errors[:, :1] < 1e-12).all()  # of the algorithm: about 1e-13 over the gap
+    assert (errors[:, 4] > 1e3 * errors[:, 1]).all()  # what float32 costs is far more
+    assert (errors[:, 5] > errors[:, 4]).all()

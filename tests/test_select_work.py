@@ -243,9 +243,17 @@ def test_exact_copies_are_barred(tmp_path):
 def test_a_row_that_must_be_in_is_no_copy_of_another(tmp_path):
     run = copied_run(tmp_path)
     chosen = scalselect.select(run, budget=20, deduplicate="exact", include_rows=[100, 2, 102]).rows
-    assert {2, 100, 102} <= set(chosen)
+    assert {2, 100, 102} <= set(chosen)  # 102 repeats 2
     assert 0 not in chosen
     assert scores_of(run)["reason"][0] == "duplicate_of:100"
+    told = "1 rows to be included are copies of others that are; they are chosen all the same"
+    assert told in account(run)["warnings"]
+    chosen = scalselect.select(run, budget=20, max_per_image=1, include_rows=[1, 101]).rows
+    assert {1, 101} <= set(chosen)
+    assert (
+        "1 images are shown by more than 1 rows to be included; they are chosen all the same"
+        in account(run)["warnings"]
+    )
 
 
 def test_near_copies_are_barred_unless_they_ask_something_else(tmp_path):

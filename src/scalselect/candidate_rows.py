@@ -122,19 +122,26 @@ def candidate_rows(run: ScoredRun, config: SelectConfig, progress: Progress) -> 
     scores = table["leverage_score"].to_numpy()
     if config.deduplicate == "near":
         progress.say("looking for near-copies")
-    copy_of, same_image = _copies(run, eligible, wanted[eligible], config)
+    copy_of, same_image = _copies(run, eligible, config, first=wanted[eligible])
+    both = wanted[eligible] & (copy_of >= 0)  # [eligible]
+    if both.any():
+        notes.append(f"{both.sum()} rows to be included are copies of others that are; they are chosen all the same")
+        copy_of[both] = -1
     kept = copy_of < 0  # [eligible]
     rows = eligible[kept]  # [candidates]
     stratum_of = None if config.stratify_by is None else _stratum_of(run, scored, config.stratify_by)
     if stratum_of is not None and pc.count_distinct(stratum_of).as_py() == 1:
         notes.append(f"all rows belong to one stratum, so stratify_by {config.stratify_by} has no effect")
+    images = None if config.max_per_image is None else _images_of(run, rows)
+    if images is not None:
+        notes += _notes_of_images(images, wanted[rows], config.max_per_image or 0)
     return CandidateRows(
         eligible=eligible,
         candidates=_candidates(run, rows, scores[rows], config),
         included=wanted[rows],
         strata=None if stratum_of is None else _strata(stratum_of, rows),
         quotas=read_quotas(config.quotas),
-        images=None if config.max_per_image is None else _images_of(run, rows),
+        images=images,
         excluded=np.flatnonzero(scored & unwanted).astype(np.int64),
         copies=eligible[~kept],
         copied=eligible[copy_of[~kept]],
@@ -163,7 +170,7 @@ def _wished(word: str, rows: Any, ids: Any, table: pa.Table, notes: list[str]) -
 
 
 def _copies(
-    run: ScoredRun, rows: NDArray[np.int64], wanted: NDArray[np.bool_], config: SelectConfig
+    run: ScoredRun, rows: NDArray[np.int64], config: SelectConfig, *, first: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], int]:
     """Return for each eligible row the place of the row it is a barred copy of, else -1; and unbarred near-copies."""
     copy_of = np.full(rows.size, -1, dtype=np.int64)  # [eligible]
@@ -171,14 +178,14 @@ def _copies(
         return copy_of, 0
     # Rows that must be chosen come first, so that others are copies of them; a copy of the first is still barred.
     order = order_by_score(run.table["leverage_score"].to_numpy()[rows], rows)  # [eligible]
-    order = np.concatenate([order[wanted[order]], order[~wanted[order]]])
+    order = np.concatenate([order[first[order]], order[~first[order]]])
     keys = content_keys(run.folder.store, run.shards)[rows]  # [eligible, 2]
     if config.deduplicate == "exact" and not keys.any():
         raise OptionError("deduplicate `exact` compares images and texts, and this run has vectors alone; try `near`")
     copy_of, same_image = first_copies(keys, order), 0
     if config.deduplicate == "near":
         copy_of, same_image = _near(run, rows, order, copy_of, config)
-    return np.where(wanted, -1, copy_of), same_image
+    return copy_of, same_image
 
 
 def _near(
@@ -275,3 +282,11 @@ def _images_of(run: ScoredRun, rows: NDArray[np.int64]) -> RowImages:
     return RowImages(
         np.concatenate([[0], np.cumsum(counts[rows])]).astype(np.int64), images.codes[np.repeat(here, counts)]
     )
+
+
+def _notes_of_images(images: RowImages, included: NDArray[np.bool_], most: int) -> list[str]:
+    """Tell where rows that must be chosen show an image more often than rows may."""
+    shown = images.codes[np.repeat(included, np.diff(images.offsets))]
+    beyond = int(np.count_nonzero(np.unique(shown, return_counts=True)[1] > most))
+    told = f"{beyond} images are shown by more than {most} rows to be included; they are chosen all the same"
+    return [told] if beyond else []

@@ -59,7 +59,8 @@ def listed_rows(option: str, given: str | Sequence[object] | None, pool_rows: in
     rows = []
     for entry in listed(option, given):
         if not entry.isdecimal() or int(entry) >= pool_rows:
-            raise OptionError(f"{option} must hold row positions from 0 to {pool_rows - 1}: {entry!r}")
+            where = f" in {given}" if isinstance(given, str) else ""
+            raise OptionError(f"{option} must hold row positions from 0 to {pool_rows - 1}: {entry!r}{where}")
         rows.append(int(entry))
     return rows
 

@@ -29,7 +29,7 @@ def rows_to_choose(budget: Budget, eligible: int) -> int:
     """
     if eligible == 0:
         raise BudgetError(
-            f"no row is eligible, so a budget of {budget} cannot be met (the rows' reasons say why each has no score)"
+            f"no row is eligible, so a budget of {budget} cannot be met (eligible are rows with a score that are not excluded; scores.parquet has the reason of every other)"
         )
     if budget.count is not None:
         if budget.count > eligible:
