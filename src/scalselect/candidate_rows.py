@@ -123,10 +123,10 @@ def candidate_rows(run: ScoredRun, config: SelectConfig, progress: Progress) -> 
     if config.deduplicate == "near":
         progress.say("looking for near-copies")
     copy_of, same_image = _copies(run, eligible, config, first=wanted[eligible])
-    both = wanted[eligible] & (copy_of >= 0)  # [eligible]
-    if both.any():
-        notes.append(f"{both.sum()} rows to be included are copies of others that are; they are chosen all the same")
-        copy_of[both] = -1
+    twice = wanted[eligible] & (copy_of >= 0)  # [eligible]
+    if twice.any():
+        notes.append(f"{twice.sum()} rows to be included are copies of others that are; they are chosen all the same")
+        copy_of[twice] = -1
     kept = copy_of < 0  # [eligible]
     rows = eligible[kept]  # [candidates]
     stratum_of = None if config.stratify_by is None else _stratum_of(run, scored, config.stratify_by)

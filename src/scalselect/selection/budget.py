@@ -29,7 +29,8 @@ def rows_to_choose(budget: Budget, eligible: int) -> int:
     """
     if eligible == 0:
         raise BudgetError(
-            f"no row is eligible, so a budget of {budget} cannot be met (eligible are rows with a score that are not excluded; scores.parquet has the reason of every other)"
+            f"no row is eligible, so a budget of {budget} cannot be met "
+            "(eligible are rows with a score that are not excluded; scores.parquet has the reason of every other)"
         )
     if budget.count is not None:
         if budget.count > eligible:
