@@ -407,5 +407,5 @@ def test_help_tells_every_option_with_its_default(command, groups, capsys, monke
         assert all(f" {name} " in shown for name in names), names
         default = "" if item.default is None else f" (default: {'off' if item.default is False else item.default})"
         if command == "score":
-            default = " (default: the run's own, else 0.9)"
+            default = f" (default: the run's own, else {'none' if item.default is None else item.default})"
         assert f"{item.metadata['help']}{default}" in shown

@@ -36,6 +36,10 @@ Facts = TypeVar("Facts")
 _BY_VALUE_BELOW = 2**16  # bytes; a segment of shared memory costs more than to send these
 _SHARED_MEMORY_NEEDED = 2**28  # bytes that must be free; containers often have 64 MB
 _GROUPS_AHEAD = 4  # that each process works ahead
+_TRIES_TO_END = 3
+_KILLED = (
+    "a process that prepares samples was killed, most likely for want of memory; fewer --dataloader-workers need less"
+)
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _SIGNAL_AT_DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
@@ -71,6 +75,19 @@ def prepared_in_order(
     if not processes or not groups:
         yield from map(prepare, groups)
         return
+    try:
+        yield from _from_processes(groups, prepare, processes)
+    except RuntimeError as error:
+        if not _tells_of_a_death(error):
+            raise
+        raise WorkError(f"{_KILLED} ({error})") from error
+
+
+def _from_processes(
+    groups: Sequence[Group],
+    prepare: Callable[[Group], tuple[list[PreparedSample | None], Facts]],
+    processes: int,
+) -> Generator[tuple[list[PreparedSample | None], Facts], None, None]:
     loader: DataLoader[Any] = DataLoader(
         _Groups(groups, prepare, by_value=not _has_shared_memory()),
         batch_size=None,
@@ -90,10 +107,7 @@ def prepared_in_order(
                 result = next(results, None)
             except (RuntimeError, OSError, EOFError) as error:
                 # A process that is gone, or was while it handed a tensor over; errors of `prepare` come as results.
-                raise WorkError(
-                    "a process that prepares samples was killed, most likely for want of memory; fewer "
-                    f"--dataloader-workers need less ({error})"
-                ) from error
+                raise WorkError(f"{_KILLED} ({error})") from error
             if result is None:
                 return
             if isinstance(result, _Failed):
@@ -103,10 +117,28 @@ def prepared_in_order(
     finally:
         with _signals_held():
             if results is not None:
-                # Not left to its end of life: an exception on its way holds it until the interpreter ends, which waits.
-                results._shutdown_workers()  # noqa: SLF001  PyTorch has no public way
+                _shut_down(results)
             for process in set(multiprocessing.active_children()) - others:  # of a start that failed half-way
                 process.kill()
+
+
+def _shut_down(results: Any) -> None:
+    """End the processes; not left to the iterator's end of life, which an exception on its way holds off.
+
+    PyTorch tells of a process that was killed by an exception out of a signal handler, at any moment, also this one.
+    """
+    for _ in range(_TRIES_TO_END):
+        try:
+            results._shutdown_workers()  # noqa: SLF001  PyTorch has no public way
+        except RuntimeError as error:
+            if not _tells_of_a_death(error):
+                raise
+        else:
+            return
+
+
+def _tells_of_a_death(error: RuntimeError) -> bool:
+    return "DataLoader worker" in str(error)
 
 
 class _Groups(Dataset[Any], Generic[Group, Facts]):
