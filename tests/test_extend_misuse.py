@@ -247,3 +247,21 @@ def test_a_loaded_model_must_be_given_again(tmp_path, checkpoints, pictures):
         scalselect.extend(tmp_path / "run", new)
     extended = scalselect.extend(tmp_path / "run", new, model=loaded, processor=processor)
     assert len(extended.selected.scores) == 12 + len(open_pool(new))
+
+
+def test_a_list_that_the_choice_was_made_with_is_missed_before_the_work(
+    run_dir, tmp_path, pictures, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out.txt").write_text("2\n")
+    assert command("select", run_dir, "--budget", "3", "--exclude-rows", "out.txt") == 0
+    new = more(tmp_path / "new", pictures)
+    (tmp_path / "out.txt").rename(tmp_path / "elsewhere.txt")
+    assert f"exclude_rows cannot be read: {tmp_path}/out.txt" in refused(capsys, run_dir, new)
+    (tmp_path / "elsewhere.txt").rename(tmp_path / "out.txt")
+    monkeypatch.chdir(tmp_path / "new")  # the list is found from anywhere
+    assert command("extend", run_dir, new) == 0
+    assert scores_of(run_dir)["reason"][2] == "excluded"
+    capsys.readouterr()
+    assert command("extend", run_dir, new) == 0
+    assert "rows 8 to 13 (added before)" in capsys.readouterr().out

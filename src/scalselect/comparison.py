@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scalselect.records import DominantSubspace
 
 _GROUPS = ("represent", "score", "select")
+_OF_THE_DATA = ("rows", "images", "data_sha256", "data_bytes", "data_records", "data_format")
 _OF_THE_MODEL = ("model_config", "model_weights")
 
 
@@ -213,7 +214,8 @@ def _different_options(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, 
         first, second = a.get(group), b.get(group)
         if not first or not second:
             continue
-        names = sorted({*first, *second})
+        # Which data they are was compared already, and of a run that grew these tell of its first data set alone.
+        names = sorted(name for name in {*first, *second} if name not in _OF_THE_DATA)
         different = {name: (first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)}
         if different:
             found[group] = different

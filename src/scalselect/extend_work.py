@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scalselect.config import RepresentConfig, RunConfig, SelectConfig
+from scalselect.config import RepresentConfig, RunConfig, SelectConfig, select_config
 from scalselect.dataset.pool import Pool, open_pool
 from scalselect.errors import DatasetError, ModelError, OptionError, RunFolderError, did_you_mean
+from scalselect.row_lists import LISTS, digest_of
 from scalselect.segments import Segment, entries_of, segments_of
 
 if TYPE_CHECKING:
@@ -79,7 +80,6 @@ def plan_extension(
     MisuseError
         If the run cannot be extended, or not with these files.
     """
-    _refuse_what_cannot_grow(folder, run)
     before = segments_of(run)
     named: list[tuple[Segment, Pool]] = []
     for path in data:
@@ -141,11 +141,20 @@ def choice_to_repeat(run: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the options of the choice that is to be made again after an extension; None where that cannot be.
 
     It cannot where nothing was chosen, or with a Python list, which no run keeps; see `list_not_kept`.
+
+    Raises
+    ------
+    OptionError
+        If a file that the choice was made with cannot be read any more.
     """
     recorded = run.get("select") or run.get("select_again")
     if recorded is None or list_not_kept(run):
         return None
-    return {item.name: recorded[item.name] for item in fields(SelectConfig) if item.name in recorded}
+    choice = {item.name: recorded[item.name] for item in fields(SelectConfig) if item.name in recorded}
+    select_config(choice)
+    for name in LISTS:  # before any work: a file that is gone would be missed only after the model has run
+        digest_of(name, choice.get(name))
+    return choice
 
 
 def list_not_kept(run: Mapping[str, Any]) -> str | None:
@@ -154,7 +163,8 @@ def list_not_kept(run: Mapping[str, Any]) -> str | None:
     return next((name for name in recorded.get("lists", {}) if recorded.get(name) == "a list"), None)
 
 
-def _refuse_what_cannot_grow(folder: RunFolder, run: Mapping[str, Any]) -> None:
+def refuse_what_cannot_grow(folder: RunFolder, run: Mapping[str, Any]) -> None:
+    """Raise RunFolderError for a run of vectors alone, a trial, and one of a Python list."""
     represent = run["represent"]
     if "representations" in represent:
         raise RunFolderError(

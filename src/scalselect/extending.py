@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.config import select_config
-from scalselect.extend_work import choice_to_repeat, list_not_kept, model_of, plan_extension, recorded_config
+from scalselect.extend_work import (
+    choice_to_repeat,
+    list_not_kept,
+    model_of,
+    plan_extension,
+    recorded_config,
+    refuse_what_cannot_grow,
+)
 from scalselect.pipeline import score
 from scalselect.pool_of_run import pool_of_run
 from scalselect.progress import Silent, on_wait
@@ -52,6 +59,7 @@ def extend(
     folder = RunFolder(run_dir)
     folder.check_usable()
     run = folder.require()
+    refuse_what_cannot_grow(folder, run)
     config = recorded_config(run, options)
     extension = plan_extension(folder, run, [data] if isinstance(data, (str, Path)) else data, options)
     choice = choice_to_repeat(run)
@@ -88,6 +96,7 @@ def extend(
     return Extended(
         folder=folder.path,
         segments=tuple(segment for segment, _ in extension.named),
+        known_before=tuple(segment for segment, _ in extension.named if segment in extension.before),
         represented=represented,
         subspace=subspace,
         selected=selected,

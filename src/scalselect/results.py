@@ -92,6 +92,8 @@ class Extended:
         The run folder.
     segments
         The segments of the run that the call named: which rows of the pool they are, and where they came from.
+    known_before
+        Those of them that the run had already when it was called.
     represented
         What stage 1 did for their rows.
     subspace
@@ -102,6 +104,7 @@ class Extended:
 
     folder: Path
     segments: tuple[Segment, ...]
+    known_before: tuple[Segment, ...]
     represented: Represented
     subspace: DominantSubspace | None
     selected: RunResult | None

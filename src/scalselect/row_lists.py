@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scalselect.errors import OptionError, did_you_mean
 from scalselect.storage import sha256_of_bytes
 
+LISTS = ("include_rows", "include_ids", "exclude_rows", "exclude_ids", "quotas")  # options that may be files
 KNOWN_QUOTAS: tuple[Literal["proportional"], Literal["equal"]] = ("proportional", "equal")
 
 if TYPE_CHECKING:

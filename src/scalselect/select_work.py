@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from scalselect.coordinates_file import read_coordinates
 from scalselect.dataset.selected_writer import write_selected
 from scalselect.diagnose_work import Material, diagnose
 from scalselect.errors import BudgetError, RunFolderError
-from scalselect.row_lists import digest_of
+from scalselect.row_lists import KNOWN_QUOTAS, LISTS, digest_of
 from scalselect.row_tables import table_bytes
 from scalselect.run_folder import write_json
 from scalselect.segments import shards_of
@@ -26,8 +27,6 @@ from scalselect.selection_account import account_of
 from scalselect.storage import publish_bytes, sha256_of_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from scalselect.candidate_rows import CandidateRows
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from scalselect.records import Budget, Selection
     from scalselect.run_folder import RunFolder
 
-_LISTS = ("include_rows", "include_ids", "exclude_rows", "exclude_ids", "quotas")
 _SUBSET_COLUMNS = ["row", "source", "id", "id_type", "leverage_score", "rank"]
 
 
@@ -140,10 +138,12 @@ def _asked(config: SelectConfig) -> dict[str, Any]:
     """Return the options of a choice as run.json keeps them; of files also what they said."""
     options: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config)}
     options["budget"] = ",".join(map(str, config.budget))
-    for name in _LISTS:
+    for name in LISTS:
         if options[name] is not None and not isinstance(options[name], str):
             options[name] = "a list"
-    digests = {name: digest_of(name, getattr(config, name)) for name in _LISTS}
+        elif options[name] is not None and options[name] not in KNOWN_QUOTAS:
+            options[name] = str(Path(options[name]).absolute())  # `extend` may be called in another folder
+    digests = {name: digest_of(name, getattr(config, name)) for name in LISTS}
     return {**options, "lists": {name: sha256 for name, sha256 in digests.items() if sha256 is not None}}
 
 

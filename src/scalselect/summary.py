@@ -126,7 +126,7 @@ def summary_of_extending(extended: Extended) -> Summary:
             "" if number else "extended",
             (
                 f"by {_counted(segment.rows, 'row')} of {segment.source}: rows {segment.first_row:,} to "
-                f"{segment.stop_row - 1:,}"
+                f"{segment.stop_row - 1:,}{' (added before)' if segment in extended.known_before else ''}"
             ),
         )
         for number, segment in enumerate(extended.segments)
