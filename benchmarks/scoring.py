@@ -132,8 +132,10 @@ def growth(rows: int, hidden: int, pairs: int) -> None:
     with tempfile.TemporaryDirectory(prefix="scoring-benchmark-") as name:
         folder = Path(name)
         write_pool(folder, many, hidden)
-        few_costs, many_costs = in_turn({"few": ("ours", folder, rows), "many": ("ours", folder, many)}, pairs).values()
-    print(f"\n=== (c) {rows:,} and {many:,} rows x {hidden:,}, from the same files ===")
+        few_costs, many_costs = in_turn(
+            {"few": ("ours from disk", folder, rows), "many": ("ours from disk", folder, many)}, pairs
+        ).values()
+    print(f"\n=== (c) {rows:,} and {many:,} rows x {hidden:,}, the same files, read from disk ===")
     for stage in ("scatter", "projection"):
         here = [1e6 * cost.cpu_seconds[stage] / rows for cost in few_costs]
         there = [1e6 * cost.cpu_seconds[stage] / many for cost in many_costs]
@@ -177,13 +179,13 @@ def largest_difference(cost: Cost, exact: Cost) -> float:
 
 def table(costs: dict[str, list[Cost]]) -> list[str]:
     """Return the lines of a table: one column a way."""
-    lines = ["", f"{'':28}" + "".join(f"{name:>26}" for name in costs)]
+    lines = ["", f"{'':28}" + "".join(f"{name:>28}" for name in costs)]
     rows: dict[str, list[list[float]]] = {
         "seconds": [[sum(cost.seconds.values()) for cost in column] for column in costs.values()],
         "CPU seconds": [[total(cost) for cost in column] for column in costs.values()],
         "MiB of peak memory": [[cost.peak / 2**20 for cost in column] for column in costs.values()],
     }
-    lines += [f"{name:28}" + "".join(f"{spread(column, 2):>26}" for column in cells) for name, cells in rows.items()]
+    lines += [f"{name:28}" + "".join(f"{spread(column, 2):>28}" for column in cells) for name, cells in rows.items()]
     for name, column in costs.items():
         names = column[0].seconds
         stages = {stage: statistics.median(cost.cpu_seconds[stage] for cost in column) for stage in names}
@@ -221,7 +223,7 @@ def facts() -> list[str]:
         f"machine   {cpu or platform.machine()}, {os.cpu_count()} cores, load average {load:.2f} at the start",
         f"software  Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, {library}",
         f"threads   {THREADS}; every measurement in a process of its own, in turn; peaks above what was held before",
-        f"pools     float32, {SHARD_ROWS:,} rows a file, read in every pass; the files may lie in the page cache",
+        f"pools     float32, {SHARD_ROWS:,} rows a file, read in every pass, from the page cache but in (c)",
         "cells     median (lowest..highest); ratios are taken pair by pair; goals are held against CPU seconds",
     ]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import linalg
@@ -69,24 +71,39 @@ def write_pool(folder: Path, rows: int, hidden: int, seed: int = 0) -> None:
         block = rng.standard_normal((SHARD_ROWS, _FACTORS), dtype=np.float32) @ factors
         block += np.float32(_NOISE) * rng.standard_normal((SHARD_ROWS, hidden), dtype=np.float32)
         np.save(folder / f"{shard:06d}.npy", block + mean)
+    os.sync()  # what is not on the disk yet cannot leave the page cache
 
 
-def blocks_of(folder: Path, rows: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the pool shard by shard, read from disk."""
+def blocks_of(folder: Path, rows: int, *, from_disk: bool = False) -> Iterator[NDArray[np.float32]]:
+    """Yield the pool shard by shard; `from_disk`: not from the page cache, nor left in it.
+
+    The page cache takes memory for a large pool and has it for a small one, which is no part of either's own time.
+    """
     for shard in range(rows // SHARD_ROWS):
-        yield np.load(folder / f"{shard:06d}.npy")
+        with (folder / f"{shard:06d}.npy").open("rb") as file:
+            if from_disk:
+                _forget(file)
+            yield np.load(file)
+            if from_disk:
+                _forget(file)
 
 
-def ours(folder: Path, rows: int, clock: Clock, *, keep: bool) -> tuple[int, NDArray[np.float64] | None]:
+def _forget(file: IO[bytes]) -> None:
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def ours(
+    folder: Path, rows: int, clock: Clock, *, keep: bool, from_disk: bool = False
+) -> tuple[int, NDArray[np.float64] | None]:
     """Score as `scalselect score` does: the sums of all shards, the subspace, a second read."""
     with clock.stage("scatter"):
-        sums = sums_of(blocks_of(folder, rows))
+        sums = sums_of(blocks_of(folder, rows, from_disk=from_disk))
     with clock.stage("subspace"):
         subspace = dominant_subspace(sums, energy=ENERGY)
     del sums
     scores = []
     with clock.stage("projection"):
-        for block in blocks_of(folder, rows):
+        for block in blocks_of(folder, rows, from_disk=from_disk):
             found = leverage_scores(block, subspace)
             if keep:
                 scores.append(found)
@@ -187,6 +204,7 @@ def near_degenerate_pool() -> tuple[NDArray[np.float32], int, float]:
 
 WAYS: dict[str, Callable[..., Any]] = {
     "ours": ours,
+    "ours from disk": partial(ours, from_disk=True),
     "usual": usual,
     "limit": limit,
     "float32": in_float32,
