@@ -137,6 +137,7 @@ def summary_of_extending(extended: Extended) -> Summary:
         rest = summary_of_scores(str(extended.folder), extended.subspace)
     else:
         rest = summary_of_representing(extended.represented)
+        rest.lines[0] = ("new", rest.lines[0][1])  # it speaks of the rows that were added alone
     facts = {
         "segments": [asdict(segment) for segment in extended.segments],
         "represented": _facts_of_representing(extended.represented),
