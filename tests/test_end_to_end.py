@@ -312,3 +312,39 @@ def test_options_reach_the_representation(tmp_path, pictures, checkpoints):
     config = tmp_path / "options.toml"
     config.write_text("attention-mass = 0.5\n")
     assert np.array_equal(vectors("toml", "--config", config), vectors("half", "--attention-mass", "0.5"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--strategy", "joint-leverage-sampling"], "give --vectors vision+instruction as well"),
+        (["--exclude-rows", "/nowhere.txt"], "exclude_rows cannot be read: /nowhere.txt"),
+        (["--include-ids", "/nowhere.txt"], "include_ids cannot be read: /nowhere.txt"),
+        (["--stratify-by", "sort"], "no record has a field `sort` to group rows by"),
+        (["--stratify-by", "source", "--quotas", "/nowhere.json"], "there is no file /nowhere.json"),
+    ],
+)
+def test_a_choice_that_must_fail_is_refused_before_the_model_is_loaded(tmp_path, pictures, capsys, options, message):
+    data = write_pool(tmp_path / "data", pictures, rows=4)
+    words = ["run", data, "--model", tmp_path / "no-model", "--budget", 2, "--output", tmp_path / "run"]
+    assert command(*words, *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_takes_the_options_of_all_three_stages(tmp_path, pictures, checkpoints):
+    data = write_pool(tmp_path / "data", pictures, rows=24)
+    words = ["run", data, "--model", checkpoints("llava"), "--output", tmp_path / "run", "--budget", "25%,50%"]
+    words += ["--vectors", "vision+instruction", "--store-dtype", "float16", "--rank", 3, "--normalise-rows", "on"]
+    words += ["--strategy", "joint-leverage-sampling", "--seed", 5, "--max-per-image", 2, "--deduplicate", "near"]
+    assert command(*words) == 0
+    run = tmp_path / "run"
+    content, recorded = json.loads((run / "selection.json").read_text()), json.loads((run / "run.json").read_text())
+    assert content["subspace"]["k"] == 3
+    assert content["subspace"]["normalised_rows"]
+    assert [budget["asked"] for budget in content["budgets"]] == ["25%", "50%"]
+    assert recorded["select"]["strategy"] == content["strategy"] == "joint-leverage-sampling"
+    assert (recorded["represent"]["store_dtype"], recorded["score"]["rank"]) == ("float16", 3)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert command(*words) == 0
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

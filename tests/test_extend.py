@@ -240,7 +240,7 @@ def test_the_summary_tells_where_the_new_rows_stand(tmp_path, begin, pictures, c
     assert [segment["first_row"] for segment in content["segments"]] == [10]
     assert command("extend", bare, more) == 0
     text = capsys.readouterr().out
-    assert "pool       10 rows" in text
+    assert "new        10 rows" in text
     assert f"scalselect score {bare}" in text.replace("\n", " ").replace("           ", "")
     assert command("score", bare) == 0
     capsys.readouterr()

@@ -199,8 +199,15 @@ def test_old_records_that_are_gone_are_missed_before_the_work(finished, run_dir,
 
 def test_skipped_rows_of_the_new_data_alone_are_judged(run_dir, tmp_path, pictures):
     path = more(tmp_path, [*pictures[:5], tmp_path / "missing.png"])
-    with pytest.raises(TooManySkippedError, match="1 of 6 rows"):
+    before, recorded = promised_files(run_dir), RunFolder(run_dir).read()
+    with pytest.raises(TooManySkippedError, match=r"1 of 6 rows.*The run is as it was before this call: mend the data"):
         scalselect.extend(run_dir, path)
+    assert promised_files(run_dir) == before
+    after = RunFolder(run_dir).read()
+    assert {name: value for name, value in after.items() if value} == {
+        n: value for n, value in recorded.items() if value
+    }
+    assert not RunFolder(run_dir).store.is_published(2)
     assert scalselect.extend(run_dir, path, max_skipped="20%").represented.counts == {"scored": 5, "skipped": 1}
 
 
@@ -265,3 +272,13 @@ def test_a_list_that_the_choice_was_made_with_is_missed_before_the_work(
     capsys.readouterr()
     assert command("extend", run_dir, new) == 0
     assert "rows 8 to 13 (added before)" in capsys.readouterr().out
+
+
+def test_a_missing_shard_names_the_command_that_makes_it(run_dir, tmp_path, pictures, capsys):
+    new = more(tmp_path, pictures)
+    assert command("extend", run_dir, new) == 0
+    (run_dir / "representations" / "shard-0000002.json").unlink()
+    capsys.readouterr()
+    assert command("score", run_dir) == 1
+    assert f"(first: 2): repeat `scalselect extend {run_dir} {new}`" in capsys.readouterr().err
+    assert command("extend", run_dir, new) == 0

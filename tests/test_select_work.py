@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import scalselect
-from scalselect.errors import BudgetError, OptionError
+from scalselect.errors import BudgetError, DamagedFileError, OptionError
 from scalselect.selection.strategies import STRATEGIES
 from scored_runs import clustered_vectors, scored_run
 from small_pools import command, promised_files, scores_of
@@ -236,7 +236,7 @@ def test_exact_copies_are_barred(tmp_path):
     assert content["rows"]["candidates"] == 150
     half = scalselect.select(run, budget="50%", deduplicate="exact").rows
     assert len(half) == 100  # copies change who fills the budget, never its size
-    with pytest.raises(BudgetError, match="150 are eligible"):
+    with pytest.raises(BudgetError, match="only 150 can be chosen"):
         scalselect.select(run, budget=151, deduplicate="exact")
 
 
@@ -304,7 +304,7 @@ def test_vectors_alone_have_rows_instead_of_records(tmp_path):
     table = pq.read_table(run / "selected.parquet")
     assert table["row"].to_pylist() == result.rows.tolist()
     assert table.column_names == ["row", "source", "id", "id_type", "leverage_score", "rank"]
-    with pytest.raises(OptionError, match="vectors alone; try `near`"):
+    with pytest.raises(OptionError, match=r"which vectors made elsewhere do not have, .*; try `near`"):
         scalselect.select(run, budget="10%", deduplicate="exact")
     with pytest.raises(OptionError, match="max_per_image counts rows by the images they show"):
         scalselect.select(run, budget="10%", max_per_image=1)
@@ -327,3 +327,15 @@ def test_records_can_be_given_for_vectors_made_elsewhere(tmp_path):
     assert written(run / "selected.json") == expected.tolist()
     data.write_text("[" + data.read_text().split("}, {")[0].lstrip("[") + "}]")
     assert command("select", run, "--budget", 15, "--dataset", data) == 2
+
+
+def test_damaged_vectors_are_named_and_the_choice_before_is_kept(run):
+    scalselect.select(run, budget=20)
+    before = promised_files(run)
+    path = run / "representations" / "shard-0000001.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DamagedFileError, match=rf"shard file is missing or damaged: {path}"):
+        scalselect.select(run, budget=30)
+    assert {name: before[name] for name in promised_files(run) if "shard-0000001" not in name} == {
+        name: content for name, content in promised_files(run).items() if "shard-0000001" not in name
+    }

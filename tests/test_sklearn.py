@@ -240,3 +240,11 @@ def test_scikit_learn_is_asked_for_where_it_is_missing_and_not_loaded_by_the_pac
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.startswith("scalselect.sklearn needs scikit-learn 1.6 or later: pip install 'scalselect[sklearn]' (")
+
+
+@pytest.mark.parametrize("name", ["centring", "standardise_columns", "normalise_rows"])
+def test_the_words_of_the_command_line_are_no_truth_values(name):
+    X = np.random.default_rng(0).normal(size=(20, 4))
+    for value in ("off", "on", 1, None):
+        with pytest.raises(ValueError, match=f"{name} must be True or False: {value!r}"):
+            LeverageSelector(**{name: value}).fit(X)

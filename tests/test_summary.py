@@ -34,6 +34,8 @@ def content(**facts):
     known = {
         "tie_rule": TIE_RULE,
         "strategy": "top-leverage",
+        "seed": 3,
+        "included": 0,
         "budget": {"asked": "10%", "rows": 9},
         "budgets": [{"asked": "10%", "rows": 9, "file": "selected.json"}],
         "barred": {"excluded": 0, "duplicate": 0, "max_per_image": 0},
@@ -269,6 +271,7 @@ def test_how_rows_were_chosen_is_told():
     budgets = [{"asked": f"{percent}%", "rows": percent, "file": f"{percent}.json"} for percent in (10, 20)]
     facts = {
         "strategy": "half",
+        "included": 2,
         "barred": {"excluded": 3, "duplicate": 0, "max_per_image": 12},
         "budgets": budgets,
         "near_copies_of_other_questions": 7,
@@ -281,7 +284,7 @@ def test_how_rows_were_chosen_is_told():
         "           7 near-copies of other questions about an image were not barred",
         "chosen     9 rows (10% asked, 90 eligible)",
         "           20 rows (20% asked)",
-        "           lowest score 0.125; by half",
+        "           lowest score 0.125; by half, seed 3; 2 rows had to be included",
         "strata     h 7 of 80, g 6 of 70, f 5 of 60, e 4 of 50, d 3 of 40, c 2 of 30, 2",
         "           more in selection.json",
         "written    runs/one/10.json",

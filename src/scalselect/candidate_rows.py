@@ -181,7 +181,10 @@ def _copies(
     order = np.concatenate([order[first[order]], order[~first[order]]])
     keys = content_keys(run.folder.store, run.shards)[rows]  # [eligible, 2]
     if config.deduplicate == "exact" and not keys.any():
-        raise OptionError("deduplicate `exact` compares images and texts, and this run has vectors alone; try `near`")
+        raise OptionError(
+            "deduplicate `exact` compares hashes of images and texts, which vectors made elsewhere do not have, also "
+            "with --dataset; try `near`"
+        )
     copy_of, same_image = first_copies(keys, order), 0
     if config.deduplicate == "near":
         copy_of, same_image = _near(run, rows, order, copy_of, config)

@@ -60,6 +60,27 @@ class Extension:
                 )
             folder.update(segments=entries_of(self.after), select_again=run.get("select") or run.get("select_again"))
 
+    def undo(self, folder: RunFolder, on_wait: Callable[[str], None]) -> bool:
+        """Take the segments that this call added back out of the run, with what was represented of them.
+
+        Returns
+        -------
+        Whether there were such, and nobody has extended the run beyond them.
+        """
+        added = [segment for segment in self.after if segment not in self.before]
+        with folder.claimed(on_wait):
+            run = folder.require()
+            if not added or segments_of(run) != self.after:
+                return False
+            for segment in added:
+                folder.store.remove(segment.shards)
+            first_alone = len(self.before) == 1
+            folder.update(
+                segments=None if first_alone else entries_of(self.before),
+                select_again=None if run.get("select") else run.get("select_again"),
+            )
+        return True
+
 
 def plan_extension(
     folder: RunFolder, run: Mapping[str, Any], data: Sequence[str | Path], options: Mapping[str, Any]
@@ -161,6 +182,15 @@ def list_not_kept(run: Mapping[str, Any]) -> str | None:
     """Return the name of the option that was given as a Python list when the run's choice was made, or None."""
     recorded = run.get("select") or run.get("select_again") or {}
     return next((name for name in recorded.get("lists", {}) if recorded.get(name) == "a list"), None)
+
+
+def lists_changed(run: Mapping[str, Any]) -> list[str]:
+    """Return the options of the run's choice whose files say something else than when it was made."""
+    recorded = run.get("select") or run.get("select_again") or {}
+    given = {name: recorded.get(name) for name in recorded.get("lists", {})}
+    return [
+        name for name, path in given.items() if path != "a list" and digest_of(name, path) != recorded["lists"][name]
+    ]
 
 
 def refuse_what_cannot_grow(folder: RunFolder, run: Mapping[str, Any]) -> None:

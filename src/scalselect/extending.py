@@ -9,6 +9,7 @@ from scalselect.config import select_config
 from scalselect.extend_work import (
     choice_to_repeat,
     list_not_kept,
+    lists_changed,
     model_of,
     plan_extension,
     recorded_config,
@@ -72,6 +73,8 @@ def extend(
         progress.warn(
             f"the run's choice was made with {name} as a Python list, which is not kept: after this, make it again"
         )
+    for name in lists_changed(run):
+        progress.say(f"{name}: the file says something else than when the choice was made; it is taken as it is now")
     for segment, new in extension.named:
         progress.say(f"rows {segment.first_row:,} to {segment.stop_row - 1:,}: {new.describe()}")
     from scalselect.represent_work import represent_segments  # noqa: PLC0415  as in `represent_config`

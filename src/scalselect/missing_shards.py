@@ -70,6 +70,12 @@ def represent_missing(work: ShardWork, shards: range, max_skipped: Decimal, prog
     return [reports[shard] for shard in shards]
 
 
+TOO_MANY_REMEDY = (
+    "What was represented is kept: repeat the command with a higher --max-skipped, or mend the data and begin in "
+    "another folder"
+)
+
+
 class _SkipLimit:
     """Counts skipped rows and stops a run that skips too many: its data are probably not where it looks for them."""
 
@@ -99,6 +105,5 @@ class _SkipLimit:
         raise TooManySkippedError(
             f"{skipped:,} of {seen:,} rows (text-only ones left out) were skipped, {100 * skipped / seen:.1f}%: more "
             f"than --max-skipped {self._highest}% allows. Commonest reasons: {commonest}; for example {self._example}. "
-            f"All are told in {self._store.folder}/*.rows.parquet, column `detail`. What was represented is kept: "
-            "repeat the command with a higher --max-skipped, or mend the data and begin in another folder"
+            f"All are told in {self._store.folder}/*.rows.parquet, column `detail`. {TOO_MANY_REMEDY}"
         )

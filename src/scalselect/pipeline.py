@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from scalselect.choice_checks import check_choice
 from scalselect.config import RunConfig, ScoreConfig, SelectConfig, score_config, select_config
 from scalselect.dataset.pool import open_pool
 from scalselect.errors import OptionError, did_you_mean
@@ -198,7 +199,10 @@ def represent_config(
         limit=options.limit,
     )
     recorded = folder.read()
-    _refuse_budgets_above(config.select, max(len(pool), 0 if recorded is None else rows_of(recorded)))
+    pool_rows = max(len(pool), 0 if recorded is None else rows_of(recorded))
+    _refuse_budgets_above(config.select, pool_rows)
+    if config.select is not None:
+        check_choice(config.select, pool, pool_rows=pool_rows, vectors=options.vectors)
     progress = progress or Silent()
     progress.say(f"pool: {pool.describe()}")
     # Imported here because torch and transformers take seconds, which the other commands need not wait.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from threadpoolctl import threadpool_limits
 
 from scalselect.dataset.joined_pool import JoinedPool
-from scalselect.errors import DatasetError
+from scalselect.errors import DatasetError, TooManySkippedError
 from scalselect.missing_shards import represent_missing
 from scalselect.run_folder import refuse_other_keys
 from scalselect.segments import segments_of
@@ -151,7 +151,16 @@ def represent_segments(
                 first_row=segment.first_row,
                 first_shard=segment.first_shard,
             )
-            reports += represent_missing(work, segment.shards, config.max_skipped, progress)
+            try:
+                reports += represent_missing(work, segment.shards, config.max_skipped, progress)
+            except TooManySkippedError as error:
+                if not extension.undo(folder, on_wait):
+                    raise
+                told = str(error).partition(" All are told in")[0]  # in files that are gone
+                raise TooManySkippedError(
+                    f"{told} The run is as it was before this call: mend the data, or repeat the command with a higher "
+                    "--max-skipped"
+                ) from error
         return reports
 
 
@@ -211,7 +220,11 @@ def _data_keys(pool: Pool) -> dict[str, Any]:
 
 def _commit_of(recorded: dict[str, Any] | None, model: Any, config: RepresentConfig) -> str | None:
     """Return the commit of a hub's repository that a run began with: it may have gone on since."""
-    if recorded is None or recorded["model"] != str(model) or recorded["represent"].get("revision") != config.revision:
+    if (
+        recorded is None
+        or recorded["model"] != _name_of(model)
+        or recorded["represent"].get("revision") != config.revision
+    ):
         return None
     commit: str | None = recorded.get("model_commit")
     return commit
@@ -226,13 +239,20 @@ def _refuse_where_no_image_exists(pool: Pool) -> None:
         )
 
 
+def _name_of(model: Any) -> str:
+    """Return how run.json names a model: a folder from the root on, for `extend` may be called in another one."""
+    if not isinstance(model, (str, Path)):
+        return type(model).__name__
+    return str(Path(model).absolute()) if Path(model).is_dir() else str(model)
+
+
 def _run_json(pool: Pool, model: Any, config: RunConfig, keys: dict[str, Any]) -> dict[str, Any]:
     return {
         "represent": keys,
         "score": None,
         "select": None,
         "data": {"path": None if pool.path is None else str(pool.path), "source": pool.source},
-        "model": str(model) if isinstance(model, (str, Path)) else type(model).__name__,
+        "model": _name_of(model),
         "chat_template": config.represent.chat_template,
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "versions": {"scalselect": metadata.version("scalselect"), **library_versions()},

@@ -13,6 +13,7 @@ Beyond 10,000 shards each further ten thousand lie in a folder of their own.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import asdict
@@ -137,6 +138,12 @@ class RepresentationStore:
         publish_bytes(self._path(shard, ".json"), json.dumps(asdict(report), sort_keys=True, indent=1).encode())
         return report
 
+    def remove(self, shards: range) -> None:
+        """Delete shards: of each its report first, so that what is left of it counts for nothing."""
+        for shard in shards:
+            for suffix in (".json", ".safetensors", ".rows.parquet"):
+                self._path(shard, suffix).unlink(missing_ok=True)
+
     def report(self, shard: int) -> ShardReport:
         """Return the report of a published shard. Raises DamagedFileError."""
         path = self._path(shard, ".json")
@@ -216,11 +223,13 @@ class RepresentationStore:
         ------
         ValueError
             If a row has no such vector.
+        DamagedFileError
+            If a file is missing, or not whole.
         """
         found: list[NDArray[Any]] = []
         places: list[NDArray[np.int64]] = []
         for shard in shards:
-            with safe_open(self._path(shard, ".safetensors"), framework="numpy") as stored:
+            with self._opened(shard) as stored:
                 here = stored.get_tensor("rows")  # [scored]
                 if not here.size or not rows.size:
                     continue
@@ -234,6 +243,18 @@ class RepresentationStore:
         if order.size != rows.size:
             raise ValueError(f"{rows.size - order.size} of {rows.size} rows have no {kind}")
         return np.concatenate(found)[np.argsort(order)] if found else np.empty((0, 0), dtype=np.float32)
+
+    @contextlib.contextmanager
+    def _opened(self, shard: int) -> Iterator[Any]:
+        """Yield the vectors of a shard, to read a part of them. Raises DamagedFileError."""
+        path = self._path(shard, ".safetensors")
+        try:
+            with safe_open(path, framework="numpy") as stored:
+                yield stored
+        except (OSError, safetensors.SafetensorError) as error:
+            raise DamagedFileError(
+                f"shard file is missing or damaged: {path} ({error}); {_remedy(self._path(shard, '.json'))}"
+            ) from error
 
     def digest(self, shards: range) -> str:
         """Return one hash over the contents of all shards, from their reports."""

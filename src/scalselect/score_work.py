@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from scalselect.coordinates_file import writing_coordinates
 from scalselect.errors import WorkError
 from scalselect.row_content import content_keys
 from scalselect.run_folder import SCORES_SCHEMA
-from scalselect.segments import shards_of
+from scalselect.segments import segments_of, shards_of
 from scalselect.selection.exact_copies import first_copies
 from scalselect.selection.ranking import rank_rows
 from scalselect.subspace.blocks import normalised
@@ -52,8 +53,8 @@ def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> Dom
     missing = [shard for shard in shards if not folder.store.is_published(shard)]
     if missing:
         raise WorkError(
-            f"{len(missing)} of {len(shards)} shards are not represented yet (first: {missing[0]}): repeat the "
-            "`scalselect run`, `represent` or `extend` command that made them"
+            f"{len(missing)} of {len(shards)} shards are not represented yet (first: {missing[0]}): repeat "
+            f"{_command_for(run, missing[0], folder)}"
         )
     inputs: dict[str, Any] = {"score": asdict(config), "store": folder.store.digest(shards)}
     if not folder.has_scores_from(inputs):
@@ -65,10 +66,19 @@ def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> Dom
     return folder.read_subspace()
 
 
+def _command_for(run: Mapping[str, Any], shard: int, folder: RunFolder) -> str:
+    """Return in words which command represents a shard: the one that added its segment to the run."""
+    segment = next(segment for segment in segments_of(run) if shard in segment.shards)
+    if segment.first_row == 0:
+        return "the `scalselect run` or `scalselect represent` command that made this folder"
+    return f"`scalselect extend {shlex.quote(str(folder.path))} {shlex.quote(str(segment.path))}`"
+
+
 def _words(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
     if before is None or before == now:
         return "scoring"
-    changed = [f"{name} {before.get(name)} before, {now[name]} now" for name in now if before.get(name) != now[name]]
+    given = [name for name in now if name != "energy" or now.get("rank") is None]  # a rank has its own energy
+    changed = [f"{name} {before.get(name)} before, {now[name]} now" for name in given if before.get(name) != now[name]]
     return f"scoring again: {', '.join(changed)}"
 
 

@@ -81,9 +81,10 @@ def select_run(
     run = ScoredRun(folder, shards, pool, table)
     rows = candidate_rows(run, config, progress)
     chosen = [_choose(folder, rows, config, budget) for budget in config.budget]
+    table = _marked(table, rows, chosen[0])
+    diagnosis = _diagnosis(replace(run, table=table), rows, chosen[0], config, progress)
     # From here until selection.json is written anew, the old one would vouch for files that no longer match.
     folder.forget_selection()
-    table = _marked(table, rows, chosen[0])
     accounts: list[dict[str, Any]] = []
     written: list[Path] = []
     for budget, selection in zip(config.budget, chosen, strict=True):
@@ -98,7 +99,7 @@ def select_run(
             written += [_write_rows(table, selection.rows, here / "rows.parquet"), here / "selection.json"]
             write_json(here / "selection.json", account)
         accounts.append(account)
-    write_json(folder.diagnostics, _diagnosis(replace(run, table=table), rows, chosen[0], config, progress))
+    write_json(folder.diagnostics, diagnosis)
     folder.write_scores(table, made_from)
     folder.update(select=inputs["select"])
     content = {

@@ -301,6 +301,9 @@ class LeverageSelector(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             check_positive("rank", self.rank)
         except OptionError as error:
             raise ValueError(str(error)) from error
+        for name in ("centring", "standardise_columns", "normalise_rows"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise ValueError(f"{name} must be True or False: {getattr(self, name)!r}")  # noqa: TRY004  as above
 
     def _number_to_select(self, n_samples: int) -> int:
         wanted = _DEFAULT_SHARE if self.n_to_select is None else self.n_to_select

@@ -31,6 +31,7 @@ _NOTED_WORDS = {
     "alpha": "with a transparent image",
     "escaped": "that spell out a special token",
 }
+_NOTHING_DRAWN = ("top-leverage", "d-optimal")
 _BARRED_WORDS = {
     "excluded": "excluded",
     "duplicate": "copies of others",
@@ -193,6 +194,8 @@ def _lines_of_choice(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     held += [] if chosen["tokens"] is None else [_counted(chosen["tokens"], "token")]
     asked = f"{content['budget']['asked']} asked, {rows['eligible']:,} eligible"
     how = content["tie_rule"] if content["strategy"] == "top-leverage" else f"by {content['strategy']}"
+    how += f", seed {content['seed']}" if content["strategy"] not in _NOTHING_DRAWN else ""
+    how += f"; {_counted(content['included'], 'row')} had to be included" if content["included"] else ""
     return [
         *([("barred", ", ".join(told))] if told else []),
         *_lines_of_other_questions(content["near_copies_of_other_questions"], first=not told),

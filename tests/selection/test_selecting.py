@@ -151,7 +151,7 @@ def test_numbers_that_sum_to_something_else_are_proportions_and_told():
 @pytest.mark.parametrize(
     ("n", "arguments", "message", "possible"),
     [
-        (13, {}, "asks for 13 rows and 12 are eligible", 12),
+        (13, {}, "asks for 13 rows and only 12 can be chosen", 12),
         (3, {"included": np.arange(12) < 5}, "5 rows are to be included, and the budget is 3 rows", 5),
         (9, {"images": row_images([[0, 1]] * 12), "max_per_image": 2}, "only 2 can be chosen with at most 2", 2),
         (9, {"strata": strata_of(4, 8), "quotas": {"a": 1}}, "only 4 can be chosen with these quotas", 4),

@@ -51,9 +51,9 @@ def field_values(pool: Pool | JoinedPool, rows: Iterable[int], name: str) -> lis
     return values
 
 
-def has_field(pool: Pool | JoinedPool, name: str) -> bool:
-    """Tell whether one of the first 1,000 records has a field."""
-    for row in range(min(len(pool), _LOOKED_AT)):
+def has_field(pool: Pool | JoinedPool, name: str, *, first: int | None = _LOOKED_AT) -> bool:
+    """Tell whether one of the `first` records has a field; None: whether any has."""
+    for row in range(len(pool) if first is None else min(len(pool), first)):
         try:
             if name in record_fields(pool.raw(row)):
                 return True

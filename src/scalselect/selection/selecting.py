@@ -97,7 +97,7 @@ def select_rows(
         if values is not None and values.shape != (size,):
             raise ValueError(f"{name} must be one value for each of the {size} candidates: {values.shape}")
     if n > size:
-        raise BudgetError(f"the budget asks for {n} rows and {size} are eligible", possible=size or None)
+        raise BudgetError(f"the budget asks for {n} rows and only {size} can be chosen", possible=size or None)
     admission = Admission(size, images, max_per_image)
     if included is not None:
         admission.include(np.flatnonzero(included))
