@@ -281,7 +281,7 @@ def test_how_rows_were_chosen_is_told():
     lines = summary_of_run(result(**facts)).as_text().splitlines()
     begin = lines.index("barred     3 excluded, 12 whose image has its share")
     assert lines[begin + 1 : begin + 9] == [
-        "           7 near-copies of other questions about an image were not barred",
+        "kept       7 near-copies of other questions about an image (not barred)",
         "chosen     9 rows (10% asked, 90 eligible)",
         "           20 rows (20% asked)",
         "           lowest score 0.125; by half, seed 3; 2 rows had to be included",

@@ -190,6 +190,7 @@ def _lines_of_choice(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows, chosen, barred = content["rows"], content["selected"], content["barred"]
     kinds = ("excluded", "duplicate", "max_per_image")
     told = [f"{barred[kind]:,} {_BARRED_WORDS[kind]}" for kind in kinds if barred[kind]]
+    near = content["near_copies_of_other_questions"]
     held = [_counted(chosen["images"], "image")] if chosen["images"] else []
     held += [] if chosen["tokens"] is None else [_counted(chosen["tokens"], "token")]
     asked = f"{content['budget']['asked']} asked, {rows['eligible']:,} eligible"
@@ -198,17 +199,12 @@ def _lines_of_choice(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     how += f"; {_counted(content['included'], 'row')} had to be included" if content["included"] else ""
     return [
         *([("barred", ", ".join(told))] if told else []),
-        *_lines_of_other_questions(content["near_copies_of_other_questions"], first=not told),
+        *([("kept", f"{near:,} near-copies of other questions about an image (not barred)")] if near else []),
         ("chosen", ", ".join([f"{_counted(rows['selected'], 'row')} ({asked})", *held])),
         *(("", f"{_counted(budget['rows'], 'row')} ({budget['asked']} asked)") for budget in content["budgets"][1:]),
         ("", f"lowest score {chosen['lowest_score']:.6g}; {how}"),
         *_lines_of_strata(content["strata"]),
     ]
-
-
-def _lines_of_other_questions(number: int, *, first: bool) -> list[tuple[str, str]]:
-    words = f"{number:,} near-copies of other questions about an image were not barred"
-    return [("barred" if first else "", words)] if number else []
 
 
 def _lines_of_strata(strata: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]:
