@@ -11,12 +11,10 @@ import time
 import numpy as np
 import pytest
 
-from scalselect.dataset.pool import open_pool
-from scalselect.records import RowIdentity, RowRecord
-from scalselect.run_folder import RunFolder
+from scored_runs import scored_run
 
 HEAVY = ("ray", "torch", "torchvision", "transformers")
-ROWS, SHARD_SIZE = 10, 4
+ROWS = 10
 
 CODE = """\
 import sys
@@ -37,38 +35,10 @@ def start(*words, watched=HEAVY):
     return int(code), loaded, ended.stdout
 
 
-def represented_run(folder):
-    """Write a data file and a run folder whose shards are represented by random vectors, as a model would."""
-    records = [
-        {"id": row, "image": f"{row}.png", "conversations": [{"from": "human", "value": "?"}]} for row in range(ROWS)
-    ]
-    data = folder / "pool.json"
-    data.write_text(json.dumps(records), encoding="utf-8")
-    pool = open_pool(data)
-    run = RunFolder(folder / "run")
-    represent = {
-        "rows": ROWS,
-        "shard_size": SHARD_SIZE,
-        "threads": 1,
-        "limit": None,
-        "data_format": pool.format,
-        **{f"data_{name}": value for name, value in pool.fingerprint().items()},
-    }
-    run.create({"represent": represent, "score": None, "select": None, "data": {"path": str(data), "source": "pool"}})
-    vectors = np.random.default_rng(0).normal(size=(ROWS, 6)).astype(np.float32)
-    facts = {"seconds": {"model": 0.5}, "device": "cpu", "split_batches": 0, "reuse": {}, "versions": {}}
-    for shard, begin in enumerate(range(0, ROWS, SHARD_SIZE)):
-        span = range(begin, min(begin + SHARD_SIZE, ROWS))
-        rows = [
-            RowRecord(identity=RowIdentity(row, "pool", str(row), "number"), status="scored", tokens=9) for row in span
-        ]
-        run.store.publish(shard, span, rows, vectors[span.start : span.stop], facts)
-    return run.path
-
-
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
-    return represented_run(tmp_path_factory.mktemp("light"))
+    vectors = np.random.default_rng(0).normal(size=(ROWS, 6)).astype(np.float32)
+    return scored_run(tmp_path_factory.mktemp("light"), vectors, score=False)
 
 
 @pytest.mark.parametrize(

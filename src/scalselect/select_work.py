@@ -85,20 +85,7 @@ def select_run(
     diagnosis = _diagnosis(replace(run, table=table), rows, chosen[0], config, progress)
     # From here until selection.json is written anew, the old one would vouch for files that no longer match.
     folder.forget_selection()
-    accounts: list[dict[str, Any]] = []
-    written: list[Path] = []
-    for budget, selection in zip(config.budget, chosen, strict=True):
-        here = folder.selections / str(budget) if accounts else folder.path
-        subset = _write_subset(pool, table, selection.rows, here)
-        account = account_of(run, rows, selection, budget, config)
-        # Records of several data sets lie in a folder of their own, a file for each.
-        named = subset[0] if len(subset) == 1 else subset[0].parent
-        account["selected"]["file"] = str(named.relative_to(folder.path))
-        written += subset
-        if accounts:  # scores.parquet marks the rows of the first budget alone
-            written += [_write_rows(table, selection.rows, here / "rows.parquet"), here / "selection.json"]
-            write_json(here / "selection.json", account)
-        accounts.append(account)
+    accounts, written = _write_choices(run, rows, list(zip(config.budget, chosen, strict=True)), table, config)
     write_json(folder.diagnostics, diagnosis)
     folder.write_scores(table, made_from)
     folder.update(select=inputs["select"])
@@ -113,6 +100,28 @@ def select_run(
     }
     folder.write_selection(content)
     return content
+
+
+def _write_choices(
+    run: ScoredRun, rows: CandidateRows, chosen: list[tuple[Budget, Selection]], table: pa.Table, config: SelectConfig
+) -> tuple[list[dict[str, Any]], list[Path]]:
+    """Write the subset of every budget, and beside all but the first what its rows are; return accounts and files."""
+    folder = run.folder
+    accounts: list[dict[str, Any]] = []
+    written: list[Path] = []
+    for budget, selection in chosen:
+        here = folder.selections / str(budget) if accounts else folder.path
+        subset = _write_subset(run.pool, table, selection.rows, here)
+        account = account_of(run, rows, selection, budget, config)
+        # Records of several data sets lie in a folder of their own, a file for each.
+        named = subset[0] if len(subset) == 1 else subset[0].parent
+        account["selected"]["file"] = str(named.relative_to(folder.path))
+        written += subset
+        if accounts:  # scores.parquet marks the rows of the first budget alone
+            written += [_write_rows(table, selection.rows, here / "rows.parquet"), here / "selection.json"]
+            write_json(here / "selection.json", account)
+        accounts.append(account)
+    return accounts, written
 
 
 def _diagnosis(
