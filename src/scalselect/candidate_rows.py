@@ -139,7 +139,7 @@ def candidate_rows(run: ScoredRun, config: SelectConfig, progress: Progress) -> 
         eligible=eligible,
         candidates=_candidates(run, rows, scores[rows], config),
         included=wanted[rows],
-        strata=None if stratum_of is None else _strata(stratum_of, rows),
+        strata=None if stratum_of is None else _strata(stratum_of, rows, scores[rows]),
         quotas=read_quotas(config.quotas),
         images=images,
         excluded=np.flatnonzero(scored & unwanted).astype(np.int64),
@@ -240,12 +240,16 @@ def _stratum_of(run: ScoredRun, scored: NDArray[np.bool_], name: str) -> pa.Arra
     return pc.replace_with_mask(empty, pa.array(scored), pa.array(values, pa.string()))
 
 
-def _strata(stratum_of: pa.Array, rows: NDArray[np.int64]) -> Strata:
+def _strata(stratum_of: pa.Array, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> Strata:
+    """Return the candidates' strata, those with the highest score first: so it is they who get what rounding leaves."""
     encoded = stratum_of.take(pa.array(rows)).dictionary_encode()
-    found = encoded.dictionary.to_pylist()
-    names = tuple(sorted(found))
-    place = np.array([names.index(name) for name in found], dtype=np.int64)  # in the order of names
-    return Strata(place[encoded.indices.to_numpy()], names)
+    found, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()  # [strata], [candidates]
+    highest = np.zeros(len(found))  # [strata]
+    np.maximum.at(highest, codes, scores)
+    order = sorted(range(len(found)), key=lambda number: (-highest[number], found[number]))
+    place = np.empty(len(found), dtype=np.int64)  # [strata]
+    place[order] = np.arange(len(found))
+    return Strata(place[codes], tuple(found[number] for number in order))
 
 
 def _candidates(
