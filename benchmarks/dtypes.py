@@ -26,7 +26,8 @@ from scalselect.config import RepresentConfig
 from scalselect.dataset.pool import open_pool
 from scalselect.image_files import open_image
 from scalselect.records import Sample
-from scalselect.selection.top_leverage import select_top_leverage
+from scalselect.selection.candidates import Candidates
+from scalselect.selection.selecting import select_rows
 from scalselect.subspace.dominant import dominant_subspace
 from scalselect.subspace.leverage import as_written, leverage_scores
 from scalselect.subspace.scatter import ScatterSums, shift_from
@@ -119,9 +120,12 @@ def cost_of(exact: list[SampleRepresentation], half: list[SampleRepresentation])
     (scores, rank), (other, _) = leverage_of(X), leverage_of(Y)
     relative = np.abs(other - scores) / scores
     n = int(SHARE_CHOSEN * len(X))
-    rows = np.arange(len(X))
-    chosen = set(select_top_leverage(as_written(scores), rows, n).rows.tolist())
-    also = set(select_top_leverage(as_written(other), rows, n).rows.tolist())
+    chosen, also = (
+        set(
+            select_rows(Candidates(np.arange(len(X)), as_written(x), np.zeros(len(X))), n, strategy="top-leverage").rows
+        )
+        for x in (scores, other)
+    )
     return Cost(
         flipped=float(flips.mean()),
         tokens=sum(differing) / sum(len(row.kept) for row in exact),

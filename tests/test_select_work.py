@@ -340,3 +340,10 @@ def test_damaged_vectors_are_named_and_the_choice_before_is_kept(run):
     assert {name: before[name] for name in promised_files(run) if "shard-0000001" not in name} == {
         name: content for name, content in promised_files(run).items() if "shard-0000001" not in name
     }
+
+
+def test_files_of_the_user_beside_the_choice_are_left_alone(run):
+    scalselect.select(run, budget=20)
+    (run / "selected.backup.json").write_text("[]")
+    scalselect.select(run, budget=30)
+    assert (run / "selected.backup.json").read_text() == "[]"

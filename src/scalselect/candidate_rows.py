@@ -280,15 +280,13 @@ def _candidates(
 
 
 def _images_of(run: ScoredRun, rows: NDArray[np.int64]) -> RowImages:
-    images = row_images(run.folder.store, run.shards)
-    if not images.codes.size:
+    offsets, codes = row_images(run.folder.store, run.shards)
+    if not codes.size:
         raise OptionError("max_per_image counts rows by the images they show, and no row of this run has any")
-    counts = np.diff(images.offsets)  # [pool]
+    counts = np.diff(offsets)  # [pool]
     here = np.zeros(counts.size, dtype=np.bool_)
     here[rows] = True
-    return RowImages(
-        np.concatenate([[0], np.cumsum(counts[rows])]).astype(np.int64), images.codes[np.repeat(here, counts)]
-    )
+    return RowImages(np.concatenate([[0], np.cumsum(counts[rows])]).astype(np.int64), codes[np.repeat(here, counts)])
 
 
 def _notes_of_images(images: RowImages, included: NDArray[np.bool_], most: int) -> list[str]:

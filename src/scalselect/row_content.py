@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,22 +14,6 @@ if TYPE_CHECKING:
     from scalselect.representation_store import RepresentationStore
 
 _KEY_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RowImages:
-    """Which images every pool row shows.
-
-    Attributes
-    ----------
-    offsets
-        Where the codes of each row begin, int64 [pool + 1].
-    codes
-        One number for every different image, the codes of each row one after another, int64 [shown].
-    """
-
-    offsets: NDArray[np.int64]
-    codes: NDArray[np.int64]
 
 
 def content_keys(store: RepresentationStore, shards: range) -> NDArray[np.uint64]:
@@ -68,8 +51,15 @@ def codes_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return codes
 
 
-def row_images(store: RepresentationStore, shards: range) -> RowImages:
-    """Return the images of every pool row; the same image twice in a row counts once."""
+def row_images(store: RepresentationStore, shards: range) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which images every pool row shows; the same image twice in a row counts once.
+
+    Returns
+    -------
+    tuple
+        Where the codes of each row begin, int64 [pool + 1]; one number for every different image, the codes of each
+        row one after another, int64 [shown].
+    """
     rows, digests = [], []
     for shard in shards:
         known = store.rows(shard, ["row", "image_sha256"])
@@ -81,7 +71,7 @@ def row_images(store: RepresentationStore, shards: range) -> RowImages:
     codes = np.unique(np.concatenate(digests), return_inverse=True)[1]  # [shown]
     pairs = np.unique(np.stack([shown, codes], axis=1), axis=0)  # [shown once, 2]
     pool = sum(store.report(shard).stop - store.report(shard).start for shard in shards)
-    return RowImages(np.searchsorted(pairs[:, 0], np.arange(pool + 1)).astype(np.int64), pairs[:, 1].astype(np.int64))
+    return np.searchsorted(pairs[:, 0], np.arange(pool + 1)).astype(np.int64), pairs[:, 1].astype(np.int64)
 
 
 def _key(content: str) -> bytes:

@@ -8,7 +8,6 @@ from scalselect.errors import BudgetError, OptionError
 from scalselect.selection.candidates import Candidates
 from scalselect.selection.selecting import Strata, select_rows
 from scalselect.selection.strategies import STRATEGIES
-from scalselect.selection.top_leverage import select_top_leverage
 
 NESTING = [name for name, strategy in STRATEGIES.items() if strategy.nests]
 SEEDS = st.integers(0, 10_000)
@@ -17,12 +16,22 @@ SEEDS = st.integers(0, 10_000)
 @given(SEEDS, st.integers(1, 60))
 def test_the_default_is_top_leverage_exactly(seed, n):
     candidates = random_candidates(seed, 60, levels=9)
-    new = select_rows(candidates, n, strategy="top-leverage")
-    old = select_top_leverage(candidates.scores, candidates.rows, n)
-    assert new.rows.tolist() == old.rows.tolist()
-    assert new.rows.dtype == np.int64
-    assert (new.eligible, new.lowest_score, new.ties_at_cut) == (old.eligible, old.lowest_score, old.ties_at_cut)
-    assert (new.refused.tolist(), new.strata, new.notes) == ([], {}, ())
+    scores = candidates.scores.tolist()
+    pairs = sorted(zip((-candidates.scores).tolist(), candidates.rows.tolist(), strict=True))
+    chosen = select_rows(candidates, n, strategy="top-leverage")
+    assert chosen.rows.tolist() == sorted(row for _, row in pairs[:n])
+    assert chosen.rows.dtype == np.int64
+    assert (chosen.eligible, chosen.lowest_score) == (60, -pairs[n - 1][0])
+    assert chosen.ties_at_cut == scores.count(chosen.lowest_score)
+    assert (chosen.refused.tolist(), chosen.strata, chosen.notes) == ([], {}, ())
+    assert candidates.scores.tolist() == scores
+
+
+def test_ties_at_the_cut_are_filled_in_pool_order():
+    scores = np.array([0.1, 0.5, 0.5, 0.5, 0.7, 0.5])
+    chosen = select_rows(Candidates(np.arange(0, 60, 10), scores, np.zeros(6)), 3, strategy="top-leverage")
+    assert chosen.rows.tolist() == [10, 20, 40]
+    assert (chosen.lowest_score, chosen.ties_at_cut) == (0.5, 4)
 
 
 @given(st.sampled_from(list(STRATEGIES)), SEEDS, st.integers(1, 20), st.sets(st.integers(0, 19)), image_lists(20))

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalselect.selection.wishes import rows_at_positions, rows_with_ids
+from scalselect.selection.wishes import rows_with_ids
 
 IDS = st.sampled_from(["a", "b", "7", "007", " a", ""])
 
@@ -20,9 +20,3 @@ def test_every_wish_is_found_or_told(ids, wanted):
 def test_ids_are_text():
     found = rows_with_ids(["7", "007", None, "7"], ["007", "null", "7.0"])
     assert (found.rows.tolist(), found.absent, found.repeated) == ([1], ("null", "7.0"), {})
-
-
-def test_positions_outside_the_pool_are_told():
-    found = rows_at_positions(5, [4, 0, 5, -1, 4])
-    assert (found.rows.tolist(), found.absent, found.repeated) == ([0, 4], ("5", "-1"), {})
-    assert rows_at_positions(5, []).rows.dtype == np.int64

@@ -6,7 +6,8 @@ from PIL import Image
 
 from conversations import as_samples, sample_conversations
 from direct_reference import agreement, load_reference, reference_choice, reference_row, reference_scores
-from scalselect.selection.top_leverage import select_top_leverage
+from scalselect.selection.candidates import Candidates
+from scalselect.selection.selecting import select_rows
 from scalselect.subspace.dominant import dominant_subspace
 from scalselect.subspace.leverage import as_written, leverage_scores
 from scalselect.subspace.scatter import ScatterSums, shift_from
@@ -90,13 +91,14 @@ def test_scores_and_choice_equal_those_of_a_plain_svd(loaded, references, family
     direct, k = reference_scores(X)
     assert subspace.rank == k
     np.testing.assert_allclose(scores, direct, rtol=0, atol=1e-10)
-    rows = np.arange(len(X))
+    candidates = Candidates(np.arange(len(X)), as_written(scores), np.zeros(len(X)))
     for n in range(1, len(X) + 1):
-        chosen = select_top_leverage(as_written(scores), rows, n).rows
+        chosen = select_rows(candidates, n, strategy="top-leverage").rows
         assert chosen.tolist() == reference_choice(direct, n).tolist()
     # The whole road: vectors of the full model, scored by the plain SVD, choose the same rows.
     whole, _ = reference_scores(np.stack([row.vector for row in expected]))
-    assert select_top_leverage(as_written(scores), rows, 4).rows.tolist() == reference_choice(whole, 4).tolist()
+    chosen = select_rows(candidates, 4, strategy="top-leverage").rows
+    assert chosen.tolist() == reference_choice(whole, 4).tolist()
 
 
 def test_the_comparison_can_fail(loaded, references):

@@ -1,4 +1,4 @@
-"""The ids and positions that a user names, as rows of the pool, and which of them name none or several."""
+"""The ids that a user names, as rows of the pool, and which of them name none or several."""
 
 from __future__ import annotations
 
@@ -50,22 +50,4 @@ def rows_with_ids(ids: Iterable[str | None], wanted: Iterable[str]) -> WantedRow
         rows=np.array([row for row, _ in found], dtype=np.int64),
         absent=tuple(name for name in wishes if name not in times),
         repeated={name: times[name] for name in wishes if times[name] > 1},
-    )
-
-
-def rows_at_positions(pool_rows: int, wanted: Iterable[int]) -> WantedRows:
-    """Find the rows at some positions of a pool of `pool_rows` rows.
-
-    Parameters
-    ----------
-    pool_rows
-        Number of rows of the pool.
-    wanted
-        Row positions, from 0.
-    """
-    positions = list(dict.fromkeys(wanted))
-    return WantedRows(
-        rows=np.array(sorted(row for row in positions if 0 <= row < pool_rows), dtype=np.int64),
-        absent=tuple(str(row) for row in positions if not 0 <= row < pool_rows),
-        repeated={},
     )
