@@ -23,7 +23,7 @@ import torch
 import transformers
 
 from scalselect.config import RepresentConfig
-from scalselect.dataset.pool import open_pool
+from scalselect.dataset.opening import open_pool
 from scalselect.image_files import open_image
 from scalselect.records import Sample
 from scalselect.selection.candidates import Candidates

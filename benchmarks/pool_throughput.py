@@ -29,7 +29,7 @@ import transformers
 from threadpoolctl import threadpool_limits
 
 from scalselect.config import RepresentConfig
-from scalselect.dataset.pool import open_pool
+from scalselect.dataset.opening import open_pool
 from scalselect.representation_store import RepresentationStore
 from scalselect.shard_work import ShardWork
 from scalselect.vlm.checkpoint import Checkpoint, load_checkpoint

@@ -8,7 +8,7 @@ import json
 import numpy as np
 
 import scalselect
-from scalselect.dataset.pool import open_pool
+from scalselect.dataset.opening import open_pool
 from scalselect.records import Reason, RowIdentity, RowRecord
 from scalselect.run_folder import RunFolder
 

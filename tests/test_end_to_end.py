@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import scalselect
 from build_demo import build_demo
 from direct_reference import agreement, load_reference, reference_choice, reference_row, reference_scores
-from scalselect.dataset.pool import open_pool
+from scalselect.dataset.opening import open_pool
 from scalselect.records import Sample
 from scalselect.representation_store import RepresentationStore
 from small_pools import command, record, scores_of, write_pool

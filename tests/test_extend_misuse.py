@@ -9,7 +9,7 @@ import pytest
 
 import scalselect
 from scalselect import sample_work
-from scalselect.dataset.pool import open_pool
+from scalselect.dataset.opening import open_pool
 from scalselect.errors import DatasetError, ModelError, OptionError, RunFolderError, TooManySkippedError
 from scalselect.extend_work import plan_extension
 from scalselect.run_folder import RunFolder

@@ -6,7 +6,7 @@ import pytest
 
 from scalselect import sample_work, shard_work
 from scalselect.config import RepresentConfig
-from scalselect.dataset.pool import open_pool
+from scalselect.dataset.opening import open_pool
 from scalselect.errors import ShardError
 from scalselect.representation_store import RepresentationStore
 from scalselect.shard_work import ShardWork

@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from scalselect.comparison import Comparison, compare
-    from scalselect.dataset.pool import Pool, open_pool
+    from scalselect.dataset.opening import open_pool
+    from scalselect.dataset.pool import Pool
     from scalselect.errors import MisuseError, ScalselectError, ScalselectWarning, WorkError
     from scalselect.extending import extend
     from scalselect.pipeline import represent, run, score, select
@@ -39,7 +40,7 @@ _HOMES = {
     "compare": "comparison",
     "compose_llava": "vlm.llava_composition",
     "extend": "extending",
-    "open_pool": "dataset.pool",
+    "open_pool": "dataset.opening",
     "represent": "pipeline",
     "run": "pipeline",
     "score": "pipeline",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.config import RepresentConfig, RunConfig, SelectConfig, select_config
-from scalselect.dataset.pool import Pool, open_pool
+from scalselect.dataset.opening import open_pool
 from scalselect.errors import DatasetError, ModelError, OptionError, RunFolderError, did_you_mean
 from scalselect.row_lists import LISTS, digest_of
 from scalselect.segments import Segment, entries_of, segments_of
@@ -16,6 +16,7 @@ from scalselect.segments import Segment, entries_of, segments_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from scalselect.dataset.pool import Pool
     from scalselect.run_folder import RunFolder
 
 OPTIONS = ("format", "images", "trust_remote_code", "device", "dataloader_workers", "max_skipped")
@@ -116,7 +117,7 @@ def plan_extension(
         if segment is None:
             segment = _next_segment([*before, *(new for new, _ in named if new not in before)], pool)
         if any(segment.data_sha256 == other.data_sha256 for other, _ in named):
-            raise DatasetError(f"the same data were given twice: {pool.path}")
+            raise DatasetError(f"the same data were given twice: {pool.location}")
         named.append((segment, replace(pool, source=segment.source)))
     if not named:
         raise DatasetError("no new data were given; name one data file or several")
@@ -217,21 +218,21 @@ def _known_segment(segments: list[Segment], pool: Pool) -> Segment | None:
     sha256 = pool.fingerprint()["sha256"]
     for number, segment in enumerate(segments):
         if segment.data_sha256 != sha256:
-            if segment.path == str(pool.path):
+            if segment.path == pool.location:
                 raise DatasetError(
-                    f"data file is one of the run's and has changed since: {pool.path}; put the new rows alone into "
-                    "another file"
+                    f"data file is one of the run's and has changed since: {pool.location}; put the new rows alone "
+                    "into another file"
                 )
             continue
         if number == 0:
-            raise DatasetError(f"these are the data that the run began with: {pool.path}; give the new rows alone")
-        if Path(str(segment.path)).stem != Path(str(pool.path)).stem:
-            raise DatasetError(f"these data are in the run already, as {segment.path}: {pool.path}")
-        for name, now in (("images", str(pool.images)), ("data_format", pool.format)):
+            raise DatasetError(f"these are the data that the run began with: {pool.location}; give the new rows alone")
+        if Path(str(segment.path)).stem != Path(str(pool.location)).stem:
+            raise DatasetError(f"these data are in the run already, as {segment.path}: {pool.location}")
+        for name, now in (("images", pool.images), ("data_format", pool.format)):
             if getattr(segment, name) != now:
                 raise RunFolderError(
-                    f"data file belongs to the run with another {name}: {pool.path} ({getattr(segment, name)} in the "
-                    f"run folder, {now} in this call)"
+                    f"data file belongs to the run with another {name}: {pool.location} ({getattr(segment, name)} in "
+                    f"the run folder, {now} in this call)"
                 )
         return segment
     return None
@@ -245,9 +246,9 @@ def _next_segment(segments: list[Segment], pool: Pool) -> Segment:
         number += 1
         source = f"{pool.source}-{number}"
     return Segment(
-        path=str(pool.path),
+        path=pool.location,
         source=source,
-        images=str(pool.images),
+        images=pool.images,
         rows=len(pool),
         first_row=last.stop_row,
         first_shard=last.shards.stop,

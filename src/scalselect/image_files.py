@@ -57,7 +57,20 @@ class DecodedImage:
 
 
 def open_image(path: str, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> DecodedImage:
-    """Read and decode the image file at `path`.
+    """Read and decode the image file at `path`; see `decode_image`.
+
+    Raises
+    ------
+    SampleError
+        `image_missing`, and what `decode_image` raises.
+    OSError
+        Failures that say nothing of the sample: too many open files, a broken disk, a stale mount.
+    """
+    return decode_image(_read_regular_file(path), exif=exif, max_pixels=max_pixels)
+
+
+def decode_image(content: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> DecodedImage:
+    """Decode the bytes of an image file.
 
     Parameters
     ----------
@@ -69,14 +82,13 @@ def open_image(path: str, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS)
     Raises
     ------
     SampleError
-        `image_missing`, `image_unreadable`, or `image_too_large` for more than `max_pixels` or a side more than
-        `MAX_ASPECT_RATIO` times the other; the detail leaves naming the file to the caller.
-    OSError
-        Failures that say nothing of the sample: too many open files, a broken disk, a stale mount.
+        `image_unreadable`, or `image_too_large` for more than `max_pixels` or a side more than `MAX_ASPECT_RATIO` times
+        the other; the detail leaves naming the file to the caller.
     MemoryError
         The picture does not fit into memory.
     """
-    content = _read_regular_file(path)
+    if not content:
+        _refuse_unreadable("an empty file")
     try:
         with _no_warning_of_size(), Image.open(io.BytesIO(content)) as image:
             _check_size(image, max_pixels)
@@ -116,8 +128,6 @@ def _read_regular_file(path: str) -> bytes:
         raise
     except ValueError as error:  # a NUL byte, or a character that no file name has
         raise SampleError(Reason.IMAGE_MISSING, str(error)) from None
-    if not content:
-        _refuse_unreadable("an empty file")
     return content
 
 

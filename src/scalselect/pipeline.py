@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scalselect.choice_checks import check_choice
 from scalselect.config import RunConfig, ScoreConfig, SelectConfig, score_config, select_config
-from scalselect.dataset.pool import open_pool
+from scalselect.dataset.opening import open_pool
 from scalselect.errors import OptionError, did_you_mean
 from scalselect.option_values import parse_budgets
 from scalselect.own_vectors_work import import_vectors

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.dataset.joined_pool import JoinedPool
-from scalselect.dataset.pool import Pool, open_pool
+from scalselect.dataset.opening import open_pool
 from scalselect.errors import DatasetError, RunFolderError
 from scalselect.segments import Segment, segments_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from scalselect.dataset.pool import Pool
 
 
 def pool_of_run(
@@ -58,7 +60,9 @@ def pool_of_run(
         pools.append(replace(pool, source=segment.source))
     if unused:
         known = ", ".join(str(segment.path) for segment in segments)
-        raise DatasetError(f"data are none of the run's, or have changed since: {unused[0].path} (the run has {known})")
+        raise DatasetError(
+            f"data are none of the run's, or have changed since: {unused[0].location} (the run has {known})"
+        )
     return pools[0] if len(pools) == 1 else JoinedPool(pools)
 
 
@@ -81,7 +85,7 @@ def _opened(segment: Segment, limit: int | None) -> Pool:
 def _changed(segment: Segment, pool: Pool) -> DatasetError:
     then, now = segment.fingerprint, pool.fingerprint()
     told = "; ".join(f"{name} {then[name]} then, {now[name]} now" for name in then if then[name] != now[name])
-    where = "the list" if pool.path is None else pool.path
+    where = "the list" if pool.location is None else pool.location
     return DatasetError(f"the data have changed since they were scored: {where} ({told})")
 
 

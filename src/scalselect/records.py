@@ -38,18 +38,22 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """One image of a sample.
+    """One image of a sample. The bytes of an embedded one are read by `Pool.embedded_image`.
 
     Attributes
     ----------
     text
-        The reference as the record has it.
+        The reference as the record has it; of embedded bytes the name they came with, or where they lie.
     path
-        The local file it stands for: absolute, or relative to the working directory.
+        The file it stands for: a local path, absolute or relative to the working directory, or a URL; empty where the
+        bytes lie in the data themselves.
+    embedded
+        Where the bytes lie in the data: pool row, and number among the images of the sample; None for a file.
     """
 
     text: str
     path: str
+    embedded: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

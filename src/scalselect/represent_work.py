@@ -210,7 +210,7 @@ def _option_keys(config: RepresentConfig, settings: Settings) -> dict[str, Any]:
 def _data_keys(pool: Pool) -> dict[str, Any]:
     """Return the `represent` keys of run.json that the data decide."""
     return {
-        "images": str(pool.images),
+        "images": pool.images,
         "limit": pool.limit,
         "rows": len(pool),
         "data_format": pool.format,
@@ -251,7 +251,7 @@ def _run_json(pool: Pool, model: Any, config: RunConfig, keys: dict[str, Any]) -
         "represent": keys,
         "score": None,
         "select": None,
-        "data": {"path": None if pool.path is None else str(pool.path), "source": pool.source},
+        "data": {"path": pool.location, "source": pool.source},
         "model": _name_of(model),
         "chat_template": config.represent.chat_template,
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scalselect.errors import MisuseError, SampleError, ShardError
-from scalselect.image_files import open_image
+from scalselect.image_files import decode_image, open_image
 from scalselect.records import Reason, RowRecord
 from scalselect.vlm.device_memory import is_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from scalselect.image_files import DecodedImage
     from scalselect.records import ImageReference, Sample
@@ -51,10 +51,17 @@ class PreparationFacts:
 
 @dataclass(frozen=True, slots=True)
 class SampleWork:
-    """Makes groups of samples ready for the model."""
+    """Makes groups of samples ready for the model.
+
+    Attributes
+    ----------
+    embedded_image
+        Returns the bytes of an image that lies in the data themselves; see `Pool.embedded_image`.
+    """
 
     preparer: SamplePreparer
     exif: str
+    embedded_image: Callable[[ImageReference], bytes]
 
     def __call__(self, group: Sequence[Sample]) -> tuple[list[PreparedSample | None], PreparationFacts]:
         """Prepare samples that show the same images; None stands for a sample that cannot be represented.
@@ -67,7 +74,7 @@ class SampleWork:
             What concerns every sample.
         """
         facts = PreparationFacts([])
-        opened = _Opened(group[0].images, self.exif, facts)
+        opened = _Opened(group[0].images, self.exif, self.embedded_image, facts)
         prepared: list[PreparedSample | None] = []
         with self.preparer.same_pictures():
             for sample in group:
@@ -120,6 +127,7 @@ class _Opened:
 
     references: Sequence[ImageReference]
     exif: str
+    embedded_image: Callable[[ImageReference], bytes]
     facts: PreparationFacts
     _images: list[DecodedImage] | SampleError | None = None
 
@@ -136,6 +144,8 @@ class _Opened:
 
     def _open(self, image: ImageReference) -> DecodedImage:
         try:
+            if image.embedded is not None:
+                return decode_image(self.embedded_image(image), exif=self.exif)
             return open_image(image.path, exif=self.exif)
         except SampleError as error:
             # Named as in the record: where the data lie must not change what is written.

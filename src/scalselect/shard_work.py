@@ -114,7 +114,7 @@ class ShardWork:
         samples = sum(map(len, groups))
         unasked = self.config.dataloader_workers == "auto" and samples < _ROWS_WORTH_A_PROCESS
         processes = 0 if unasked else self.settings.dataloader_workers
-        work = SampleWork(self.checkpoint.preparer, self.config.exif)
+        work = SampleWork(self.checkpoint.preparer, self.config.exif, self.pool.embedded_image)
         with closing(prepared_in_order(groups, work, processes)) as prepared_groups:
             while True:
                 with state.timed("wait"):

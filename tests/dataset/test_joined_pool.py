@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scalselect.dataset import selected_writer
 from scalselect.dataset.joined_pool import JoinedPool
-from scalselect.dataset.pool import open_pool
+from scalselect.dataset.opening import open_pool
 from scalselect.dataset.selected_writer import SELECTED_ROWS_SCHEMA, write_selected
 from scalselect.errors import DataChangedError
 from scalselect.records import Reason, UnusableRecord

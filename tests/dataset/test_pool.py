@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from scalselect.dataset.pool import open_pool
+from scalselect.dataset.opening import open_pool
 from scalselect.errors import DatasetError, OptionError
 from scalselect.records import Sample, UnusableRecord
 
@@ -91,7 +91,7 @@ def test_python_list_is_a_pool(monkeypatch, tmp_path):
     records = [{"id": 7.0, "image": "a.jpg", "conversations": json.loads(TURNS)}, "text", {"conversations": {1, 2}}]
     pool = open_pool(records)
     sample, text, unwritable = pool.read(0, 3)
-    assert (pool.source, pool.container, pool.path) == ("records", "json", None)
+    assert (pool.source, pool.container, pool.location) == ("records", "list", None)
     assert sample.identity.id == "7.0"
     assert sample.images[0].path == str(tmp_path / "a.jpg")
     assert (text.reason, unwritable.reason) == ("invalid_record", "invalid_record")
@@ -198,13 +198,13 @@ def test_images_folder_has_one_spelling(tmp_path, monkeypatch):
     path = write(pictures, [f'{{"image": "../1.jpg", "conversations": {TURNS}}}'])
     monkeypatch.chdir(tmp_path)
     spellings = ["data/pictures", "data/../data/pictures", "./link", pictures, "link/../pictures/"]
-    assert {open_pool(path, images=spelling).images for spelling in spellings} == {pictures.resolve()}
+    assert {open_pool(path, images=spelling).images for spelling in spellings} == {str(pictures.resolve())}
     pool = open_pool(tmp_path / "link" / path.name)
-    assert pool.images == pictures.resolve()
+    assert pool.images == str(pictures.resolve())
     (sample,) = pool.read(0, 1)
     assert sample.images[0].path == f"{pictures.resolve()}/../1.jpg"
     monkeypatch.chdir(tmp_path / "link")
-    assert open_pool([{"conversations": []}]).images == pictures.resolve()
+    assert open_pool([{"conversations": []}]).images == str(pictures.resolve())
 
 
 def test_images_are_found_or_the_first_missing_one_is_named(tmp_path):

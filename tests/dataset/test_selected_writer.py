@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalselect.dataset.pool import open_pool
+from scalselect.dataset.opening import open_pool
 from scalselect.dataset.selected_writer import write_selected
 
 IDS = ['"007"', "7", "7.0", "null", '"007"', "1" * 40, "[1,  2]", '"日本"', "NaN", '"\\ud800"']

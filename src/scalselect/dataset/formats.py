@@ -13,7 +13,6 @@ from scalselect.records import ImageReference, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from scalselect.dataset.record_fields import Fields
 
@@ -120,7 +119,7 @@ def refuse_other_media(fields: Fields) -> None:
             raise SampleError(Reason.UNSUPPORTED_CONTENT, f"the record has something under `{key}`")
 
 
-def image_reference(text: str, folder: Path) -> ImageReference:
+def image_reference(text: str, folder: str) -> ImageReference:
     """Return the local file that `text` means, relative paths being relative to `folder`.
 
     Raises

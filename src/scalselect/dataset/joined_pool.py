@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalselect.records import Sample
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from scalselect.dataset.pool import Pool
-    from scalselect.records import RowIdentity, Sample, UnusableRecord
+    from scalselect.records import ImageReference, RowIdentity, UnusableRecord
 
 
 class JoinedPool:
@@ -100,6 +102,14 @@ class JoinedPool:
         part = self.part_of(row)
         return self.parts[part].raw(row - self._bounds[part])
 
+    def embedded_image(self, image: ImageReference) -> bytes:
+        """Return the bytes of an image that lies in the data themselves; see `Pool.embedded_image`."""
+        if image.embedded is None:
+            raise ValueError(f"no embedded image: {image}")
+        row, number = image.embedded
+        part = self.part_of(row)
+        return self.parts[part].embedded_image(replace(image, embedded=(row - self._bounds[part], number)))
+
     def fingerprint(self) -> list[dict[str, str | int]]:
         """Return the fingerprint of each part; see `Pool.fingerprint`."""
         return [part.fingerprint() for part in self.parts]
@@ -116,4 +126,11 @@ class JoinedPool:
     def _sample(self, row: int) -> Sample | UnusableRecord:
         part = self.part_of(row)
         sample = next(self.parts[part].samples_at([row - self._bounds[part]]))
-        return replace(sample, identity=replace(sample.identity, row=row))
+        identity = replace(sample.identity, row=row)
+        if not isinstance(sample, Sample):
+            return replace(sample, identity=identity)
+        images = tuple(
+            image if image.embedded is None else replace(image, embedded=(row, image.embedded[1]))
+            for image in sample.images
+        )
+        return replace(sample, identity=identity, images=images)

@@ -18,10 +18,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from scalselect.dataset.json_index import WANTED, Container, array_offsets, line_offsets, recognise, what_follows
 from scalselect.dataset.json_scanner import BrokenJsonError, skip_space
+from scalselect.dataset.json_writing import write_json_records
+from scalselect.dataset.record_source import WrittenFile
 from scalselect.errors import DataChangedError, DatasetError, did_you_mean
-from scalselect.storage import sha256_of_bytes
+from scalselect.storage import publish_stream, sha256_of_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -117,9 +120,29 @@ class RecordFile:
         self._check_version(os.fstat(file))  # after reading, so that what was read is what was indexed
         return b"".join(pieces)
 
-    def fault(self, _row: int) -> str | None:
+    @property
+    def title(self) -> str:
+        """The container in words."""
+        return "a JSON array" if self.container == "json" else "JSON Lines"
+
+    def embedded(self, row: int, number: int) -> bytes | None:  # noqa: ARG002  JSON has no bytes beside its text
+        """Return None: whatever a JSON record holds lies in its own text."""
+        return None
+
+    def fault(self, row: int) -> str | None:  # noqa: ARG002
         """Return why a record could not even be written as JSON: never the case in a file."""
         return None
+
+    def first_fault(self) -> str | None:
+        """Return None; see `fault`."""
+        return None
+
+    def write(self, rows: Sequence[int], target: Path) -> list[WrittenFile]:
+        """Write some records with the bytes they had; see `RecordSource.write`."""
+        path = target.with_name(f"{target.name}.{self.container}")
+        with publish_stream(path) as stream:
+            write_json_records(stream, self.raw, rows, lines=self.container == "jsonl")
+        return [WrittenFile(path, len(rows))]
 
     def fingerprint(self) -> dict[str, str | int]:
         """Return SHA-256 and size of the file as it was when opened, and the number of its records."""

@@ -1,35 +1,32 @@
-"""The pool: all records of one data file or Python list, read as samples in pool order by range of rows."""
+"""The pool: all records of one data set, read as samples in pool order by range of rows."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scalselect.config import ImagePosition
 from scalselect.dataset.conversations import hash_of_turns, read_conversation
-from scalselect.dataset.formats import RecordFormat, choose_format, image_reference, refuse_other_media
-from scalselect.dataset.json_records import RecordFile
+from scalselect.dataset.formats import RecordFormat, image_reference, refuse_other_media
 from scalselect.dataset.record_fields import record_fields, row_identity
-from scalselect.dataset.record_list import RecordList
-from scalselect.errors import DatasetError, OptionError, SampleError, did_you_mean
-from scalselect.records import RowIdentity, Sample, UnusableRecord
+from scalselect.errors import SampleError
+from scalselect.records import Reason, RowIdentity, Sample, UnusableRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from scalselect.dataset.record_fields import Fields
+    from scalselect.dataset.record_source import RecordSource, WrittenFile
+    from scalselect.records import ImageReference
 
 _ROWS_SEARCHED = 1_000
-_CONTAINER_TITLES = {"json": "a JSON array", "jsonl": "JSON Lines"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +36,11 @@ class Pool:
     Attributes
     ----------
     source
-        Stem of the data file's name, or `records` for a Python list.
-    path
-        The data file, absolute; None for a Python list.
+        Name of the data set: one that was given, else the stem of the data file's name, `records` for a Python list.
+    location
+        The data file, an absolute path or a URL; None for a Python list.
     images
-        Folder that relative image paths are relative to, absolute, symbolic links and `..` resolved.
+        Folder that relative image paths are relative to: an absolute path, symbolic links and `..` resolved, or a URL.
     image_position
         `record` or `turn-start`; see `scalselect.dataset.conversations`.
     limit
@@ -51,11 +48,11 @@ class Pool:
     """
 
     source: str
-    path: Path | None
-    images: Path
+    location: str | None
+    images: str
     image_position: str
     limit: int | None
-    _records: RecordFile | RecordList
+    _records: RecordSource
     _format: RecordFormat
 
     def __len__(self) -> int:
@@ -73,7 +70,7 @@ class Pool:
 
     @property
     def container(self) -> str:
-        """`json` for an array or a Python list, `jsonl` for JSON Lines."""
+        """What the records are kept in; see `RecordSource`."""
         return self._records.container
 
     def read(self, start: int, stop: int) -> Iterator[Sample | UnusableRecord]:
@@ -116,6 +113,29 @@ class Pool:
             raise IndexError(f"row {row} does not lie in a pool of {len(self)}")
         return self._records.raw(row)
 
+    def embedded_image(self, image: ImageReference) -> bytes:
+        """Return the bytes of an image that lies in the data themselves.
+
+        Raises
+        ------
+        SampleError
+            `image_missing`: there are none at the place named.
+        ValueError
+            The image is none of this pool's embedded ones.
+        DataChangedError
+            The data were changed or removed.
+        """
+        if image.embedded is None or not 0 <= image.embedded[0] < len(self):
+            raise ValueError(f"no embedded image of a pool of {len(self)}: {image}")
+        content = self._records.embedded(*image.embedded)
+        if content is None:
+            raise SampleError(Reason.IMAGE_MISSING, "no bytes there")
+        return content
+
+    def write(self, rows: Sequence[int], target: Path) -> list[WrittenFile]:
+        """Write the records of some rows in their own container; see `RecordSource.write`."""
+        return self._records.write(rows, target)
+
     def fingerprint(self) -> dict[str, str | int]:
         """Return `sha256` and `bytes` of the data file (or of the encoded list) and `records`, all of them.
 
@@ -146,16 +166,17 @@ class Pool:
             The data file was changed or removed.
         """
         rows = self.read(0, min(len(self), _ROWS_SEARCHED))
-        references = (image for row in rows if isinstance(row, Sample) for image in row.images)
+        shown = (image for row in rows if isinstance(row, Sample) for image in row.images)
+        references = (image for image in shown if image.embedded is None)
         paths = [image.path for image in islice(references, first)]
         return (paths[0] if paths and not any(map(os.path.isfile, paths)) else None), len(paths)
 
     def describe(self) -> str:
         """Return format, container and number of rows, in one line for people."""
         keys = f"`{self._format.turns_key}`, `{self._format.image_keys[0]}`"
-        container = _CONTAINER_TITLES[self.container] if self.path else "a Python list"
         rows = f"{len(self):,}" if len(self) == self.total_records else f"{len(self):,} of {self.total_records:,}"
-        return f"{self._format.title} ({keys}) in {container}: {rows} {'row' if self.total_records == 1 else 'rows'}"
+        unit = "row" if self.total_records == 1 else "rows"
+        return f"{self._format.title} ({keys}) in {self._records.title}: {rows} {unit}"
 
     def _sample(self, row: int) -> Sample | UnusableRecord:
         try:
@@ -183,84 +204,5 @@ class Pool:
 
 
 def _image_key(sample: Sample) -> int:
-    paths = "\0".join(image.path for image in sample.images)
+    paths = "\0".join(image.path or str(image.embedded) for image in sample.images)
     return int.from_bytes(hashlib.blake2b(paths.encode("utf-8", "surrogatepass"), digest_size=8).digest())
-
-
-def open_pool(
-    data: str | Path | Sequence[Mapping[str, object]],
-    *,
-    format: str = "auto",  # noqa: A002  the name of the option
-    images: str | Path | None = None,
-    image_position: str = "record",
-    limit: int | None = None,
-) -> Pool:
-    """Open a JSON or JSON Lines file, or a list of records, as a pool. Records are read later, one by one.
-
-    Parameters
-    ----------
-    data
-        Path of the data file, or the records themselves.
-    format
-        `llava`, `messages`, or `auto`: whichever most of the first 100 records are in.
-    images
-        Folder that image paths are relative to; default: the data file's folder, the working directory for a list.
-    image_position
-        `record` or `turn-start`.
-    limit
-        Only the first rows; as many as there are, or more, means all.
-
-    Raises
-    ------
-    DatasetError
-        The data file or the image folder cannot be used as a whole.
-    OptionError
-        An option has an impossible value.
-    """
-    positions = get_args(ImagePosition)
-    if image_position not in positions:
-        near = did_you_mean(str(image_position), positions)
-        raise OptionError(f"image_position must be one of {', '.join(positions)}: {image_position!r}{near}")
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-        raise OptionError(f"limit must be a whole number of at least 1: {limit!r}")
-    records, path = _open_records(data)
-    rows = (records.raw(row) for row in range(len(records)))
-    first_fault = records.first_fault() if isinstance(records, RecordList) else None
-    return Pool(
-        source="records" if path is None else path.stem,
-        path=path,
-        images=_image_folder(images, Path.cwd() if path is None else path.parent),
-        image_position=image_position,
-        limit=None if limit is not None and limit >= len(records) else limit,
-        _records=records,
-        _format=choose_format(format, rows, "the list" if path is None else str(path), first_fault),
-    )
-
-
-def _open_records(data: object) -> tuple[RecordFile | RecordList, Path | None]:
-    if isinstance(data, (str, os.PathLike)):
-        path = Path(os.fsdecode(data)).absolute()  # workers may stand in another folder
-        try:
-            str(path).encode()
-        except UnicodeEncodeError:
-            raise DatasetError(f"the data file's path is not valid UTF-8, rename it: {str(path)!r}") from None
-        return RecordFile(path), path
-    if isinstance(data, Sequence) and not isinstance(data, (bytes, bytearray, memoryview)):
-        return RecordList(data), None
-    raise DatasetError(f"data must be the path of a file or a list of records: {type(data).__name__}")
-
-
-def _image_folder(given: str | Path | None, default: Path) -> Path:
-    if given is None:
-        return Path(os.path.realpath(default))
-    if given == "":  # a Path would make it the working directory
-        raise OptionError("images is empty (wanted: the folder that image paths are relative to)")
-    folder = Path(given).absolute()
-    try:
-        if folder.is_dir():
-            return Path(os.path.realpath(folder))  # one folder, one spelling: it is a key of the run
-        problem = "is no folder" if folder.exists() else "does not exist"
-        near = did_you_mean(folder.name, (entry.name for entry in folder.parent.iterdir() if entry.is_dir()))
-    except (OSError, ValueError):  # a folder that may not be listed, a NUL byte
-        problem, near = "does not exist", ""
-    raise DatasetError(f"image folder {problem}: {folder}{near}")

@@ -8,12 +8,14 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from scalselect.dataset.json_writing import write_json_records
+from scalselect.dataset.record_source import WrittenFile
 from scalselect.errors import DatasetError
+from scalselect.storage import publish_stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from scalselect.dataset.json_index import Container
+    from pathlib import Path
 
 
 class RecordList:
@@ -27,8 +29,8 @@ class RecordList:
         The list is empty.
     """
 
-    container: Container = "json"
-    path = None
+    container = "list"
+    title = "a Python list"
 
     def __init__(self, records: Sequence[Mapping[str, object]]) -> None:
         self._faults: dict[int, str] = {}
@@ -42,6 +44,17 @@ class RecordList:
     def raw(self, row: int) -> bytes:
         """Return the record as JSON in UTF-8; `null` where it could not be written as JSON."""
         return self._encoded[row]
+
+    def embedded(self, row: int, number: int) -> bytes | None:  # noqa: ARG002  JSON has no bytes beside its text
+        """Return None: the records are encoded as JSON."""
+        return None
+
+    def write(self, rows: Sequence[int], target: Path) -> list[WrittenFile]:
+        """Write some records as a JSON array; see `RecordSource.write`."""
+        path = target.with_name(f"{target.name}.json")
+        with publish_stream(path) as stream:
+            write_json_records(stream, self.raw, rows, lines=False)
+        return [WrittenFile(path, len(rows))]
 
     def fault(self, row: int) -> str | None:
         """Return why the record could not be written as JSON, None if it could."""

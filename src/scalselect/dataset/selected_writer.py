@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.row_tables import table_bytes
-from scalselect.storage import publish_bytes, publish_stream
+from scalselect.storage import publish_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scalselect.dataset.pool import Pool
+    from scalselect.dataset.record_source import WrittenFile
 
 _PIECE_ROWS = 8192  # rows looked at together
 SELECTED_ROWS_SCHEMA = pa.schema(
@@ -37,8 +38,9 @@ SELECTED_ROWS_SCHEMA = pa.schema(
 def write_selected(pool: Pool | JoinedPool, rows: Sequence[int] | NDArray[np.int64], folder: Path) -> list[Path]:
     """Write the records of `rows` and return the paths of the files written.
 
-    Of one source, they are written as `selected.json` or `selected.jsonl` in `folder`; of several, as
-    `selected/<source>.json` or `.jsonl`, one file for each, even where none of its rows was chosen, and last
+    Of one source that is one file, they are written as `selected.<ext>` in `folder`; of several as
+    `selected/<source>.<ext>`, one file for each, even where none of its rows was chosen. A source of several files
+    becomes a folder of several, `selected/` or `selected/<source>/`. Where there is more than one file, the last is
     `selected/rows.parquet`, which tells for every chosen row its file and its place in it, from 0.
 
     Parameters
@@ -60,33 +62,32 @@ def write_selected(pool: Pool | JoinedPool, rows: Sequence[int] | NDArray[np.int
     if positions and not (positions[0] in joined.rows and positions[-1] in joined.rows):
         raise ValueError(f"rows {positions[0]} to {positions[-1]} do not lie in a pool of {len(joined)}")
     if len(joined.parts) == 1:
-        path = folder / f"selected.{joined.parts[0].container}"
-        _write_records(joined, positions, path, joined.parts[0].container)
-        return [path]
-    folder /= "selected"
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
+        written = joined.parts[0].write([row - joined.rows.start for row in positions], folder / "selected")
+        if len(written) == 1:
+            return [written[0].path]
+        listed = [*zip(written, _cut(positions, written), strict=True)]
+    else:
+        (folder / "selected").mkdir(parents=True, exist_ok=True)
+        listed = []
+        for number, part in enumerate(joined.parts):
+            span = joined.rows_of(number)
+            of_part = positions[bisect_left(positions, span.start) : bisect_left(positions, span.stop)]
+            written = part.write([row - span.start for row in of_part], folder / "selected" / part.source)
+            listed += zip(written, _cut(of_part, written), strict=True)
+    path = folder / "selected" / "rows.parquet"
     tables = [SELECTED_ROWS_SCHEMA.empty_table()]
-    for number, part in enumerate(joined.parts):
-        span = joined.rows_of(number)
-        of_part = positions[bisect_left(positions, span.start) : bisect_left(positions, span.stop)]
-        path = folder / f"{part.source}.{part.container}"
-        _write_records(joined, of_part, path, part.container)
-        tables += _tables_of_places(joined, of_part, path.name)
-        written.append(path)
-    path = folder / "rows.parquet"
+    for file, of_file in listed:
+        tables += _tables_of_places(joined, of_file, file.path.relative_to(path.parent).as_posix())
     publish_bytes(path, table_bytes(pa.concat_tables(tables).combine_chunks()))
-    return [*written, path]
+    return [*(file.path for file, _ in listed), path]
 
 
-def _write_records(pool: JoinedPool, rows: Sequence[int], path: Path, container: str) -> None:
-    lines = container == "jsonl"
-    with publish_stream(path) as stream:
-        stream.write(b"" if lines else b"[\n")
-        for number, row in enumerate(rows, start=1):
-            stream.write(pool.raw(row))
-            stream.write(b"\n" if lines or number == len(rows) else b",\n")
-        stream.write(b"" if lines else b"]\n")
+def _cut(rows: Sequence[int], written: Sequence[WrittenFile]) -> Iterator[Sequence[int]]:
+    """Yield the rows whose records each file holds."""
+    begin = 0
+    for file in written:
+        yield rows[begin : begin + file.records]
+        begin += file.records
 
 
 def _tables_of_places(pool: JoinedPool, rows: Sequence[int], file: str) -> Iterator[pa.Table]:

@@ -1,0 +1,85 @@
+"""Open a data set as a pool: what its records are kept in, which format they are in, where its images lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from scalselect.config import ImagePosition
+from scalselect.dataset.containers import open_records
+from scalselect.dataset.formats import choose_format
+from scalselect.dataset.pool import Pool
+from scalselect.errors import DatasetError, OptionError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def open_pool(
+    data: str | Path | Sequence[Mapping[str, object]],
+    *,
+    name: str | None = None,
+    format: str = "auto",  # noqa: A002  the name of the option
+    images: str | Path | None = None,
+    image_position: str = "record",
+    limit: int | None = None,
+) -> Pool:
+    """Open a JSON or JSON Lines file, or a list of records, as a pool. Records are read later, one by one.
+
+    Parameters
+    ----------
+    data
+        Path of the data file, or the records themselves.
+    name
+        Name of the data set; default: the stem of the data file's name, `records` for a list.
+    format
+        `llava`, `messages`, or `auto`: whichever most of the first 100 records are in.
+    images
+        Folder that image paths are relative to; default: the data file's folder, the working directory for a list.
+    image_position
+        `record` or `turn-start`.
+    limit
+        Only the first rows; as many as there are, or more, means all.
+
+    Raises
+    ------
+    DatasetError
+        The data file or the image folder cannot be used as a whole.
+    OptionError
+        An option has an impossible value.
+    """
+    positions = get_args(ImagePosition)
+    if image_position not in positions:
+        near = did_you_mean(str(image_position), positions)
+        raise OptionError(f"image_position must be one of {', '.join(positions)}: {image_position!r}{near}")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise OptionError(f"limit must be a whole number of at least 1: {limit!r}")
+    records, location = open_records(data)
+    rows = (records.raw(row) for row in range(len(records)))
+    return Pool(
+        source=name or ("records" if location is None else Path(location).stem),
+        location=location,
+        images=image_folder(images, Path.cwd() if location is None else Path(location).parent),
+        image_position=image_position,
+        limit=None if limit is not None and limit >= len(records) else limit,
+        _records=records,
+        _format=choose_format(format, rows, location or "the list", records.first_fault()),
+    )
+
+
+def image_folder(given: str | Path | None, default: Path) -> str:
+    """Return the folder that image paths are relative to. Raises DatasetError, OptionError where it is none."""
+    if given is None:
+        return os.path.realpath(default)
+    if given == "":  # a Path would make it the working directory
+        raise OptionError("images is empty (wanted: the folder that image paths are relative to)")
+    folder = Path(given).absolute()
+    try:
+        if folder.is_dir():
+            return os.path.realpath(folder)  # one folder, one spelling: it is a key of the run
+        problem = "is no folder" if folder.exists() else "does not exist"
+        near = did_you_mean(folder.name, (entry.name for entry in folder.parent.iterdir() if entry.is_dir()))
+    except (OSError, ValueError):  # a folder that may not be listed, a NUL byte
+        problem, near = "does not exist", ""
+    raise DatasetError(f"image folder {problem}: {folder}{near}")
