@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.config import RepresentConfig, RunConfig, SelectConfig, select_config
+from scalselect.dataset.data_sets import free_name
 from scalselect.dataset.opening import open_pool
 from scalselect.errors import DatasetError, ModelError, OptionError, RunFolderError, did_you_mean
 from scalselect.row_lists import LISTS, digest_of
-from scalselect.segments import Segment, entries_of, segments_of
+from scalselect.segments import Segment, entries_of, next_segment, segments_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -115,7 +116,7 @@ def plan_extension(
         )
         segment = _known_segment(before, pool)
         if segment is None:
-            segment = _next_segment([*before, *(new for new, _ in named if new not in before)], pool)
+            segment = _added_segment([*before, *(new for new, _ in named if new not in before)], pool)
         if any(segment.data_sha256 == other.data_sha256 for other, _ in named):
             raise DatasetError(f"the same data were given twice: {pool.location}")
         named.append((segment, replace(pool, source=segment.source)))
@@ -238,24 +239,10 @@ def _known_segment(segments: list[Segment], pool: Pool) -> Segment | None:
     return None
 
 
-def _next_segment(segments: list[Segment], pool: Pool) -> Segment:
+def _added_segment(segments: list[Segment], pool: Pool) -> Segment:
     last = segments[-1]
-    taken = {segment.source.casefold() for segment in segments}
-    source, number = pool.source, 1
-    while source.casefold() in taken:
-        number += 1
-        source = f"{pool.source}-{number}"
-    return Segment(
-        path=pool.location,
-        source=source,
-        images=pool.images,
-        rows=len(pool),
-        first_row=last.stop_row,
-        first_shard=last.shards.stop,
-        shard_size=last.shard_size,
-        data_format=pool.format,
-        **{f"data_{name}": value for name, value in pool.fingerprint().items()},  # type: ignore[arg-type]
-    )
+    source = free_name(pool.source, {segment.source.casefold() for segment in segments})
+    return next_segment(last, shard_size=last.shard_size, **{**pool.facts(), "source": source})
 
 
 def _refuse_gaps(folder: RunFolder, before: list[Segment], named: list[tuple[Segment, Pool]]) -> None:

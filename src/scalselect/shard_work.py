@@ -92,6 +92,9 @@ class ShardWork:
     first_row: int = 0
     first_shard: int = 0
 
+    def __len__(self) -> int:
+        return len(self.pool)
+
     def __call__(self, shard: int) -> ShardReport:
         """Represent and publish a shard, or adopt it where somebody published it meanwhile.
 
@@ -124,6 +127,11 @@ class ShardWork:
                 self._take(state, *prepared)
         self._flush(state)
         return self._publish(shard, span, rows, state)
+
+    @property
+    def shards(self) -> range:
+        """Numbers of the pool's shards."""
+        return range(self.first_shard, self.first_shard - (-len(self.pool) // self.config.shard_size))
 
     def _span(self, shard: int) -> range:
         size = self.config.shard_size
@@ -243,3 +251,22 @@ class ShardWork:
         if not vectors:
             return np.empty((0, self.checkpoint.hidden_size), dtype=np.float32)
         return np.stack([vectors[row] for row in sorted(vectors)])  # [scored, hidden]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JoinedWork:
+    """Represents the shards of several pools, each by its own work; their shards follow one another."""
+
+    parts: tuple[ShardWork, ...]
+
+    def __call__(self, shard: int) -> ShardReport:
+        """Represent and publish a shard; see `ShardWork`."""
+        return next(part for part in self.parts if shard in part.shards)(shard)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def store(self) -> RepresentationStore:
+        """Where all of them publish."""
+        return self.parts[0].store
