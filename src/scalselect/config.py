@@ -40,6 +40,7 @@ Vectors = Literal["vision", "vision+instruction"]
 StoreDtype = Literal["float32", "float16"]
 StrategyName = Literal["top-leverage", "leverage-sampling", "d-optimal", "joint-leverage-sampling", "coverage", "half"]
 Deduplicate = Literal["none", "exact", "near"]
+TextOnly = Literal["exclude", "keep", "sample"]
 
 DEFAULT_MAX_SKIPPED = Decimal(5)
 
@@ -176,6 +177,9 @@ class SelectConfig:
     )
     quotas: str = _option(
         "proportional", "rows a group: proportional, equal, or a file", metavar="proportional|equal|FILE"
+    )
+    text_only: str = _option(
+        "exclude", "rows without images, on top of the budget: none, all, or the same share, drawn", choices=TextOnly
     )
     include_rows: str | Sequence[object] | None = _option(
         None, "file of row positions that must be chosen", kind=list, metavar="FILE"
