@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from scalselect.dataset.arrow_records import is_arrow, open_arrow
 from scalselect.dataset.data_folders import files_of_folder
+from scalselect.dataset.gzip_records import GzipRecordFile, begins_as_gzip
 from scalselect.dataset.json_records import RecordFile
 from scalselect.dataset.parquet_records import is_parquet, open_parquet
 from scalselect.dataset.path_patterns import expand, is_pattern
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
     Container = tuple[Callable[[Path], bool], Callable[[Sequence[Path]], RecordSource]]
 
-# What tells from the first file that its kind is meant, and what opens all of them. The last takes what is left.
+# What tells from the first file that its kind is meant, and what opens all of them. JSON is whatever is left.
 _CONTAINERS: tuple[Container, ...] = (
     (is_saved, open_saved),
+    (begins_as_gzip, lambda paths: GzipRecordFile(_only(paths))),
     (is_parquet, open_parquet),
     (is_arrow, open_arrow),
 )
@@ -69,9 +71,13 @@ def _open_files(path: Path) -> RecordSource:
     for is_kind, open_kind in _CONTAINERS:
         if is_kind(paths[0]):
             return open_kind(paths)
+    return RecordFile(_only(paths))
+
+
+def _only(paths: Sequence[Path]) -> Path:
+    """Return the file of a data set that can be but one. Raises DatasetError."""
     if len(paths) > 1:
         raise DatasetError(
-            f"several JSON files are several data sets: {path} means {len(paths)} files, {paths[0].name} first (give "
-            "each of them)"
+            f"several JSON files are several data sets: {paths[0]} and {len(paths) - 1} more (give each of them)"
         )
-    return RecordFile(paths[0])
+    return paths[0]
