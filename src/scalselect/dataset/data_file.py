@@ -8,14 +8,17 @@ of reach.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import weakref
-from typing import IO, TYPE_CHECKING, Any
+from io import FileIO
+from typing import TYPE_CHECKING, Any
 
 from scalselect.errors import DataChangedError, DatasetError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -36,11 +39,12 @@ class DataFile:
     """
 
     def __init__(self, path: Path, *, named: Path | None = None) -> None:
-        self._path = path
+        self.path = path
         self.named = named or path
+        self._sha256: str | None = None
         _check_is_file(path)
         try:
-            opened = _Opened(path)
+            opened = _Opened(FileIO(path))
         except OSError as error:
             raise self.unreadable(error) from error
         self._opened_file: _Opened | None = opened
@@ -71,6 +75,28 @@ class DataFile:
         self._check_version(os.fstat(opened.descriptor))  # after reading: what was read is what was opened
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def stream(self) -> FileIO:
+        """Return the file opened once more, unbuffered, to be closed by the caller. Raises DataChangedError."""
+        try:
+            stream = FileIO(self.path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self._changed(str(error.strerror)) from error
+        try:
+            self._check_version(os.fstat(stream.fileno()))
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def sha256(self) -> str:
+        """Return the hexadecimal SHA-256 of the file, which is read through once. Raises DataChangedError."""
+        if self._sha256 is None:
+            with self.stream() as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                self._check_version(os.fstat(stream.fileno()))  # so that what was read is what was opened
+            self._sha256 = digest
+        return self._sha256
+
     def release(self) -> None:
         """Close the file as soon as nobody reads from it; it is opened again when it is needed."""
         self._opened_file = None
@@ -82,7 +108,7 @@ class DataFile:
     def check_unchanged(self) -> None:
         """Raise DataChangedError where the path no longer leads to the file that was opened, as it was then."""
         try:
-            found = self._path.stat()
+            found = self.path.stat()
         except OSError as error:
             raise self._changed(str(error.strerror)) from error
         self._check_version(found)
@@ -96,11 +122,7 @@ class DataFile:
         opened = self._opened_file
         if opened is not None:
             return opened
-        try:
-            opened = _Opened(self._path)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise self._changed(str(error.strerror)) from error
-        self._check_version(os.fstat(opened.descriptor))
+        opened = _Opened(self.stream())
         self._opened_file = opened  # two threads may both come here: either file serves, the other is closed after use
         return opened
 
@@ -112,11 +134,21 @@ class DataFile:
         return DataChangedError(f"data file has changed since it was opened: {self.named} ({how})")
 
 
+def fingerprint_of(files: Sequence[DataFile], records: int) -> dict[str, str | int]:
+    """Return `sha256`, `bytes` and `records` of a data set.
+
+    The hash is that of its file; where there are several, that of one line for each, `SHA256 SIZE` and a line feed, in
+    their order. Raises DataChangedError.
+    """
+    lines = [f"{file.sha256()} {file.size}\n" for file in files]
+    sha256 = files[0].sha256() if len(files) == 1 else hashlib.sha256("".join(lines).encode()).hexdigest()
+    return {"sha256": sha256, "bytes": sum(file.size for file in files), "records": records}
+
+
 class _Opened:
     """An open file, closed when the last who uses it lets go of it."""
 
-    def __init__(self, path: Path) -> None:
-        stream: IO[bytes] = path.open("rb", buffering=0)
+    def __init__(self, stream: FileIO) -> None:
         self.descriptor = stream.fileno()
         weakref.finalize(self, stream.close)
 
