@@ -6,7 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -142,6 +142,17 @@ class Pool:
         The hash is that of the file as it was opened, not of what may lie there by now.
         """
         return self._records.fingerprint()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a run records of the data set; see `scalselect.segments.Segment`."""
+        return {
+            "path": self.location,
+            "source": self.source,
+            "images": self.images,
+            "rows": len(self),
+            "data_format": self.format,
+            **{f"data_{name}": value for name, value in self.fingerprint().items()},
+        }
 
     def check_unchanged(self) -> None:
         """Raise DataChangedError where the data file is no longer the one that was opened."""
