@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from scalselect.dataset.data_file import DataFile, fingerprint_of
+from scalselect.dataset.data_files import DataFile, begins_with, fingerprint_of
 from scalselect.dataset.json_records import RecordFile
 from scalselect.dataset.json_writing import write_json_records
 from scalselect.dataset.record_source import WrittenFile
@@ -30,11 +30,7 @@ _LEVEL = 6  # what the gzip command uses; Python's default takes three times as 
 
 def begins_as_gzip(path: Path) -> bool:
     """Tell whether a file begins as gzip does; False also where it cannot be read."""
-    try:
-        with path.open("rb", buffering=0) as stream:
-            return stream.read(len(_MAGIC)) == _MAGIC
-    except (OSError, ValueError):  # a NUL byte in the name
-        return False
+    return begins_with(path, _MAGIC)
 
 
 class GzipRecordFile:
@@ -61,7 +57,6 @@ class GzipRecordFile:
     def __init__(self, path: Path) -> None:
         self._file = DataFile(path)
         try:
-            self._file.sha256()
             unpacked = _unpack(self._file)
             self._delete = weakref.finalize(self, _delete, unpacked, os.getpid())
             try:
@@ -128,6 +123,7 @@ def _unpack(file: DataFile) -> Path:
     """Return the temporary file that a compressed file was unpacked into."""
     unpacked: Path | None = None
     try:
+        file.sha256()
         with file.stream() as stream:
             handle, name = tempfile.mkstemp(prefix="scalselect-", suffix=".json")
             unpacked = Path(name)

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from scalselect.dataset.data_files import first_bytes
 from scalselect.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -76,13 +77,12 @@ def key_and_field(name: str) -> tuple[str, str]:
 
 def begins_as_tar(path: Path) -> bool:
     """Tell whether a file begins as a tar does, even an empty one; False also where it cannot be read."""
+    block = first_bytes(path, tarfile.BLOCKSIZE)
+    if block == bytes(tarfile.BLOCKSIZE):
+        return True
     try:
-        with path.open("rb", buffering=0) as stream:
-            block = stream.read(tarfile.BLOCKSIZE)
-        if block == bytes(tarfile.BLOCKSIZE):
-            return True
         tarfile.TarInfo.frombuf(block, _ENCODING, _ERRORS)
-    except (tarfile.TarError, OSError, ValueError):  # a NUL byte in the name
+    except tarfile.TarError:
         return False
     return True
 

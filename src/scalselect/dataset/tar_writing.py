@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from scalselect.dataset.data_file import DataFile
+    from scalselect.dataset.data_files import DataFile
     from scalselect.dataset.tar_index import TarIndex
 
 _PIECE = 1 << 23  # bytes copied at once
