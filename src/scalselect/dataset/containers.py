@@ -16,6 +16,8 @@ from scalselect.dataset.parquet_records import is_parquet, open_parquet
 from scalselect.dataset.path_patterns import expand, is_pattern
 from scalselect.dataset.record_list import RecordList
 from scalselect.dataset.saved_dataset import is_saved, open_saved
+from scalselect.dataset.tar_index import begins_as_tar
+from scalselect.dataset.tar_records import open_tars
 from scalselect.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ _CONTAINERS: tuple[Container, ...] = (
     (begins_as_gzip, lambda paths: GzipRecordFile(_only(paths))),
     (is_parquet, open_parquet),
     (is_arrow, open_arrow),
+    (begins_as_tar, open_tars),
 )
 _FROM_PATTERN = re.compile(r"[-_.]*[{*?\[].*", re.DOTALL)
 
