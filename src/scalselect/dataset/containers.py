@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from scalselect.dataset.gzip_records import GzipRecordFile, begins_as_gzip
 from scalselect.dataset.json_records import RecordFile
 from scalselect.dataset.record_list import RecordList
-from scalselect.errors import DatasetError
+from scalselect.errors import DatasetError, ScalselectError
+from scalselect.local_copies import local_copy
+from scalselect.remote_files import is_remote, normalised
 
 if TYPE_CHECKING:
     from scalselect.dataset.record_source import RecordSource
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 def open_records(data: object) -> tuple[RecordSource, str | None]:
     """Return the records of a data file or list, whatever they are kept in, and where they lie. Raises DatasetError."""
+    if isinstance(data, str) and is_remote(data):
+        return _open_remote(normalised(data))
     if isinstance(data, (str, os.PathLike)):
         path = Path(os.fsdecode(data)).absolute()  # workers may stand in another folder
         try:
@@ -29,3 +33,19 @@ def open_records(data: object) -> tuple[RecordSource, str | None]:
     if isinstance(data, Sequence) and not isinstance(data, (bytes, bytearray, memoryview)):
         return RecordList(data), None
     raise DatasetError(f"data must be the path of a file or a list of records: {type(data).__name__}")
+
+
+def _open_remote(location: str) -> tuple[RecordSource, str]:
+    """Open a local copy of a remote data file. Raises DatasetError, and what opening the copy raises."""
+    try:
+        copy = local_copy(location)
+    except FileNotFoundError:
+        raise DatasetError(f"data file does not exist: {location}") from None
+    except IsADirectoryError:
+        raise DatasetError(f"data file is a folder: {location} (wanted: one file)") from None
+    except OSError as error:
+        raise DatasetError(f"data file cannot be read: {location} ({error.strerror or error})") from error
+    try:
+        return open_records(copy)[0], location
+    except ScalselectError as error:
+        raise type(error)(str(error).replace(str(copy), location)) from error
