@@ -14,7 +14,6 @@ from scalselect.segments import Segment, segments_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from scalselect.dataset.pool import Pool
 
