@@ -151,6 +151,9 @@ def test_missing_image_is_a_row_with_a_reason(bucket, pictures):
     assert open_image(f"{bucket}/a.png").sha256 == open_image(str(pictures[0])).sha256
     assert image_exists(f"{bucket}/a.png")
     assert not image_exists(f"{bucket}/b.png")
+    for unknown in ("ftp://x/a.png", "s3://", "urn://a"):
+        with pytest.raises(SampleError, match="no protocol"):
+            open_image(unknown)
     for gone in ("b.png", "b" * 2000, "nul\0.png", "../no-such-bucket/a.png"):
         with pytest.raises(SampleError) as raised:
             open_image(f"{bucket}/{gone}")

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from scalselect.errors import SampleError
+from scalselect.http_images import fetch_image, is_web_address
 from scalselect.records import Reason
-from scalselect.remote_files import is_remote, read_remote
+from scalselect.remote_files import is_known, is_remote, read_remote
 from scalselect.remote_path import path_of
 from scalselect.storage import sha256_of_bytes
 
@@ -124,12 +125,16 @@ def open_image(path: str, *, view: PictureView = PictureView(), max_pixels: int 
         Failures that say nothing of the sample: too many open files, a broken disk, a stale mount, a store
         that cannot be reached or denies access.
     """
-    content = _read_remote_file(path) if is_remote(path) else _read_regular_file(path)
-    return decode_image(content, view=view, max_pixels=max_pixels)
+    return decode_image(_content(path), view=view, max_pixels=max_pixels)
 
 
 def image_exists(path: str) -> bool:
-    """Tell whether a file lies at a local path or URL; not whether it is an image. Raises OSError as `open_image`."""
+    """Tell whether a file lies at a local path or URL; not whether it is an image. Raises OSError as `open_image`.
+
+    An image on the web counts as being there: a server is asked for it once, when it is fetched.
+    """
+    if is_web_address(path):
+        return True
     return path_of(path).is_file() if is_remote(path) else os.path.isfile(path)  # noqa: PTH113  a NUL byte is no error
 
 
@@ -193,7 +198,15 @@ def _read_regular_file(path: str) -> bytes:
     return content
 
 
+def _content(path: str) -> bytes:
+    if is_web_address(path):
+        return fetch_image(path)
+    return _read_remote_file(path) if is_remote(path) else _read_regular_file(path)
+
+
 def _read_remote_file(location: str) -> bytes:
+    if not is_known(location):
+        raise SampleError(Reason.IMAGE_MISSING, "no protocol that images are read by")
     if "\0" in location or len(location.encode()) > _MAX_LOCATION_BYTES:
         raise SampleError(Reason.IMAGE_MISSING, "no possible name of a file")  # a store may call it a failure
     try:

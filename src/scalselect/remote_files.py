@@ -33,6 +33,15 @@ def is_remote(location: object) -> bool:
     return isinstance(location, str) and _LOCATION.match(location) is not None
 
 
+def is_known(location: str) -> bool:
+    """Tell whether a remote location is one that can be read: of a known protocol, with something behind it."""
+    try:
+        _parts(location)
+    except OptionError:
+        return False
+    return True
+
+
 def normalised(location: str) -> str:
     """Return a remote location in its one spelling: no ``.``, ``..`` or empty part, no slash at its end.
 
