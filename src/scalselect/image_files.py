@@ -66,7 +66,7 @@ def open_image(path: str, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS)
     OSError
         Failures that say nothing of the sample: too many open files, a broken disk, a stale mount.
     """
-    return decode_image(_read_regular_file(path), exif=exif, max_pixels=max_pixels)
+    return decode_image(read_image_file(path), exif=exif, max_pixels=max_pixels)
 
 
 def decode_image(content: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> DecodedImage:
@@ -112,7 +112,8 @@ def decode_image(content: bytes, *, exif: str = "ignore", max_pixels: int = MAX_
     return DecodedImage(picture, sha256_of_bytes(content), len(content), rotated, alpha)
 
 
-def _read_regular_file(path: str) -> bytes:
+def read_image_file(path: str) -> bytes:
+    """Return the bytes of the image file at `path`; see `open_image` for what is raised."""
     try:
         found = os.stat(path)  # noqa: PTH116  before opening: to open a pipe or a device may block
         if not stat.S_ISREG(found.st_mode):
