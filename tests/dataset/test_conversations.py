@@ -99,6 +99,8 @@ def test_turn_start_moves_images_inside_their_turn_only():
         ("system", "system"),
         ("tool", "tool"),
         ("observation", "tool"),
+        ("observations", "tool"),
+        ("function_response", "tool"),
         ("tool_response", "tool"),
     ],
 )

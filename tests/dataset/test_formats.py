@@ -72,6 +72,15 @@ def test_conversation_is_another_key_of_messages():
     assert spoken(next(iter(pool.read(0, 1))))[0] == ("user", 0, "What?")
 
 
+def test_a_turn_may_be_a_whole_round():
+    rounds = [{"human": "<image>What?", "assistant": "A cat."}, {"user": "Sure?", "gpt": "Yes.", "role": None}]
+    sample = only({"conversation": rounds, "images": "a.png", "system": "s"})
+    assert [role for role, *_ in spoken(sample)] == ["system", "user", "assistant", "user", "assistant"]
+    assert spoken(sample)[1:3] == [("user", 0, "What?"), ("assistant", "A cat.")]
+    row = only({"conversation": [{"human": "What?"}]})
+    assert (row.reason, row.detail) == ("unknown_role", "turn 1 has neither `from` nor `role`")
+
+
 @pytest.mark.parametrize("name", ["llava", "messages", "alpaca", "query-response"])
 def test_a_system_prompt_beside_the_turns_is_read(name):
     sample = only({**RECORDS[name], "system": "Be brief."})
@@ -101,7 +110,7 @@ def test_earlier_rounds_come_first(name):
         ("user", 1, "What?"),
         ("assistant", "A cat."),
     ]
-    for none in (None, [], ""):
+    for none in (None, [], "", [[None, None]]):
         assert len(only({**RECORDS[name], "history": none}).turns) == 2
 
 

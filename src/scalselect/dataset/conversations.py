@@ -31,6 +31,8 @@ ROLES: Mapping[str, Role] = {
     "system": "system",
     "tool": "tool",
     "observation": "tool",
+    "observations": "tool",
+    "function_response": "tool",
     "tool_response": "tool",
 }
 

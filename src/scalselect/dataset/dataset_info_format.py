@@ -99,7 +99,7 @@ def format_from_mapping(mapping: Mapping[str, Any]) -> RecordFormat:
         source: TurnSource = QuestionAndAnswer(keys("prompt", "query"), columns.get("response"), columns.get("history"))
         tags = TurnTags((("role", "content"),))
     else:
-        source = TurnList(keys("messages"))
+        source = TurnList(keys("messages"), rounds=False)
         named = resolved["tags"]
         roles = {named[tag]: role for tag, role in _ROLES.items() if tag in named}
         tags = TurnTags(((named["role_tag"], named["content_tag"]),), roles)

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from scalselect.dataset.record_fields import Fields
 
 _PAIR = 2
+# Of a turn that is a whole round, as in the `conversation` of ms-swift: keys of the question and of the answer.
+_QUESTION_KEYS = ("human", "user")
+_ANSWER_KEYS = ("assistant", "gpt", "bot")
+_ROLE_KEYS = ("role", "from")
 
 
 class TurnSource(Protocol):
@@ -35,9 +39,13 @@ class TurnSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TurnList:
-    """A list of turns under one of some keys, the usual one first."""
+    """A list of turns under one of some keys, the usual one first.
+
+    With `rounds`, an object that has question and answer (`{"human": ..., "assistant": ...}`) counts as two turns.
+    """
 
     keys: tuple[str, ...]
+    rounds: bool = True
 
     @property
     def signatures(self) -> tuple[tuple[str, ...], ...]:
@@ -49,7 +57,7 @@ class TurnList:
         for key in self.keys:
             turns = decode_field(fields, key)
             if isinstance(turns, list):
-                return turns
+                return [each for turn in turns for each in _turns_of_round(turn)] if self.rounds else turns
             if turns is not None:
                 raise SampleError(Reason.INVALID_RECORD, f"`{key}` is no list of turns: {shown(turns)}")
         raise SampleError(Reason.NO_USABLE_TURN, f"no conversation under `{self.keys[0]}`")
@@ -103,7 +111,8 @@ class QuestionAndAnswer:
                 detail = f"round {number} of {where} is no pair of question and answer: {shown(spoken)}"
                 raise SampleError(Reason.INVALID_RECORD, detail)
             for role, text in zip(("user", "assistant"), spoken, strict=True):
-                turns.append({"role": role, "content": checked_text(text, f"round {number} of {where}")})
+                if text is not None:
+                    turns.append({"role": role, "content": checked_text(text, f"round {number} of {where}")})
         return turns
 
 
@@ -132,6 +141,17 @@ class PromptAndCompletion:
             detail = f"nothing under `{self.prompt_key}` and `{self.completion_key}`"
             raise SampleError(Reason.NO_USABLE_TURN, detail)
         return turns
+
+
+def _turns_of_round(turn: object) -> list[Any]:
+    """Return the two turns of an object that is a whole round, and anything else as it is."""
+    if not isinstance(turn, dict) or any(turn.get(key) is not None for key in _ROLE_KEYS):
+        return [turn]
+    question = next((key for key in _QUESTION_KEYS if turn.get(key) is not None), None)
+    answer = next((key for key in _ANSWER_KEYS if turn.get(key) is not None), None)
+    if question is None or answer is None:
+        return [turn]
+    return [{"role": "user", "content": turn[question]}, {"role": "assistant", "content": turn[answer]}]
 
 
 def _text(fields: Fields, key: str) -> str | None:
