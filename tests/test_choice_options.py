@@ -26,6 +26,7 @@ def test_defaults_of_a_choice():
         "max_per_image": None,
         "stratify_by": None,
         "quotas": "proportional",
+        "text_only": "exclude",
         "include_rows": None,
         "include_ids": None,
         "exclude_rows": None,

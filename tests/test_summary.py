@@ -37,7 +37,8 @@ def content(**facts):
         "seed": 3,
         "included": 0,
         "budget": {"asked": "10%", "rows": 9},
-        "budgets": [{"asked": "10%", "rows": 9, "file": "selected.json"}],
+        "budgets": [{"asked": "10%", "rows": 9, "text_only": 0, "file": "selected.json"}],
+        "text_only": {"asked": "exclude", "rows": 2, "excluded": 0, "included": 0, "chosen": 0},
         "barred": {"excluded": 0, "duplicate": 0, "max_per_image": 0},
         "near_copies_of_other_questions": 0,
         "strata": {},
@@ -83,7 +84,11 @@ def extreme_result(folder):
         folder=folder,
         stage_one=represented(folder=folder, rows=HUGE, pool_rows=HUGE * 1000, seconds={"model": 1e12}),
         budget={"asked": str(HUGE), "rows": HUGE},
-        budgets=[{"asked": str(HUGE + i), "rows": HUGE, "file": f"selections/{HUGE}/selected.jsonl"} for i in range(3)],
+        budgets=[
+            {"asked": str(HUGE + i), "rows": HUGE, "text_only": HUGE, "file": f"selections/{HUGE}/selected.jsonl"}
+            for i in range(3)
+        ],
+        text_only={"asked": "exclude", **dict.fromkeys(["rows", "excluded", "included", "chosen"], HUGE)},
         strategy="joint-leverage-sampling",
         barred=dict.fromkeys(["excluded", "duplicate", "max_per_image"], HUGE),
         near_copies_of_other_questions=HUGE,
@@ -122,6 +127,7 @@ def test_run_for_people():
             "skipped    8 (too_long 5, image_missing 3)",
             "           why: `detail` in representations/*.rows.parquet; not tried again",
             "text-only  2",
+            "           0 chosen on top of the budget (--text-only exclude)",
             "noted      1 whose instruction attends to no vision token",
             "           2 that spell out a special token",
             "subspace   k = 9 dimensions hold 90.12% of the energy; s_k / s_k+1: 1.062",
@@ -136,10 +142,16 @@ def test_run_for_people():
 
 
 def test_run_without_anything_to_note():
-    plain = result(skipped={}, noted={}, rows={"pool": 5, "eligible": 5, "selected": 2, "scored": 5})
+    plain = result(
+        skipped={},
+        noted={},
+        rows={"pool": 5, "eligible": 5, "selected": 2, "scored": 5},
+        text_only={"asked": "keep", "rows": 0, "excluded": 0, "included": 0, "chosen": 0},
+    )
     lines = summary_of_run(plain).as_text().splitlines()
     assert lines[1:4] == ["scored     5", "skipped    0", "text-only  0"]
     assert not any(line.startswith(("noted", "warning", "trial")) for line in lines)
+    assert "text-only keep" not in summary_of_run(plain).as_text()
 
 
 def test_warnings_are_shown():
@@ -268,7 +280,10 @@ def test_json_has_no_words_that_json_does_not_know():
 
 
 def test_how_rows_were_chosen_is_told():
-    budgets = [{"asked": f"{percent}%", "rows": percent, "file": f"{percent}.json"} for percent in (10, 20)]
+    budgets = [
+        {"asked": f"{percent}%", "rows": percent, "text_only": percent - 10, "file": f"{percent}.json"}
+        for percent in (10, 20)
+    ]
     facts = {
         "strategy": "half",
         "included": 2,
@@ -283,7 +298,7 @@ def test_how_rows_were_chosen_is_told():
     assert lines[begin + 1 : begin + 9] == [
         "kept       7 near-copies of other questions about an image (not barred)",
         "chosen     9 rows (10% asked, 90 eligible)",
-        "           20 rows (20% asked)",
+        "           20 rows and 10 text-only (20% asked)",
         "           lowest score 0.125; by half, seed 3; 2 rows had to be included",
         "strata     h 7 of 80, g 6 of 70, f 5 of 60, e 4 of 50, d 3 of 40, c 2 of 30, 2",
         "           more in selection.json",

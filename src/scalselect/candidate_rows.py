@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from scalselect.coordinates_file import read_coordinates
 from scalselect.dataset.field_values import field_values, has_field
 from scalselect.errors import OptionError
 from scalselect.row_content import codes_of, content_keys, image_keys, row_images
-from scalselect.row_lists import listed, listed_rows, read_quotas
+from scalselect.row_lists import read_quotas
 from scalselect.selection.admission import RowImages
 from scalselect.selection.candidates import Candidates, draws_of
 from scalselect.selection.exact_copies import first_copies
@@ -21,8 +21,9 @@ from scalselect.selection.near_copies import find_near_copies
 from scalselect.selection.ranking import order_by_score
 from scalselect.selection.selecting import Strata
 from scalselect.selection.strategies import strategy_named
-from scalselect.selection.wishes import rows_with_ids
+from scalselect.selection.text_only import TextOnlyRows
 from scalselect.subspace.blocks import centred
+from scalselect.wished_rows import wished_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,8 +73,10 @@ class CandidateRows:
         Groups of the candidates and what each is to give; None without groups.
     images
         The candidates' images, where the rows an image may have are limited.
+    text_only
+        Rows without images that could be chosen on top of the budget.
     excluded
-        Pool positions of scored rows that are excluded, int64 [excluded].
+        Pool positions of scored and text-only rows that are excluded, int64 [excluded].
     copies, copied
         Pool positions of barred copies, and of the rows they are copies of, int64 [barred].
     same_image_copies
@@ -90,6 +93,7 @@ class CandidateRows:
     strata: Strata | None
     quotas: Quotas
     images: RowImages | None
+    text_only: TextOnlyRows
     excluded: NDArray[np.int64]
     copies: NDArray[np.int64]
     copied: NDArray[np.int64]
@@ -107,17 +111,10 @@ def candidate_rows(run: ScoredRun, config: SelectConfig, progress: Progress) -> 
         What is asked for cannot be found: a row that is none, a field no record has, vectors that were not stored.
     """
     table = run.table
-    notes: list[str] = []
     scored = pc.equal(table["status"], "scored").to_numpy(zero_copy_only=False)  # [pool]
-    wanted = _wished("include", config.include_rows, config.include_ids, table, notes)
-    unwanted = _wished("exclude", config.exclude_rows, config.exclude_ids, table, notes)
-    both = np.flatnonzero(wanted & unwanted)
-    if both.size:
-        raise OptionError(f"row {both[0]} is to be included and to be excluded ({both.size} rows are)")
-    without_score = np.flatnonzero(wanted & ~scored)
-    if without_score.size:
-        told = ", ".join(str(row) for row in without_score[:5]) + (", ..." if without_score.size > 5 else "")  # noqa: PLR2004  as many are told
-        notes.append(f"{without_score.size} rows to be included have no score and cannot be chosen: {told}")
+    text_only = pc.equal(table["status"], "text_only").to_numpy(zero_copy_only=False)  # [pool]
+    wished = wished_rows(config, table)
+    wanted, unwanted, notes = wished.wanted, wished.unwanted, wished.notes
     eligible = np.flatnonzero(scored & ~unwanted).astype(np.int64)
     scores = table["leverage_score"].to_numpy()
     if config.deduplicate == "near":
@@ -142,7 +139,8 @@ def candidate_rows(run: ScoredRun, config: SelectConfig, progress: Progress) -> 
         strata=None if stratum_of is None else _strata(stratum_of, rows, scores[rows]),
         quotas=read_quotas(config.quotas),
         images=images,
-        excluded=np.flatnonzero(scored & unwanted).astype(np.int64),
+        text_only=_text_only(np.flatnonzero(text_only & ~unwanted).astype(np.int64), wanted),
+        excluded=np.flatnonzero((scored | text_only) & unwanted).astype(np.int64),
         copies=eligible[~kept],
         copied=eligible[copy_of[~kept]],
         same_image_copies=same_image,
@@ -151,22 +149,8 @@ def candidate_rows(run: ScoredRun, config: SelectConfig, progress: Progress) -> 
     )
 
 
-def _wished(word: str, rows: Any, ids: Any, table: pa.Table, notes: list[str]) -> NDArray[np.bool_]:
-    """Return which pool rows a user names by position or id, bool [pool]; tell ids that are absent or repeated."""
-    wished = np.zeros(table.num_rows, dtype=np.bool_)
-    wished[listed_rows(f"{word}_rows", rows, table.num_rows)] = True
-    names = listed(f"{word}_ids", ids)
-    if names:
-        found = rows_with_ids(table["id"].to_pylist(), names)
-        wished[found.rows] = True
-        for told, what in (
-            (found.absent, "is the id of no row"),
-            (tuple(found.repeated), "is the id of several rows, all meant"),
-        ):
-            if told:
-                more = f" (and {len(told) - 1} more such)" if len(told) > 1 else ""
-                notes.append(f"{word}_ids: {told[0]!r} {what}{more}")
-    return wished
+def _text_only(rows: NDArray[np.int64], wanted: NDArray[np.bool_]) -> TextOnlyRows:
+    return TextOnlyRows(rows, wanted[rows])
 
 
 def _copies(

@@ -12,16 +12,16 @@ from scalselect.selection.strategies import strategy_named
 
 if TYPE_CHECKING:
     from scalselect.config import SelectConfig
-    from scalselect.dataset.pool import Pool
+    from scalselect.dataset.joined_pool import JoinedPool
 
 
-def check_choice(config: SelectConfig, pool: Pool, *, pool_rows: int, vectors: str) -> None:
+def check_choice(config: SelectConfig, pool: JoinedPool, *, pool_rows: int, vectors: str) -> None:
     """Refuse what the choice of a run would fail on after everything else was done.
 
     Parameters
     ----------
     pool
-        The data set that the run begins with.
+        The data sets that the run begins with.
     pool_rows
         Number of rows of the run, more than those of `pool` where it was extended.
     vectors

@@ -15,6 +15,7 @@ from scalselect.errors import did_you_mean
 EXIT_MISUSE = 2
 _OF_NEW_DATA = ("format", "images", "trust_remote_code", "device", "dataloader_workers")
 _WIDTH = 80
+_DATASET_HELP = "data file or folder; several follow one another. Each may be name=path,images=DIR,format=FORMAT"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,7 +57,7 @@ def build_parser() -> _Parser:
     run = commands.add_parser("run", help="represent, score and select: everything", description=_run_words())
     represent = commands.add_parser("represent", help="stage 1 alone: one vector a sample (needs the model)")
     for command in (run, represent):
-        command.add_argument("dataset", metavar="DATASET", help="JSON or JSONL file of LLaVA or messages records")
+        command.add_argument("dataset", metavar="DATASET", nargs="+", help=_DATASET_HELP)
         command.add_argument("--model", required=True, help="folder or hub name of the model to be fine-tuned")
         command.add_argument("--output", required=True, metavar="RUN_DIR", help="the run folder")
         command.add_argument("--config", metavar="FILE.toml", help="options from a file; those given here win")
@@ -75,7 +76,9 @@ def build_parser() -> _Parser:
         default=argparse.SUPPRESS,
         help="print the strategies with their definitions",
     )
-    select.add_argument("--dataset", metavar="DATASET", help="the data file of the run, where it has moved")
+    select.add_argument(
+        "--dataset", metavar="DATASET", nargs="+", help="data of the run, where they have moved; of several any of them"
+    )
     score.add_argument("run_dir", metavar="RUN_DIR", nargs="?", help="the run folder")
     score.add_argument(
         "--representations", metavar="FILE", help="vectors made elsewhere, one a row: .npy, .parquet or .safetensors"
@@ -84,7 +87,9 @@ def build_parser() -> _Parser:
     select.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
     extend = commands.add_parser("extend", help="add data files to a run: only their rows go through the model")
     extend.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
-    extend.add_argument("new_data", metavar="NEW_DATA", nargs="+", help="JSON or JSONL file of new records")
+    extend.add_argument(
+        "new_data", metavar="NEW_DATA", nargs="+", help="new data; each may be name=path,images=DIR,format=FORMAT"
+    )
     extend.add_argument("--model", help="folder or hub name of the run's model (default: the one it began with)")
     _add_options(extend, RepresentConfig, only=_OF_NEW_DATA)
     _add_max_skipped(extend)

@@ -100,9 +100,11 @@ class _Run:
 
     @property
     def chosen(self) -> NDArray[np.int64] | None:
-        """Chosen rows; None before any selection."""
+        """Chosen rows among those with a score, text-only rows apart; None before any selection."""
         selected = self.table["selected"]
-        return None if selected.null_count == len(selected) else _rows_where(pc.fill_null(selected, fill_value=False))
+        if selected.null_count == len(selected):
+            return None
+        return _rows_where(pc.and_(pc.fill_null(selected, fill_value=False), pc.equal(self.table["status"], "scored")))
 
 
 def compare(run_a: str | Path, run_b: str | Path) -> Comparison:

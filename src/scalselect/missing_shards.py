@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
     from scalselect.progress import Progress
     from scalselect.representation_store import RepresentationStore, ShardReport
-    from scalselect.shard_work import ShardWork
+    from scalselect.shard_work import JoinedWork, ShardWork
 
 _ROWS_BEFORE_JUDGING_SKIPS = 1000
 
 
-def represent_missing(work: ShardWork, shards: range, max_skipped: Decimal, progress: Progress) -> list[ShardReport]:
+def represent_missing(
+    work: ShardWork | JoinedWork, shards: range, max_skipped: Decimal, progress: Progress
+) -> list[ShardReport]:
     """Represent those of some shards that are not published yet; return the reports of all of them, in order.
 
     Parameters
@@ -40,7 +42,7 @@ def represent_missing(work: ShardWork, shards: range, max_skipped: Decimal, prog
     reports = {shard: store.report(shard) for shard in shards if store.is_published(shard)}
     skips = _SkipLimit(max_skipped, reports.values(), store)
     finished = sum(report.stop - report.start for report in reports.values())
-    progress.start(len(work.pool), finished, sum(report.counts.get("skipped", 0) for report in reports.values()))
+    progress.start(len(work), finished, sum(report.counts.get("skipped", 0) for report in reports.values()))
     failed: dict[int, Exception] = {}
     try:
         outcomes = run_tasks(

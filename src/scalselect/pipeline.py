@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from scalselect.choice_checks import check_choice
 from scalselect.config import RunConfig, ScoreConfig, SelectConfig, score_config, select_config
-from scalselect.dataset.opening import open_pool
+from scalselect.dataset.data_sets import open_pools
+from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import OptionError, did_you_mean
 from scalselect.option_values import parse_budgets
 from scalselect.own_vectors_work import import_vectors
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
     from scalselect.records import Budget, DominantSubspace
 
-    Dataset = str | Path | Sequence[Mapping[str, object]]
+    Dataset = str | Path | Sequence[Mapping[str, object]] | Sequence[str | Path] | Mapping[str, Any]
 
 
 def run(
@@ -48,7 +50,8 @@ def run(
     Parameters
     ----------
     dataset
-        Data file, or a list of records.
+        Data file, or a list of records; several as a list of files or a mapping of names to data, or one or more words
+        such as ``"coco=pool.json,images=DIR"``. Their rows follow one another in the order given.
     model
         Folder or hub name of a checkpoint, or a loaded transformers model (then with its `processor`).
     budget
@@ -170,9 +173,10 @@ def run_config(
     if config.select is None:
         raise OptionError("a budget is needed: give a number of rows, or a percentage such as 16%")
     folder = RunFolder(output)
-    represented = represent_config(dataset, config, model=model, output=output, processor=processor, progress=progress)
     progress = progress or Silent()
-    pool = pool_of_run(folder.require(), dataset)
+    pools, records = _open_checked(dataset, config, folder)
+    represented = _represented(pools, records, config, folder, model=model, processor=processor, progress=progress)
+    pool = pool_of_run(folder.require(), None, opened=pools)
     with folder.claimed(on_wait(progress)):
         score_run(folder, config.score, progress)
         return result_of(folder, select_run(folder, pool, config.select, progress), represented)
@@ -188,10 +192,16 @@ def represent_config(
     progress: Progress | None = None,
 ) -> Represented:
     """Do stage 1 with a checked configuration; see `represent`."""
-    options = config.represent
     folder = RunFolder(output)
+    pools, records = _open_checked(dataset, config, folder)
+    return _represented(pools, records, config, folder, model=model, processor=processor, progress=progress or Silent())
+
+
+def _open_checked(dataset: Dataset, config: RunConfig, folder: RunFolder) -> tuple[list[Pool], int]:
+    """Open the data of a call and refuse what the run would fail on later."""
     folder.check_usable()
-    pool = open_pool(
+    options = config.represent
+    pools, records = open_pools(
         dataset,
         format=options.format,
         images=options.images,
@@ -199,17 +209,31 @@ def represent_config(
         limit=options.limit,
     )
     recorded = folder.read()
-    pool_rows = max(len(pool), 0 if recorded is None else rows_of(recorded))
+    pool_rows = max(sum(map(len, pools)), 0 if recorded is None else rows_of(recorded))
     _refuse_budgets_above(config.select, pool_rows)
     if config.select is not None:
-        check_choice(config.select, pool, pool_rows=pool_rows, vectors=options.vectors)
-    progress = progress or Silent()
-    progress.say(f"pool: {pool.describe()}")
+        check_choice(config.select, JoinedPool(pools), pool_rows=pool_rows, vectors=options.vectors)
+    return pools, records
+
+
+def _represented(
+    pools: list[Pool],
+    records: int,
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    model: Any,
+    processor: Any,
+    progress: Progress,
+) -> Represented:
+    for pool in pools:
+        name = f" {pool.source}" if len(pools) > 1 else ""
+        progress.say(f"pool{name}: {pool.describe()}")
     # Imported here because torch and transformers take seconds, which the other commands need not wait.
     from scalselect.represent_work import represent_run  # noqa: PLC0415
 
-    reports = represent_run(folder, pool, model, config, processor=processor, progress=progress)
-    return represented_of(folder, reports, pool.total_records)
+    reports = represent_run(folder, pools, model, config, processor=processor, progress=progress)
+    return represented_of(folder, reports, records)
 
 
 def _score_config(before: Mapping[str, Any], options: Mapping[str, Any]) -> ScoreConfig:

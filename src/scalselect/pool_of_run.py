@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scalselect.dataset.data_sets import data_sets_of, open_pools
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.opening import open_pool
 from scalselect.errors import DatasetError, RunFolderError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def pool_of_run(
     run: Mapping[str, Any],
-    dataset: str | Path | Sequence[Mapping[str, object]] | None,
+    dataset: Any,
     *,
     opened: Sequence[Pool] = (),
 ) -> Pool | JoinedPool | None:
@@ -30,8 +31,8 @@ def pool_of_run(
     run
         The content of run.json.
     dataset
-        The records of a run that was given a Python list, or a data file that has moved; of a run with several, any
-        one of them. For vectors made elsewhere: records for them, one for each.
+        The records of a run that was given a Python list, or data that have moved; of a run with several, any of them,
+        in the ways that `scalselect.run` takes them. For vectors made elsewhere: records for them, one for each.
     opened
         Pools of some segments that are open already.
 
@@ -46,7 +47,7 @@ def pool_of_run(
     if "representations" in represent:
         return None if dataset is None else _pool_beside_vectors(represent["rows"], dataset)
     segments = segments_of(run)
-    given = [] if dataset is None else [open_pool(dataset, limit=represent["limit"], format=_format(segments))]
+    given = [] if dataset is None else _given(dataset, segments)
     unused = list(given)
     pools = []
     for segment in segments:
@@ -56,8 +57,8 @@ def pool_of_run(
         if pool is None and unused and len(segments) == 1:
             raise _changed(segment, unused[0])
         if pool is None:
-            pool = _opened(segment, represent["limit"])
-        pools.append(replace(pool, source=segment.source))
+            pool = _opened(segment)
+        pools.append(replace(pool, source=segment.source, images=segment.images or pool.images, limit=_limit(segment)))
     if unused:
         known = ", ".join(str(segment.path) for segment in segments)
         raise DatasetError(
@@ -66,17 +67,33 @@ def pool_of_run(
     return pools[0] if len(pools) == 1 else JoinedPool(pools)
 
 
-def _format(segments: list[Segment]) -> str:
+def _format(segments: Sequence[Segment]) -> str:
     formats = {segment.data_format for segment in segments}
     return formats.pop() if len(formats) == 1 else "auto"
 
 
-def _opened(segment: Segment, limit: int | None) -> Pool:
+def _given(dataset: Any, segments: Sequence[Segment]) -> list[Pool]:
+    # Known data are opened as the run has them; others, to be told of, as they present themselves.
+    pools = []
+    for one in data_sets_of(dataset):
+        pool = open_pool(one.data, format=_format(segments))
+        segment = next((segment for segment in segments if segment.fingerprint == pool.fingerprint()), None)
+        if segment is not None and segment.data_format != pool.format:
+            pool = open_pool(one.data, format=segment.data_format)
+        pools.append(pool)
+    return pools
+
+
+def _limit(segment: Segment) -> int | None:
+    return None if segment.rows == segment.data_records else segment.rows
+
+
+def _opened(segment: Segment) -> Pool:
     if segment.path is None:
         raise RunFolderError("the run was given a Python list: pass the same list as `dataset`")
     if not Path(segment.path).is_file():
         raise DatasetError(f"the data file of the run is gone: {segment.path} (give its new place with --dataset)")
-    pool = open_pool(segment.path, format=segment.data_format, limit=limit)
+    pool = open_pool(segment.path, format=segment.data_format)
     if pool.fingerprint() != segment.fingerprint:
         raise _changed(segment, pool)
     return pool
@@ -89,8 +106,10 @@ def _changed(segment: Segment, pool: Pool) -> DatasetError:
     return DatasetError(f"the data have changed since they were scored: {where} ({told})")
 
 
-def _pool_beside_vectors(rows: int, dataset: str | Path | Sequence[Mapping[str, object]]) -> Pool:
-    pool = open_pool(dataset)
-    if len(pool) != rows:
-        raise DatasetError(f"the run has {rows} vectors and {dataset} has {len(pool)} records: one for each is wanted")
-    return pool
+def _pool_beside_vectors(rows: int, dataset: Any) -> Pool | JoinedPool:
+    pools, _ = open_pools(dataset)
+    records = sum(map(len, pools))
+    if records != rows:
+        named = ", ".join(pool.location or "the list" for pool in pools)
+        raise DatasetError(f"the run has {rows} vectors and {named} has {records} records: one for each is wanted")
+    return pools[0] if len(pools) == 1 else JoinedPool(pools)

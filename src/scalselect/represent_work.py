@@ -18,15 +18,16 @@ from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import DatasetError, TooManySkippedError
 from scalselect.missing_shards import represent_missing
 from scalselect.run_folder import refuse_other_keys
-from scalselect.segments import segments_of
-from scalselect.shard_work import ShardWork
+from scalselect.segments import Segment, entries_of, next_segment
+from scalselect.shard_work import JoinedWork, ShardWork
 from scalselect.storage import remove_temporary_files
+from scalselect.trainers import preset_lines
 from scalselect.vlm.checkpoint import load_checkpoint, model_restored, quiet_transformers
 from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.settings import Settings, library_versions, locate, resolve_settings, torch_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from scalselect.config import RepresentConfig, RunConfig
     from scalselect.dataset.pool import Pool
@@ -41,11 +42,15 @@ _NOT_COMPARED = "model and chat template were not compared"
 
 
 def represent_run(
-    folder: RunFolder, pool: Pool, model: Any, config: RunConfig, *, processor: Any, progress: Progress
+    folder: RunFolder, pools: Sequence[Pool], model: Any, config: RunConfig, *, processor: Any, progress: Progress
 ) -> list[ShardReport]:
     """Represent every shard of a run that is not published yet; return the reports of all shards, in order.
 
-    Of a run that was extended these are the shards of the data set that it began with.
+    Parameters
+    ----------
+    pools
+        The data sets, in order; their rows follow one another. Of a run that was extended these are the ones that it
+        began with.
 
     Raises
     ------
@@ -59,36 +64,32 @@ def represent_run(
     recorded = folder.read()
     before = None if recorded is None else recorded["represent"]
     located, settings = _located(model, config.represent, recorded)
-    keys = _option_keys(config.represent, settings) | _data_keys(pool)
+    segments = _segments(pools, config.represent)
+    keys = _option_keys(config.represent, settings) | _data_keys(pools, segments)
     if before is not None:  # before the model is loaded, which may take long
         known = {name: before.get(name) for name in keys}
         refuse_other_keys(known, keys, folder.path, note=_NOT_COMPARED)
     else:
-        _refuse_where_no_image_exists(pool)
+        for pool in pools:
+            _refuse_where_no_image_exists(pool)
     loading = _model_at_work(located, model, config.represent, settings, processor=processor, progress=progress)
     with loading as checkpoint:
         keys |= {f"model_{name}": value for name, value in checkpoint.fingerprint.items()}
         if before is None:
             folder.create(
-                _run_json(pool, model, config, keys)
+                _run_json(segments, model, config, keys)
                 | {"model_commit": getattr(located, "commit", None), "remote_code": checkpoint.remote_code}
             )
         else:
             refuse_other_keys(before, keys, folder.path)
         remove_temporary_files(folder.path)
         _say_model(checkpoint, config.represent, settings, progress)
-        work = ShardWork(
-            pool,
-            checkpoint,
-            folder.store,
-            config.represent,
-            settings,
-            library_versions(),
-            on_row=progress.row,
-            order=pool.in_image_order() if config.represent.order == "image" else None,
+        works = tuple(
+            _work_on(segment, pool, folder, checkpoint, config=config.represent, settings=settings, progress=progress)
+            for segment, pool in zip(segments, pools, strict=True)
         )
-        (segment, *_) = segments_of(folder.require())
-        return represent_missing(work, segment.shards, config.max_skipped, progress)
+        work = works[0] if len(works) == 1 else JoinedWork(works)
+        return represent_missing(work, range(segments[-1].shards.stop), config.max_skipped, progress)
 
 
 def represent_segments(
@@ -138,18 +139,8 @@ def represent_segments(
         _say_model(checkpoint, config.represent, settings, progress)
         reports = []
         for segment, pool in extension.named:
-            joined = JoinedPool([pool], first_row=segment.first_row)
-            work = ShardWork(
-                joined,
-                checkpoint,
-                folder.store,
-                config.represent,
-                settings,
-                library_versions(),
-                on_row=progress.row,
-                order=joined.in_image_order() if config.represent.order == "image" else None,
-                first_row=segment.first_row,
-                first_shard=segment.first_shard,
+            work = _work_on(
+                segment, pool, folder, checkpoint, config=config.represent, settings=settings, progress=progress
             )
             try:
                 reports += represent_missing(work, segment.shards, config.max_skipped, progress)
@@ -162,6 +153,39 @@ def represent_segments(
                     "--max-skipped"
                 ) from error
         return reports
+
+
+def _segments(pools: Sequence[Pool], config: RepresentConfig) -> list[Segment]:
+    segments: list[Segment] = []
+    for pool in pools:
+        before = segments[-1] if segments else None
+        segments.append(next_segment(before, shard_size=config.shard_size, **pool.facts()))
+    return segments
+
+
+def _work_on(
+    segment: Segment,
+    pool: Pool,
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    *,
+    config: RepresentConfig,
+    settings: Settings,
+    progress: Progress,
+) -> ShardWork:
+    placed = JoinedPool([pool], first_row=segment.first_row) if segment.first_row else pool
+    return ShardWork(
+        placed,
+        checkpoint,
+        folder.store,
+        config,
+        settings,
+        library_versions(),
+        on_row=progress.row,
+        order=placed.in_image_order() if config.order == "image" else None,
+        first_row=segment.first_row,
+        first_shard=segment.first_shard,
+    )
 
 
 def _located(model: Any, config: RepresentConfig, recorded: dict[str, Any] | None) -> tuple[Any, Settings]:
@@ -184,6 +208,9 @@ def _model_at_work(
 
 
 def _say_model(checkpoint: Checkpoint, config: RepresentConfig, settings: Settings, progress: Progress) -> None:
+    if config.like is not None:
+        for line in preset_lines(config.like, asdict(config) | {"image_fit": settings.image_fit}):
+            progress.say(line)
     progress.say(
         f"model: {checkpoint.parameter_bytes / 1e6:,.0f} MB of parameters up to decoder layer {config.layer}, "
         f"{settings.dtype} on {settings.device}"
@@ -207,15 +234,19 @@ def _option_keys(config: RepresentConfig, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _data_keys(pool: Pool) -> dict[str, Any]:
-    """Return the `represent` keys of run.json that the data decide."""
-    return {
-        "images": pool.images,
-        "limit": pool.limit,
-        "rows": len(pool),
-        "data_format": pool.format,
-        **{f"data_{name}": value for name, value in pool.fingerprint().items()},
-    }
+def _data_keys(pools: Sequence[Pool], segments: Sequence[Segment]) -> dict[str, Any]:
+    """Return the `represent` keys of run.json that the data decide: of several data sets each one's own as well."""
+    first = asdict(segments[0])
+    names = ("images", "rows", "mapping", "data_format", "data_sha256", "data_bytes", "data_records")
+    left_out = sum(pool.total_records - len(pool) for pool in pools)
+    keys = {name: first[name] for name in names}
+    keys["limit"] = segments[-1].stop_row if left_out else None
+    if len(segments) > 1:
+        keys["data_sets"] = [
+            {name: value for name, value in asdict(segment).items() if name in {*names, "source"}}
+            for segment in segments
+        ]
+    return keys
 
 
 def _commit_of(recorded: dict[str, Any] | None, model: Any, config: RepresentConfig) -> str | None:
@@ -234,8 +265,8 @@ def _refuse_where_no_image_exists(pool: Pool) -> None:
     missing, looked_at = pool.images_found()
     if missing is not None:
         raise DatasetError(
-            f"none of the first {looked_at} images exists; the first is looked for at {missing} (give the folder that "
-            "image paths start from with --images)"
+            f"none of the first {looked_at} images of {pool.source} exists; the first is looked for at "
+            f"{missing} (give the folder that image paths start from with --images)"
         )
 
 
@@ -246,12 +277,13 @@ def _name_of(model: Any) -> str:
     return str(Path(model).absolute()) if Path(model).is_dir() else str(model)
 
 
-def _run_json(pool: Pool, model: Any, config: RunConfig, keys: dict[str, Any]) -> dict[str, Any]:
+def _run_json(segments: Sequence[Segment], model: Any, config: RunConfig, keys: dict[str, Any]) -> dict[str, Any]:
     return {
+        **({"segments": entries_of(list(segments))} if len(segments) > 1 else {}),
         "represent": keys,
         "score": None,
         "select": None,
-        "data": {"path": pool.location, "source": pool.source},
+        "data": {"path": segments[0].path, "source": segments[0].source},
         "model": _name_of(model),
         "chat_template": config.represent.chat_template,
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

@@ -9,7 +9,7 @@ Rows of all segments are counted on, and so are their shards; each segment begin
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Segment:
         Rows a shard; the last may have fewer.
     data_sha256, data_bytes, data_records, data_format
         Fingerprint and record format of the data.
+    mapping
+        Under which keys the records keep what, where a `dataset_info.json` says so.
     """
 
     path: str | None
@@ -49,6 +51,7 @@ class Segment:
     data_bytes: int
     data_records: int
     data_format: str
+    mapping: dict[str, Any] | None = None
 
     @property
     def shards(self) -> range:
@@ -76,7 +79,7 @@ def segments_of(run: Mapping[str, Any]) -> list[Segment]:
     """
     entries = run.get("segments")
     if entries:
-        return [Segment(**{item.name: entry[item.name] for item in fields(Segment)}) for entry in entries]
+        return [_segment(entry) for entry in entries]
     represent = run["represent"]
     return [
         Segment(
@@ -88,8 +91,24 @@ def segments_of(run: Mapping[str, Any]) -> list[Segment]:
                 name: represent.get(name)
                 for name in ("images", "rows", "shard_size", "data_sha256", "data_bytes", "data_records", "data_format")
             },
+            mapping=represent.get("mapping"),
         )
     ]
+
+
+def _segment(entry: Mapping[str, Any]) -> Segment:
+    # What was added to segments later may be missing in older runs.
+    known = {item.name: entry[item.name] for item in fields(Segment) if item.name in entry or item.default is MISSING}
+    return Segment(**known)
+
+
+def next_segment(before: Segment | None, **facts: Any) -> Segment:
+    """Return the segment of a data set that comes after another one, or first."""
+    return Segment(
+        first_row=0 if before is None else before.stop_row,
+        first_shard=0 if before is None else before.shards.stop,
+        **facts,
+    )
 
 
 def entries_of(segments: list[Segment]) -> list[dict[str, Any]]:

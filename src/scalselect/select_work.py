@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,29 +10,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scalselect.budget_choice import choose
 from scalselect.candidate_rows import ScoredRun, candidate_rows
-from scalselect.config import SelectConfig
 from scalselect.coordinates_file import read_coordinates
 from scalselect.dataset.selected_writer import write_selected
 from scalselect.diagnose_work import Material, diagnose
-from scalselect.errors import BudgetError, RunFolderError
+from scalselect.errors import RunFolderError
 from scalselect.row_lists import KNOWN_QUOTAS, LISTS, digest_of
 from scalselect.row_tables import table_bytes
 from scalselect.run_folder import write_json
 from scalselect.segments import shards_of
-from scalselect.selection.budget import rows_to_choose
-from scalselect.selection.selecting import select_rows
 from scalselect.selection_account import account_of
 from scalselect.storage import publish_bytes, sha256_of_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from scalselect.budget_choice import Choice
     from scalselect.candidate_rows import CandidateRows
+    from scalselect.config import SelectConfig
     from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
-    from scalselect.records import Budget, Selection
     from scalselect.run_folder import RunFolder
 
 _SUBSET_COLUMNS = ["row", "source", "id", "id_type", "leverage_score", "rank"]
@@ -80,12 +78,12 @@ def select_run(
     progress.say("selecting")
     run = ScoredRun(folder, shards, pool, table)
     rows = candidate_rows(run, config, progress)
-    chosen = [_choose(folder, rows, config, budget) for budget in config.budget]
+    chosen = [choose(run, rows, config, budget) for budget in config.budget]
     table = _marked(table, rows, chosen[0])
     diagnosis = _diagnosis(replace(run, table=table), rows, chosen[0], config, progress)
     # From here until selection.json is written anew, the old one would vouch for files that no longer match.
     folder.forget_selection()
-    accounts, written = _write_choices(run, rows, list(zip(config.budget, chosen, strict=True)), table, config)
+    accounts, written = _write_choices(run, rows, chosen, table, config)
     write_json(folder.diagnostics, diagnosis)
     folder.write_scores(table, made_from)
     folder.update(select=inputs["select"])
@@ -95,7 +93,10 @@ def select_run(
             str(path.relative_to(folder.path)): sha256_of_file(path)
             for path in (*written, folder.diagnostics, folder.scores)
         },
-        "budgets": [{**account["budget"], "file": account["selected"]["file"]} for account in accounts],
+        "budgets": [
+            {**account["budget"], "text_only": account["text_only"]["chosen"], "file": account["selected"]["file"]}
+            for account in accounts
+        ],
         **accounts[0],
     }
     folder.write_selection(content)
@@ -103,29 +104,29 @@ def select_run(
 
 
 def _write_choices(
-    run: ScoredRun, rows: CandidateRows, chosen: list[tuple[Budget, Selection]], table: pa.Table, config: SelectConfig
+    run: ScoredRun, rows: CandidateRows, choices: list[Choice], table: pa.Table, config: SelectConfig
 ) -> tuple[list[dict[str, Any]], list[Path]]:
     """Write the subset of every budget, and beside all but the first what its rows are; return accounts and files."""
     folder = run.folder
     accounts: list[dict[str, Any]] = []
     written: list[Path] = []
-    for budget, selection in chosen:
-        here = folder.selections / str(budget) if accounts else folder.path
-        subset = _write_subset(run.pool, table, selection.rows, here)
-        account = account_of(run, rows, selection, budget, config)
+    for choice in choices:
+        here = folder.selections / str(choice.budget) if accounts else folder.path
+        subset = _write_subset(run.pool, table, choice.rows, here)
+        account = account_of(run, rows, choice, config)
         # Records of several data sets lie in a folder of their own, a file for each.
-        named = subset[0] if len(subset) == 1 else subset[0].parent
+        named = subset[0] if len(subset) == 1 else here / "selected"
         account["selected"]["file"] = str(named.relative_to(folder.path))
         written += subset
         if accounts:  # scores.parquet marks the rows of the first budget alone
-            written += [_write_rows(table, selection.rows, here / "rows.parquet"), here / "selection.json"]
+            written += [_write_rows(table, choice.rows, here / "rows.parquet"), here / "selection.json"]
             write_json(here / "selection.json", account)
         accounts.append(account)
     return accounts, written
 
 
 def _diagnosis(
-    run: ScoredRun, rows: CandidateRows, selection: Selection, config: SelectConfig, progress: Progress
+    run: ScoredRun, rows: CandidateRows, choice: Choice, config: SelectConfig, progress: Progress
 ) -> dict[str, Any]:
     progress.say("measuring the choice")
     return diagnose(
@@ -134,7 +135,7 @@ def _diagnosis(
             shards=run.shards,
             pool=run.pool,
             table=run.table,
-            chosen=selection.rows,
+            chosen=choice.rows,
             eligible=rows.eligible,
             subspace=run.folder.read_subspace(),
             coordinates=read_coordinates(run.folder.coordinates).vision,
@@ -157,40 +158,19 @@ def _asked(config: SelectConfig) -> dict[str, Any]:
     return {**options, "lists": {name: sha256 for name, sha256 in digests.items() if sha256 is not None}}
 
 
-def _choose(folder: RunFolder, rows: CandidateRows, config: SelectConfig, budget: Budget) -> Selection:
-    try:
-        n = rows_to_choose(budget, len(rows.eligible))
-        return select_rows(
-            rows.candidates,
-            n,
-            strategy=config.strategy,
-            strata=rows.strata,
-            quotas=rows.quotas,
-            included=rows.included,
-            images=rows.images,
-            max_per_image=config.max_per_image,
-        )
-    except BudgetError as error:
-        if error.possible is None:
-            raise
-        other = " with its other options" if _asked(config) != _asked(SelectConfig(budget=config.budget)) else ""
-        remedy = f"`scalselect select {shlex.quote(str(folder.path))} --budget {error.possible}`{other}"
-        raise BudgetError(f"{error}; scores are kept, this would do: {remedy}", error.possible) from error
-
-
-def _marked(table: pa.Table, rows: CandidateRows, selection: Selection) -> pa.Table:
+def _marked(table: pa.Table, rows: CandidateRows, choice: Choice) -> pa.Table:
     """Return the scores with what became of every row in this choice: chosen, barred and why, its group."""
     chosen = np.zeros(table.num_rows, dtype=np.bool_)
-    chosen[selection.rows] = True
+    chosen[choice.rows] = True
     reason_of = dict.fromkeys(rows.excluded.tolist(), "excluded")
-    reason_of |= dict.fromkeys(selection.refused.tolist(), "max_per_image")
+    reason_of |= dict.fromkeys(choice.selection.refused.tolist(), "max_per_image")
     copies = zip(rows.copies.tolist(), rows.copied.tolist(), strict=True)
     reason_of |= {row: f"duplicate_of:{of}" for row, of in copies}
     barred = np.zeros(table.num_rows, dtype=np.bool_)
     barred[list(reason_of)] = True
-    scored = pc.equal(table["status"], "scored")
+    skipped = pc.equal(table["status"], "skipped")
     reasons = pc.replace_with_mask(
-        pc.if_else(scored, None, table["reason"]).combine_chunks(),  # those of a choice before are gone
+        pc.if_else(skipped, table["reason"], None).combine_chunks(),  # those of a choice before are gone
         pa.array(barred),
         pa.array([reason_of[row] for row in sorted(reason_of)], pa.string()),
     )

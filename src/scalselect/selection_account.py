@@ -12,9 +12,10 @@ from scalselect.subspace.dominant import subspace_warnings
 from scalselect.subspace_file import facts_of_subspace
 
 if TYPE_CHECKING:
+    from scalselect.budget_choice import Choice
     from scalselect.candidate_rows import CandidateRows, ScoredRun
     from scalselect.config import SelectConfig
-    from scalselect.records import Budget, DominantSubspace, Selection
+    from scalselect.records import DominantSubspace, Selection
     from scalselect.representation_store import ShardReport
 
 METHOD = "ScalSelect (arXiv 2602.11636): instruction-conditioned first-layer representations, leverage scores"
@@ -23,14 +24,13 @@ TIE_RULE = "equal scores in pool order"
 _NOTED = ("uniform", "truncated", "images_in_front", "exif_rotated", "alpha")
 
 
-def account_of(
-    run: ScoredRun, rows: CandidateRows, selection: Selection, budget: Budget, config: SelectConfig
-) -> dict[str, Any]:
+def account_of(run: ScoredRun, rows: CandidateRows, choice: Choice, config: SelectConfig) -> dict[str, Any]:
     """Return the account of one budget's choice, all but the name of its subset."""
     folder, shards, table = run.folder, run.shards, run.table
+    selection = choice.selection
     known = folder.store.all_rows(shards, ["tokens", "image_sha256", "escaped", *_NOTED])
-    chosen = known.take(pa.array(selection.rows))
-    scored = pc.equal(table["status"], "scored")
+    chosen = known.take(pa.array(choice.rows))
+    skipped = pc.equal(table["status"], "skipped")
     status = counts_of(table["status"])
     strategy = strategy_named(config.strategy)
     subspace, instruction = folder.read_subspace(), folder.read_instruction_subspace()
@@ -40,17 +40,24 @@ def account_of(
         "strategy_definition": strategy.definition,
         "seed": config.seed,
         "tie_rule": TIE_RULE,
-        "budget": {"asked": str(budget), "rows": len(selection.rows)},
+        "budget": {"asked": str(choice.budget), "rows": len(selection.rows)},
         "rows": {
             "pool": table.num_rows,
             **{name: status.get(name, 0) for name in ("scored", "skipped", "text_only")},
             "eligible": len(rows.eligible),
             "candidates": len(rows.candidates),
-            "selected": len(selection.rows),
+            "selected": len(choice.rows),
         },
-        "skipped": counts_of(table.filter(pc.invert(scored))["reason"]),
+        "text_only": {
+            "asked": config.text_only,
+            "rows": status.get("text_only", 0),
+            "excluded": status.get("text_only", 0) - len(rows.text_only.rows),
+            "included": int(rows.text_only.included.sum()),
+            "chosen": len(choice.text_only),
+        },
+        "skipped": counts_of(table.filter(skipped)["reason"]),
         "barred": {
-            "excluded": len(rows.excluded),
+            "excluded": status.get("scored", 0) - len(rows.eligible),
             "duplicate": len(rows.copies),
             "max_per_image": len(selection.refused),
         },

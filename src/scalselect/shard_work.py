@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalselect.image_files import PictureView
 from scalselect.records import Reason, RowRecord, UnusableRecord
 from scalselect.sample_work import PreparationFacts, SampleWork, new_record, skipped
 from scalselect.vlm.image_reuse import ImageFeatureCache
@@ -92,6 +93,9 @@ class ShardWork:
     first_row: int = 0
     first_shard: int = 0
 
+    def __len__(self) -> int:
+        return len(self.pool)
+
     def __call__(self, shard: int) -> ShardReport:
         """Represent and publish a shard, or adopt it where somebody published it meanwhile.
 
@@ -114,7 +118,7 @@ class ShardWork:
         samples = sum(map(len, groups))
         unasked = self.config.dataloader_workers == "auto" and samples < _ROWS_WORTH_A_PROCESS
         processes = 0 if unasked else self.settings.dataloader_workers
-        work = SampleWork(self.checkpoint.preparer, self.config.exif, self.pool.embedded_image)
+        work = SampleWork(self.checkpoint.preparer, PictureView.of(self.config), self.pool.embedded_image)
         with closing(prepared_in_order(groups, work, processes)) as prepared_groups:
             while True:
                 with state.timed("wait"):
@@ -124,6 +128,11 @@ class ShardWork:
                 self._take(state, *prepared)
         self._flush(state)
         return self._publish(shard, span, rows, state)
+
+    @property
+    def shards(self) -> range:
+        """Numbers of the pool's shards."""
+        return range(self.first_shard, self.first_shard - (-len(self.pool) // self.config.shard_size))
 
     def _span(self, shard: int) -> range:
         size = self.config.shard_size
@@ -243,3 +252,22 @@ class ShardWork:
         if not vectors:
             return np.empty((0, self.checkpoint.hidden_size), dtype=np.float32)
         return np.stack([vectors[row] for row in sorted(vectors)])  # [scored, hidden]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JoinedWork:
+    """Represents the shards of several pools, each by its own work; their shards follow one another."""
+
+    parts: tuple[ShardWork, ...]
+
+    def __call__(self, shard: int) -> ShardReport:
+        """Represent and publish a shard; see `ShardWork`."""
+        return next(part for part in self.parts if shard in part.shards)(shard)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def store(self) -> RepresentationStore:
+        """Where all of them publish."""
+        return self.parts[0].store

@@ -79,6 +79,7 @@ def summary_of_run(result: RunResult) -> Summary:
     content = result.summary
     lines = [
         *_lines_of_rows(content["rows"], content["skipped"]),
+        *_lines_of_text_only(content["text_only"]),
         *_lines_of_notes(content["noted"]),
         ("subspace", subspace_words(content["subspace"])),
         *_lines_of_choice(content),
@@ -180,6 +181,14 @@ def _lines_of_rows(rows: Mapping[str, int], reasons: Mapping[str, int]) -> list[
     ]
 
 
+def _lines_of_text_only(text_only: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what became of the rows without images, where there are any."""
+    if not text_only["rows"]:
+        return []
+    out = f", {text_only['excluded']:,} of them excluded" if text_only["excluded"] else ""
+    return [("", f"{text_only['chosen']:,} chosen on top of the budget (--text-only {text_only['asked']}){out}")]
+
+
 def _lines_of_notes(noted: Mapping[str, int]) -> list[tuple[str, str]]:
     found = [f"{noted[name]:,} {words}" for name, words in _NOTED_WORDS.items() if noted.get(name)]
     return [("noted" if i == 0 else "", text) for i, text in enumerate(found)]
@@ -200,11 +209,16 @@ def _lines_of_choice(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         *([("barred", ", ".join(told))] if told else []),
         *([("kept", f"{near:,} near-copies of other questions about an image (not barred)")] if near else []),
-        ("chosen", ", ".join([f"{_counted(rows['selected'], 'row')} ({asked})", *held])),
-        *(("", f"{_counted(budget['rows'], 'row')} ({budget['asked']} asked)") for budget in content["budgets"][1:]),
+        ("chosen", ", ".join([f"{_counted(content['budget']['rows'], 'row')} ({asked})", *held])),
+        *(("", _words_of_budget(budget)) for budget in content["budgets"][1:]),
         ("", f"lowest score {chosen['lowest_score']:.6g}; {how}"),
         *_lines_of_strata(content["strata"]),
     ]
+
+
+def _words_of_budget(budget: Mapping[str, Any]) -> str:
+    more = f" and {budget['text_only']:,} text-only" if budget["text_only"] else ""
+    return f"{_counted(budget['rows'], 'row')}{more} ({budget['asked']} asked)"
 
 
 def _lines_of_strata(strata: Mapping[str, Mapping[str, int]]) -> list[tuple[str, str]]:

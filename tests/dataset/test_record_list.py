@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 
 from scalselect.dataset.opening import open_pool
 from scalselect.errors import SampleError
-from scalselect.image_files import decode_image
+from scalselect.image_files import PictureView, decode_image
 
 PICTURE = Image.effect_noise((20, 30), 90).convert("RGB")
 TURNS = [{"role": "user", "content": "<image>What?"}]
@@ -66,7 +66,7 @@ def test_orientation_of_a_picture_is_kept(tmp_path):
         pool = open_pool([record(picture)])
         (sample,) = pool.read(0, 1)
         assert sample.images[0].text == str(tmp_path / "turned.jpg")
-        found = decode_image(pool.embedded_image(sample.images[0]), exif="apply")
+        found = decode_image(pool.embedded_image(sample.images[0]), view=PictureView(exif="apply"))
     assert found.exif_rotated
     assert found.picture.size == (30, 20)
 

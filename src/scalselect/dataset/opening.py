@@ -53,8 +53,7 @@ def open_pool(
     if image_position not in positions:
         near = did_you_mean(str(image_position), positions)
         raise OptionError(f"image_position must be one of {', '.join(positions)}: {image_position!r}{near}")
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-        raise OptionError(f"limit must be a whole number of at least 1: {limit!r}")
+    check_limit(limit)
     records, location = open_records(data)
     rows = (records.raw(row) for row in range(len(records)))
     return Pool(
@@ -66,6 +65,12 @@ def open_pool(
         _records=records,
         _format=choose_format(format, rows, location or "the list", records.first_fault()),
     )
+
+
+def check_limit(limit: object) -> None:
+    """Raise OptionError where `limit` is neither None nor a whole number of at least 1."""
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise OptionError(f"limit must be a whole number of at least 1: {limit!r}")
 
 
 def image_folder(given: str | Path | None, default: Path) -> str:

@@ -161,6 +161,17 @@ class Pool:
         """
         return self._records.fingerprint()
 
+    def facts(self) -> dict[str, Any]:
+        """Return what a run records of the data set; see `scalselect.segments.Segment`."""
+        return {
+            "path": self.location,
+            "source": self.source,
+            "images": self.images,
+            "rows": len(self),
+            "data_format": self.format,
+            **{f"data_{name}": value for name, value in self.fingerprint().items()},
+        }
+
     def check_unchanged(self) -> None:
         """Raise DataChangedError where the data file is no longer the one that was opened."""
         self._records.check_unchanged()
