@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -110,6 +111,22 @@ def test_urls_of_object_stores_pass_through():
     paths = [sample.images[0].path for sample in pool.read(0, len(pool))]
     assert paths == [*names[:3], "/d/a%20.png", "/d/a", "/a"]
     assert pool.images_found() == ("/d/a%20.png", 3)
+
+
+def test_web_addresses_pass_through_where_they_are_allowed():
+    pool = pool_of("<image> x", images=["https://x.org/a.png"])
+    (row,) = pool.read(1, 2)
+    assert (row.reason, "--allow-remote-images" in row.detail) == ("image_missing", True)
+    (sample,) = replace(pool, allow_remote_images=True).read(1, 2)
+    assert sample.images == (ImageReference("https://x.org/a.png", "https://x.org/a.png"),)
+
+
+def test_relative_paths_in_a_remote_folder_are_urls():
+    pool = replace(
+        pool_of("<image> <image> <image> x", images=["a/b.png", "/a", "gs://b/c"]), images="s3://bucket/dir/"
+    )
+    (sample,) = pool.read(1, 2)
+    assert [image.path for image in sample.images] == ["s3://bucket/dir/a/b.png", "/a", "gs://b/c"]
 
 
 def test_a_long_data_url_is_not_spelled_out_in_messages():

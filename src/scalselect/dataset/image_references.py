@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 _URL = re.compile(r"([a-z][a-z0-9+.\-]*)://", re.IGNORECASE)
 _FILE = re.compile(r"file:(?://(?:localhost(?=/))?)?(?=/)", re.IGNORECASE)
-_FETCHED = ("http", "https")
+_WEB = ("http", "https")
 
 
-def reference_of(value: ImageValue, row: int, number: int, folder: str) -> ImageReference:
-    """Return where an image lies: image `number` of the sample that pool row `row` is.
+def reference_of(
+    value: ImageValue, row: int, number: int, folder: str, *, allow_remote: bool = False
+) -> ImageReference:
+    """Return where an image lies: image `number` of the sample that pool row `row` is; see `image_reference`.
 
     Raises
     ------
@@ -32,13 +34,13 @@ def reference_of(value: ImageValue, row: int, number: int, folder: str) -> Image
         return ImageReference(path or f"images[{number}]", "", embedded=(row, number))
     if path is None:
         raise SampleError(Reason.IMAGE_MISSING, "neither bytes nor a path")
-    return image_reference(path, folder)
+    return image_reference(path, folder, allow_remote=allow_remote)
 
 
-def image_reference(text: str, folder: str) -> ImageReference:
+def image_reference(text: str, folder: str, *, allow_remote: bool = False) -> ImageReference:
     """Return the file that `text` means, relative paths being relative to `folder`, a local path or a URL.
 
-    URLs of object stores are left as they are; `file://` is taken off.
+    URLs of object stores are left as they are, and web addresses with `allow_remote`; `file://` is taken off.
 
     Raises
     ------
@@ -50,7 +52,7 @@ def image_reference(text: str, folder: str) -> ImageReference:
         return ImageReference(text, text[local_file.end() :])
     scheme = _URL.match(text)
     if scheme:
-        if scheme[1].lower() in _FETCHED:
+        if scheme[1].lower() in _WEB and not allow_remote:
             detail = f"a web address, not fetched without --allow-remote-images: {shown(text)}"
             raise SampleError(Reason.IMAGE_MISSING, detail)
         return ImageReference(text, text)

@@ -50,6 +50,8 @@ class Pool:
         `record` or `turn-start`; see `scalselect.dataset.conversations`.
     limit
         Number of rows looked at, from the first, if there are more; None for all.
+    allow_remote_images
+        Images may lie at web addresses.
     """
 
     source: str
@@ -59,6 +61,7 @@ class Pool:
     limit: int | None
     _records: RecordSource
     _format: RecordFormat
+    allow_remote_images: bool = False
 
     def __len__(self) -> int:
         return self.total_records if self.limit is None else self.limit
@@ -148,7 +151,7 @@ class Pool:
         path = path_of(shown[number])
         if path is None:
             raise SampleError(Reason.IMAGE_MISSING, "no bytes in the data, and no path beside them")
-        return read_image_file(image_reference(path, self.images).path)
+        return read_image_file(image_reference(path, self.images, allow_remote=self.allow_remote_images).path)
 
     def write(self, rows: Sequence[int], target: Path) -> list[WrittenFile]:
         """Write the records of some rows in their own container; see `RecordSource.write`."""
@@ -224,8 +227,10 @@ class Pool:
             images = len(listed)
             read = self._conversation(fields, recorded, listed)
             turns, images = len(read.turns), len(read.images)
-            shown = enumerate(read.images)
-            references = tuple(reference_of(image, identity.row, number, self.images) for number, image in shown)
+            references = tuple(
+                reference_of(image, identity.row, number, self.images, allow_remote=self.allow_remote_images)
+                for number, image in enumerate(read.images)
+            )
         except SampleError as error:
             return UnusableRecord(identity, error.reason, error.detail, turns, images)
         return Sample(identity, read.turns, references, read.images_in_front, hash_of_turns(read.turns))
