@@ -38,7 +38,7 @@ FEWEST_EXECUTED = {
     "README.md": 2,
     "command-line.md": 2,
     "diagnostics.md": 3,
-    "formats.md": 1,
+    "formats.md": 3,
     "python.md": 8,
     "run-folder.md": 4,
     "scoring.md": 2,
