@@ -8,18 +8,25 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from scalselect.dataset.data_files import DataFile, fingerprint_of
+from scalselect.dataset.file_contents import sha256_of_files
 from scalselect.dataset.record_source import WrittenFile
 from scalselect.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scalselect.dataset.data_file import DataFile
+
 _LOOKED_AT = 100
 
 
 class TableFile(Protocol):
     """The rows of one file. Picklable: an open file stays behind."""
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies, an absolute path."""
+        ...
 
     @property
     def file(self) -> DataFile:
@@ -43,6 +50,10 @@ class TableFile(Protocol):
         """Write some rows, ascending, as a file of the same kind and schema."""
         ...
 
+    def release(self) -> None:
+        """Close the file until it is needed again."""
+        ...
+
 
 class TableRecords:
     """A `RecordSource` of table files.
@@ -63,6 +74,8 @@ class TableRecords:
     def __init__(self, tables: Sequence[TableFile], *, container: str, title: str, ending: str) -> None:
         self.container, self.title, self._ending = container, title, ending
         self.tables = tuple(tables)
+        self._open = 0  # number of the one file that may be open
+        self._sha256: str | None = None
         self._bounds = list(accumulate((table.rows for table in tables), initial=0))  # [files + 1]
         if not len(self):
             raise DatasetError(f"data hold no record: {self._where()}")
@@ -99,7 +112,11 @@ class TableRecords:
 
     def fingerprint(self) -> dict[str, str | int]:
         """Return `sha256` and `bytes` of the file or files, and `records`. Raises DataChangedError."""
-        return fingerprint_of([table.file for table in self.tables], len(self))
+        if self._sha256 is None:
+            self._sha256 = sha256_of_files([table.path for table in self.tables])
+            self.check_unchanged()  # so that what was read is what was opened
+        size = sum(table.file.size for table in self.tables)
+        return {"sha256": self._sha256, "bytes": size, "records": len(self)}
 
     def check_unchanged(self) -> None:
         """Raise DataChangedError where a file is no longer the one that was opened."""
@@ -112,7 +129,7 @@ class TableRecords:
             path = target.with_name(target.name + self._ending)
             self.tables[0].write(rows, path)
             return [WrittenFile(path, len(rows))]
-        root = Path(os.path.commonpath([table.file.path.parent for table in self.tables]))
+        root = Path(os.path.commonpath([table.path.parent for table in self.tables]))
         return self.write_files(rows, target, root)
 
     def write_files(self, rows: Sequence[int], target: Path, root: Path) -> list[WrittenFile]:
@@ -121,7 +138,7 @@ class TableRecords:
         for number, table in enumerate(self.tables):
             begin, end = self._bounds[number : number + 2]
             of_table = [row - begin for row in rows[bisect_left(rows, begin) : bisect_left(rows, end)]]
-            path = target / table.file.path.relative_to(root)
+            path = target / table.path.relative_to(root)
             path.parent.mkdir(parents=True, exist_ok=True)
             table.write(of_table, path)
             written.append(WrittenFile(path, len(of_table)))
@@ -129,7 +146,10 @@ class TableRecords:
 
     def _place(self, row: int) -> tuple[TableFile, int]:
         number = bisect_right(self._bounds, row) - 1
+        if number != self._open:  # of thousands of files, few may be open at once
+            self.tables[self._open].release()
+            self._open = number
         return self.tables[number], row - self._bounds[number]
 
     def _where(self) -> str:
-        return ", ".join(str(table.file.path) for table in self.tables[:3])
+        return ", ".join(str(table.path) for table in self.tables[:3])
