@@ -229,7 +229,7 @@ def test_change_is_noticed(tmp_path):
         (lambda content: content[:-8] + b"\xff\xff\xff\x7fPAR1", "Parquet file cannot be read"),
         (lambda _: b"PAR1", "Parquet file cannot be read"),
         (lambda _: b'{"id": 1}\n', "Parquet file cannot be read"),
-        (lambda _: b"", "file size is 0"),
+        (lambda _: b"", "is empty"),
     ],
 )
 def test_damaged_file_is_refused(tmp_path, damage, message):

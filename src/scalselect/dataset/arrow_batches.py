@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.types as kinds
 
-from scalselect.dataset.file_contents import begins_with
+from scalselect.dataset.data_files import begins_with
 from scalselect.dataset.table_leaves import is_list, named_fields
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from scalselect.dataset.arrow_batches import FILE_MAGIC, FileBatches, StreamBatches, open_batches
-from scalselect.dataset.data_file import DataFile
-from scalselect.dataset.file_contents import begins_with
+from scalselect.dataset.data_files import DataFile, begins_with
 from scalselect.dataset.table_records import TableRecords
 from scalselect.dataset.table_rows import RowTexts
 from scalselect.errors import DatasetError
@@ -53,9 +52,7 @@ class ArrowTable:
     _process: int
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self.file = DataFile(path)
-        self.file.release()
         self._forget()
         try:
             batches, _ = self._opened()
@@ -66,7 +63,7 @@ class ArrowTable:
         self.release()  # of thousands of files, few may be open at once
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "file": self.file, "_bounds": self._bounds}
+        return {"file": self.file, "_bounds": self._bounds}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -91,7 +88,7 @@ class ArrowTable:
     def write(self, rows: Sequence[int], path: Path) -> None:
         """Write some rows in the same format, with schema and metadata. Raises OSError, DataChangedError."""
         self.file.check_unchanged()
-        batches = open_batches(self.path)
+        batches = open_batches(self.file.path)
         with publish_stream(path) as stream, _writer_like(batches, stream) as writer:
             for number, (begin, end) in enumerate(pairwise(self._bounds)):
                 of_batch = [row - begin for row in rows[bisect_left(rows, begin) : bisect_left(rows, end)]]
@@ -122,8 +119,8 @@ class ArrowTable:
 
     def _opened(self) -> tuple[FileBatches | StreamBatches, RowTexts]:
         if self._open is None:
-            batches = open_batches(self.path)
-            self._open = batches, RowTexts(batches.schema, self.path)
+            batches = open_batches(self.file.path)
+            self._open = batches, RowTexts(batches.schema, self.file.path)
         return self._open
 
     def _forget(self) -> None:

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from scalselect.dataset.data_file import DataFile
-from scalselect.dataset.file_contents import begins_with
+from scalselect.dataset.data_files import DataFile, begins_with
 from scalselect.dataset.parquet_groups import RowGroups
 from scalselect.dataset.parquet_writing import write_parquet_rows
 from scalselect.dataset.table_records import TableRecords
@@ -49,9 +48,7 @@ class ParquetTable:
     _process: int
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self.file = DataFile(path)
-        self.file.release()
         self._forget()
         try:
             groups = self._opened()
@@ -61,7 +58,7 @@ class ParquetTable:
         self.release()  # of thousands of files, few may be open at once
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "file": self.file, "_bounds": self._bounds}
+        return {"file": self.file, "_bounds": self._bounds}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -99,7 +96,7 @@ class ParquetTable:
     def write(self, rows: Sequence[int], path: Path) -> None:
         """Write some rows as a Parquet file of the same schema and metadata. Raises OSError, DataChangedError."""
         self.file.check_unchanged()
-        write_parquet_rows(self.path, rows, path)
+        write_parquet_rows(self.file.path, rows, path)
         self.file.check_unchanged()
 
     def release(self) -> None:
@@ -123,12 +120,12 @@ class ParquetTable:
             except OSError as error:
                 self.file.check_unchanged()
                 if error.errno is not None:
-                    raise DataChangedError(f"data file cannot be read: {self.path} ({error.strerror})") from error
+                    raise DataChangedError(f"data file cannot be read: {self.file.path} ({error.strerror})") from error
                 raise ValueError(f"damaged, {_first_line(error)}") from error
 
     def _opened(self) -> RowGroups:
         if self._open is None:
-            self._open = RowGroups(self.path)
+            self._open = RowGroups(self.file.path)
         self.file.check_unchanged()
         return self._open
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scalselect.dataset.data_file import DataFile
+from scalselect.dataset.data_files import DataFile
 from scalselect.dataset.record_source import WrittenFile
 from scalselect.dataset.table_rows import RowTexts
 from scalselect.errors import DatasetError
@@ -52,8 +52,6 @@ class PythonDataset:
         self._rows = dataset.with_format("arrow")  # as stored: nothing is decoded
         self._schema: pa.Schema = dataset.features.arrow_schema
         self._files = [DataFile(Path(file["filename"])) for file in dataset.cache_files]
-        for file in self._files:
-            file.release()
         self._prepare()
         self._fingerprint: dict[str, str | int] | None = None
 

@@ -8,25 +8,20 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from scalselect.dataset.file_contents import sha256_of_files
+from scalselect.dataset.data_files import fingerprint_of
 from scalselect.dataset.record_source import WrittenFile
-from scalselect.errors import DatasetError
+from scalselect.errors import DatasetError, SampleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scalselect.dataset.data_file import DataFile
+    from scalselect.dataset.data_files import DataFile
 
 _LOOKED_AT = 100
 
 
 class TableFile(Protocol):
     """The rows of one file. Picklable: an open file stays behind."""
-
-    @property
-    def path(self) -> Path:
-        """Where the file lies, an absolute path."""
-        ...
 
     @property
     def file(self) -> DataFile:
@@ -39,7 +34,7 @@ class TableFile(Protocol):
         ...
 
     def text(self, row: int) -> bytes:
-        """Return a row as JSON. Raises ValueError where a value has no JSON; DataChangedError."""
+        """Return a row as JSON. Raises ValueError where a value has no JSON; SampleError; DataChangedError."""
         ...
 
     def embedded(self, row: int, number: int) -> bytes | None:
@@ -51,7 +46,7 @@ class TableFile(Protocol):
         ...
 
     def release(self) -> None:
-        """Close the file until it is needed again."""
+        """Close the file until it is needed again, where that is worth while."""
         ...
 
 
@@ -75,7 +70,6 @@ class TableRecords:
         self.container, self.title, self._ending = container, title, ending
         self.tables = tuple(tables)
         self._open = 0  # number of the one file that may be open
-        self._sha256: str | None = None
         self._bounds = list(accumulate((table.rows for table in tables), initial=0))  # [files + 1]
         if not len(self):
             raise DatasetError(f"data hold no record: {self._where()}")
@@ -88,7 +82,7 @@ class TableRecords:
         table, within = self._place(row)
         try:
             return table.text(within)
-        except ValueError:
+        except (ValueError, SampleError):
             return b"null"
 
     def embedded(self, row: int, number: int) -> bytes | None:
@@ -97,10 +91,12 @@ class TableRecords:
         return table.embedded(within, number)
 
     def fault(self, row: int) -> str | None:
-        """Return why a row could not be written as JSON, None where it could."""
+        """Return why a row could not be written as JSON, or cannot be used; None where it can."""
         table, within = self._place(row)
         try:
             table.text(within)
+        except SampleError as error:
+            return error.detail
         except ValueError as error:
             return f"cannot be written as JSON: {error}"
         return None
@@ -112,11 +108,7 @@ class TableRecords:
 
     def fingerprint(self) -> dict[str, str | int]:
         """Return `sha256` and `bytes` of the file or files, and `records`. Raises DataChangedError."""
-        if self._sha256 is None:
-            self._sha256 = sha256_of_files([table.path for table in self.tables])
-            self.check_unchanged()  # so that what was read is what was opened
-        size = sum(table.file.size for table in self.tables)
-        return {"sha256": self._sha256, "bytes": size, "records": len(self)}
+        return fingerprint_of([table.file for table in self.tables], len(self))
 
     def check_unchanged(self) -> None:
         """Raise DataChangedError where a file is no longer the one that was opened."""
@@ -129,7 +121,7 @@ class TableRecords:
             path = target.with_name(target.name + self._ending)
             self.tables[0].write(rows, path)
             return [WrittenFile(path, len(rows))]
-        root = Path(os.path.commonpath([table.path.parent for table in self.tables]))
+        root = Path(os.path.commonpath([table.file.path.parent for table in self.tables]))
         return self.write_files(rows, target, root)
 
     def write_files(self, rows: Sequence[int], target: Path, root: Path) -> list[WrittenFile]:
@@ -138,7 +130,7 @@ class TableRecords:
         for number, table in enumerate(self.tables):
             begin, end = self._bounds[number : number + 2]
             of_table = [row - begin for row in rows[bisect_left(rows, begin) : bisect_left(rows, end)]]
-            path = target / table.path.relative_to(root)
+            path = target / table.file.path.relative_to(root)
             path.parent.mkdir(parents=True, exist_ok=True)
             table.write(of_table, path)
             written.append(WrittenFile(path, len(of_table)))
@@ -152,4 +144,4 @@ class TableRecords:
         return self.tables[number], row - self._bounds[number]
 
     def _where(self) -> str:
-        return ", ".join(str(table.path) for table in self.tables[:3])
+        return ", ".join(str(table.file.path) for table in self.tables[:3])
