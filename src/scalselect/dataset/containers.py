@@ -14,6 +14,7 @@ from scalselect.dataset.gzip_records import GzipRecordFile, begins_as_gzip
 from scalselect.dataset.json_records import RecordFile
 from scalselect.dataset.parquet_records import is_parquet, open_parquet
 from scalselect.dataset.path_patterns import expand, is_pattern
+from scalselect.dataset.python_dataset import PythonDataset, is_of_datasets
 from scalselect.dataset.record_list import RecordList
 from scalselect.dataset.saved_dataset import is_saved, open_saved
 from scalselect.dataset.tar_index import begins_as_tar
@@ -50,9 +51,13 @@ def open_records(data: object) -> tuple[RecordSource, str | None]:
         except UnicodeEncodeError:
             raise DatasetError(f"the data file's path is not valid UTF-8, rename it: {str(path)!r}") from None
         return _open_files(path), str(path)
+    if is_of_datasets(data):
+        return PythonDataset(data), None
     if isinstance(data, Sequence) and not isinstance(data, (bytes, bytearray, memoryview)):
         return RecordList(data), None
-    raise DatasetError(f"data must be the path of a file or a list of records: {type(data).__name__}")
+    raise DatasetError(
+        f"data must be a datasets.Dataset, the path of a file or a list of records: {type(data).__name__}"
+    )
 
 
 def name_of(location: str) -> str:
