@@ -49,3 +49,21 @@ def test_parquet_of_several_files(tmp_path, checkpoints, rows):
     assert {place["source"] for place in places} == {"train"}
     for place in places:
         assert pq.read_table(folder / place["file"])["id"][place["place"]].as_py() == place["id"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_arrow(tmp_path, checkpoints, rows, stream):
+    table = pa.Table.from_pylist(rows)
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(tmp_path / "pool.arrow", table.schema) as writer:
+        writer.write_table(table, max_chunksize=5)
+    chosen = run(tmp_path / "pool.arrow", checkpoints, tmp_path / "run")
+    subset = (pa.ipc.open_stream if stream else pa.ipc.open_file)(tmp_path / "run" / "selected.arrow").read_all()
+    assert subset.to_pylist() == [rows[row] for row in chosen]
+
+
+def test_saved_data_set(tmp_path, checkpoints, rows):
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "pool", num_shards=2)
+    chosen = run(tmp_path / "pool", checkpoints, tmp_path / "run")
+    assert datasets.load_from_disk(tmp_path / "run" / "selected").to_list() == [rows[row] for row in chosen]
+    listing = pq.read_table(tmp_path / "run" / "selected" / "rows.parquet").to_pylist()
+    assert [place["row"] for place in listing] == chosen

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scalselect.dataset.arrow_records import is_arrow, open_arrow
 from scalselect.dataset.data_folders import files_of_folder
 from scalselect.dataset.gzip_records import GzipRecordFile, begins_as_gzip
 from scalselect.dataset.json_records import RecordFile
 from scalselect.dataset.parquet_records import is_parquet, open_parquet
 from scalselect.dataset.path_patterns import expand, is_pattern
 from scalselect.dataset.record_list import RecordList
+from scalselect.dataset.saved_dataset import is_saved, open_saved
 from scalselect.dataset.tar_index import begins_as_tar
 from scalselect.dataset.tar_records import open_tars
 from scalselect.errors import DatasetError
@@ -24,7 +26,12 @@ if TYPE_CHECKING:
     Container = tuple[Callable[[Path], bool], Callable[[Sequence[Path]], RecordSource]]
 
 # What tells from the first file that its kind is meant, and what opens all of them. The last takes what is left.
-_CONTAINERS: tuple[Container, ...] = ((is_parquet, open_parquet), (begins_as_tar, open_tars))
+_CONTAINERS: tuple[Container, ...] = (
+    (is_saved, open_saved),
+    (is_parquet, open_parquet),
+    (is_arrow, open_arrow),
+    (begins_as_tar, open_tars),
+)
 _FROM_PATTERN = re.compile(r"[-_.]*[{*?\[].*", re.DOTALL)
 
 
@@ -61,7 +68,7 @@ def folder_of(location: str) -> Path:
 
 def _open_files(path: Path) -> RecordSource:
     paths = [Path(text) for text in expand(str(path))]
-    if len(paths) == 1 and paths[0].is_dir():
+    if len(paths) == 1 and paths[0].is_dir() and not is_saved(paths[0]):
         paths = files_of_folder(paths[0]) or paths
     for is_kind, open_kind in _CONTAINERS:
         if is_kind(paths[0]):

@@ -43,9 +43,12 @@ class ParquetTable:
         The file is missing, empty or damaged, or two of its fields have the same name.
     """
 
+    _open: RowGroups | None
+    _lock: threading.Lock
+    _process: int
+
     def __init__(self, path: Path) -> None:
         self.file = DataFile(path)
-        self._open: RowGroups | None = None
         self._forget()
         try:
             groups = self._opened()
