@@ -18,16 +18,20 @@ from scalselect.dataset.record_list import RecordList
 from scalselect.dataset.saved_dataset import is_saved, open_saved
 from scalselect.dataset.tar_index import begins_as_tar
 from scalselect.dataset.tar_records import open_tars
-from scalselect.errors import DatasetError
+from scalselect.errors import DatasetError, ScalselectError
+from scalselect.local_copies import local_copy
+from scalselect.remote_files import is_remote, normalised
+from scalselect.remote_path import path_of
 
 if TYPE_CHECKING:
     from scalselect.dataset.record_source import RecordSource
 
     Container = tuple[Callable[[Path], bool], Callable[[Sequence[Path]], RecordSource]]
 
-# What tells from the first file that its kind is meant, and what opens all of them. The last takes what is left.
+# What tells from the first file that its kind is meant, and what opens all of them. JSON is whatever is left.
 _CONTAINERS: tuple[Container, ...] = (
     (is_saved, open_saved),
+    (begins_as_gzip, lambda paths: GzipRecordFile(_only(paths))),
     (is_parquet, open_parquet),
     (is_arrow, open_arrow),
     (begins_as_tar, open_tars),
@@ -37,6 +41,8 @@ _FROM_PATTERN = re.compile(r"[-_.]*[{*?\[].*", re.DOTALL)
 
 def open_records(data: object) -> tuple[RecordSource, str | None]:
     """Return the records of a data file or list, whatever they are kept in, and where they lie. Raises DatasetError."""
+    if isinstance(data, str) and is_remote(data):
+        return _open_remote(normalised(data))
     if isinstance(data, (str, os.PathLike)):
         path = Path(os.fsdecode(data)).absolute()  # workers may stand in another folder
         try:
@@ -62,7 +68,7 @@ def name_of(location: str) -> str:
 
 def folder_of(location: str) -> Path:
     """Return the folder that data lie in: of a folder itself."""
-    path = Path(location)
+    path = path_of(location)
     return path if path.is_dir() else path.parent
 
 
@@ -73,9 +79,29 @@ def _open_files(path: Path) -> RecordSource:
     for is_kind, open_kind in _CONTAINERS:
         if is_kind(paths[0]):
             return open_kind(paths)
+    return RecordFile(_only(paths))
+
+
+def _only(paths: Sequence[Path]) -> Path:
+    """Return the file of a data set that can be but one. Raises DatasetError."""
     if len(paths) > 1:
         raise DatasetError(
-            f"several JSON files are several data sets: {path} means {len(paths)} files, {paths[0].name} first (give "
-            "each of them)"
+            f"several JSON files are several data sets: {paths[0]} and {len(paths) - 1} more (give each of them)"
         )
-    return GzipRecordFile(paths[0]) if begins_as_gzip(paths[0]) else RecordFile(paths[0])
+    return paths[0]
+
+
+def _open_remote(location: str) -> tuple[RecordSource, str]:
+    """Open a local copy of a remote data file. Raises DatasetError, and what opening the copy raises."""
+    try:
+        copy = local_copy(location)
+    except FileNotFoundError:
+        raise DatasetError(f"data file does not exist: {location}") from None
+    except IsADirectoryError:
+        raise DatasetError(f"data file is a folder: {location} (wanted: one file)") from None
+    except OSError as error:
+        raise DatasetError(f"data file cannot be read: {location} ({error.strerror or error})") from error
+    try:
+        return open_records(copy)[0], location
+    except ScalselectError as error:
+        raise type(error)(str(error).replace(str(copy), location)) from error
