@@ -68,7 +68,9 @@ def name_of(location: str) -> str:
     path = Path(location)
     if is_pattern(location):
         return _FROM_PATTERN.sub("", path.name) or path.parent.name
-    return path.name if path.is_dir() else path.stem
+    if path.is_dir():
+        return path.name
+    return path.stem.removesuffix(".json").removesuffix(".jsonl") if path.suffix == ".gz" else path.stem
 
 
 def folder_of(location: str) -> Path:
