@@ -11,8 +11,9 @@ from scalselect.dataset.gzip_records import GzipRecordFile, begins_as_gzip
 from scalselect.dataset.json_records import RecordFile
 from scalselect.dataset.record_list import RecordList
 from scalselect.errors import DatasetError, ScalselectError
+from scalselect.hub_locations import pinned
 from scalselect.local_copies import local_copy
-from scalselect.remote_files import is_remote, normalised
+from scalselect.remote_files import is_remote
 
 if TYPE_CHECKING:
     from scalselect.dataset.record_source import RecordSource
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def open_records(data: object) -> tuple[RecordSource, str | None]:
     """Return the records of a data file or list, whatever they are kept in, and where they lie. Raises DatasetError."""
     if isinstance(data, str) and is_remote(data):
-        return _open_remote(normalised(data))
+        return _open_remote(data)
     if isinstance(data, (str, os.PathLike)):
         path = Path(os.fsdecode(data)).absolute()  # workers may stand in another folder
         try:
@@ -38,9 +39,10 @@ def open_records(data: object) -> tuple[RecordSource, str | None]:
 def _open_remote(location: str) -> tuple[RecordSource, str]:
     """Open a local copy of a remote data file. Raises DatasetError, and what opening the copy raises."""
     try:
+        location = pinned(location)
         copy = local_copy(location)
-    except FileNotFoundError:
-        raise DatasetError(f"data file does not exist: {location}") from None
+    except FileNotFoundError as error:
+        raise DatasetError(f"data file does not exist: {location} ({error.strerror})") from None
     except IsADirectoryError:
         raise DatasetError(f"data file is a folder: {location} (wanted: one file)") from None
     except OSError as error:
