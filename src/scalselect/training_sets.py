@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from scalselect.dataset.joined_pool import JoinedPool
-from scalselect.remote_path import as_remote, path_of
 from scalselect.dataset.subset_facts import SubsetFacts, facts_of_rows
+from scalselect.remote_path import as_remote, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

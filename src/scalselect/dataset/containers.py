@@ -20,8 +20,9 @@ from scalselect.dataset.saved_dataset import is_saved, open_saved
 from scalselect.dataset.tar_index import begins_as_tar
 from scalselect.dataset.tar_records import open_tars
 from scalselect.errors import DatasetError, ScalselectError
+from scalselect.hub_locations import pinned
 from scalselect.local_copies import local_copy
-from scalselect.remote_files import is_remote, normalised
+from scalselect.remote_files import is_remote
 from scalselect.remote_path import path_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _FROM_PATTERN = re.compile(r"[-_.]*[{*?\[].*", re.DOTALL)
 def open_records(data: object) -> tuple[RecordSource, str | None]:
     """Return the records of a data file or list, whatever they are kept in, and where they lie. Raises DatasetError."""
     if isinstance(data, str) and is_remote(data):
-        return _open_remote(normalised(data))
+        return _open_remote(data)
     if isinstance(data, (str, os.PathLike)):
         path = Path(os.fsdecode(data)).absolute()  # workers may stand in another folder
         try:
@@ -101,9 +102,10 @@ def _only(paths: Sequence[Path]) -> Path:
 def _open_remote(location: str) -> tuple[RecordSource, str]:
     """Open a local copy of a remote data file. Raises DatasetError, and what opening the copy raises."""
     try:
+        location = pinned(location)
         copy = local_copy(location)
-    except FileNotFoundError:
-        raise DatasetError(f"data file does not exist: {location}") from None
+    except FileNotFoundError as error:
+        raise DatasetError(f"data file does not exist: {location} ({error.strerror})") from None
     except IsADirectoryError:
         raise DatasetError(f"data file is a folder: {location} (wanted: one file)") from None
     except OSError as error:

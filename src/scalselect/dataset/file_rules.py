@@ -12,8 +12,8 @@ from scalselect.dataset.trainer_rules import Effect, Fault
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scalselect.dataset.formats import RecordFormat
     from scalselect.dataset.record_fields import Fields
+    from scalselect.dataset.record_formats import RecordFormat
 
 _KINDS = {"{": "object", "[": "list", '"': "string", "t": "boolean", "f": "boolean", "n": "null"}
 _TYPED_CONTAINERS = ("parquet", "arrow", "saved")  # a column there has one type

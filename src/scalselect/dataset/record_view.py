@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from scalselect.dataset.conversations import IMAGE_MARKER
+from scalselect.dataset.content_parts import IMAGE_MARKER
 from scalselect.dataset.record_fields import decode_field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scalselect.dataset.formats import RecordFormat
     from scalselect.dataset.record_fields import Fields
+    from scalselect.dataset.record_formats import RecordFormat
 
 Speaker = Literal["user", "assistant", "system", "tool"]
 ImageKind = Literal["absent", "null", "empty", "string", "object", "list", "other"]
