@@ -1,0 +1,61 @@
+"""Pools of real pictures and questions in the containers people have, and the subsets that a run chooses from them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from build_demo import build_demo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Record = dict[str, Any]
+
+ROWS = 150
+BUDGET = 20
+ROLES = {"human": "user", "gpt": "assistant"}
+SYSTEM = "Answer in one word."
+
+
+def build_material(folder: Path) -> Path:
+    """Write the demo (pool in LLaVA format, pictures, checkpoint) and the same pool as messages; return the folder."""
+    build_demo(folder, ROWS)
+    pool = json.loads((folder / "pool.json").read_bytes())
+    lines = [json.dumps(record, ensure_ascii=False) for record in messages_records(pool)]
+    (folder / "messages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def messages_records(pool: list[Record]) -> list[Record]:
+    """Return LLaVA records as messages: some with a system turn, some with a second picture, in their last question.
+
+    The bad rows of the demo are left out, and one row in 20 loses its picture.
+    """
+    whole = [record for record in pool if not record["id"].startswith("odd-") or record["id"] == "odd-text-only"]
+    images = [record["image"] for record in whole if "image" in record]
+    records = []
+    for number, record in enumerate(whole):
+        turns = [{"role": ROLES[turn["from"]], "content": turn["value"]} for turn in record["conversations"]]
+        named = [record["image"]] if "image" in record and number % 20 else []
+        if not named:
+            turns[0]["content"] = turns[0]["content"].removeprefix("<image>\n")
+        elif number % 6 == 2:  # noqa: PLR2004  one in six
+            turns[-2]["content"] += " And in <image>?"
+            named.append(images[(number + 9) % len(images)])
+        if number % 5 == 1:
+            turns.insert(0, {"role": "system", "content": SYSTEM})
+        records.append({"id": record["id"], "messages": turns} | ({"images": named} if named else {}))
+    return records
+
+
+def choose(pool: Path, model: Path, run_dir: Path, *options: str) -> Path:
+    """Run `scalselect run` as a user does, and return the subset file it wrote."""
+    words = [str(pool), "--model", str(model), "--budget", str(BUDGET), "--output", str(run_dir)]
+    words += ["--text-only", "keep", *options]
+    command = [sys.executable, "-m", "scalselect", "run", *words]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    (subset,) = run_dir.glob("selected.*")
+    return subset
