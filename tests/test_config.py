@@ -35,7 +35,10 @@ DEFAULTS = {
     "vectors": "vision",
     "store_dtype": "float32",
     "image_position": "record",
+    "like": None,
     "exif": "ignore",
+    "alpha": "drop",
+    "image_resize": "processor",
     "image_fit": "auto",
     "image_min_pixels": None,
     "image_max_pixels": None,
@@ -61,6 +64,9 @@ CHOICES = {
     "store_dtype": ("float32", "float16"),
     "image_position": ("record", "turn-start"),
     "exif": ("ignore", "apply"),
+    "like": ("llava", "llamafactory", "ms-swift", "trl"),
+    "alpha": ("drop", "white"),
+    "image_resize": ("processor", "before"),
     "image_fit": ("auto", "processor", "pad"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
 }
@@ -104,7 +110,8 @@ def test_configurations_are_frozen():
 @pytest.mark.parametrize("name", CHOICES)
 def test_choices(name):
     for choice in CHOICES[name]:
-        assert getattr(RunConfig.from_options({name: choice}).represent, name) == choice
+        options = {name: choice, "image_max_pixels": 10**6}  # a resizing needs a limit
+        assert getattr(RunConfig.from_options(options).represent, name) == choice
     with pytest.raises(OptionError, match=re.escape(f"{name} must be one of {', '.join(CHOICES[name])}: 'xyz'") + "$"):
         RunConfig.from_options({name: "xyz"})
 
@@ -182,6 +189,13 @@ def test_pixel_limits_must_not_cross():
     RunConfig.from_options({"image_min_pixels": 100, "image_max_pixels": 100})
     with pytest.raises(OptionError, match="image_min_pixels must not exceed image_max_pixels: 101 > 100"):
         RunConfig.from_options({"image_min_pixels": 101, "image_max_pixels": 100})
+
+
+def test_a_resizing_before_the_processor_needs_a_limit():
+    with pytest.raises(OptionError, match="image_resize `before` has no effect without a limit"):
+        RunConfig.from_options({"image_resize": "before"})
+    for limit in ("image_min_pixels", "image_max_pixels"):
+        RunConfig.from_options({"image_resize": "before", limit: 100})
 
 
 @pytest.mark.parametrize(

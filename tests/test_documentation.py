@@ -43,6 +43,7 @@ FEWEST_EXECUTED = {
     "run-folder.md": 4,
     "scoring.md": 2,
     "strategies.md": 1,
+    "trainers.md": 1,
 }
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from scalselect import image_files
 from scalselect.errors import SampleError
-from scalselect.image_files import open_image
+from scalselect.image_files import PictureView, open_image
 
 GRADIENT = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(4, 6, 3)  # [height, width, channel]
 
@@ -74,7 +74,7 @@ def test_orientation_is_told_and_applied_only_when_asked(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = saved(tmp_path, Image.fromarray(GRADIENT), exif=exif)
-    ignored, applied = open_image(path), open_image(path, exif="apply")
+    ignored, applied = open_image(path), open_image(path, view=PictureView(exif="apply"))
     assert ignored.exif_rotated == applied.exif_rotated == (orientation in {3, 6, 8})
     assert np.array_equal(np.asarray(ignored.picture), GRADIENT)
     turns = {3: 2, 6: 3, 8: 1}.get(orientation, 0)
@@ -84,7 +84,7 @@ def test_orientation_is_told_and_applied_only_when_asked(tmp_path, orientation):
 @pytest.mark.parametrize("exif", ["ignore", "apply"])
 def test_broken_exif_spoils_no_picture(tmp_path, exif):
     path = saved(tmp_path, Image.fromarray(GRADIENT), exif=b"Exif\x00\x00MM\x00\xff\xff\xff\xff\xff")
-    image = open_image(path, exif=exif)
+    image = open_image(path, view=PictureView(exif=exif))
     assert not image.exif_rotated
     assert image.picture.size == (6, 4)
 

@@ -98,3 +98,18 @@ def test_lists_by_name(tmp_path, checkpoints, pictures):
     assert scores_of(tmp_path / "run")["source"] == ["a"] * 4 + ["b"] * 5
     with pytest.raises(scalselect.MisuseError, match="Python list"):
         scalselect.select(tmp_path / "run", budget=2)
+
+
+def test_extended_by_named_data(tmp_path, two, checkpoints, pictures, capsys):
+    assert command("run", *two, *options(checkpoints, tmp_path / "run"), "--budget", "5") == 0
+    more = tmp_path / "more.json"
+    more.write_text(json.dumps([record(i, pictures[i % 3].name, question="Why?") for i in range(20, 24)]))
+    assert command("extend", tmp_path / "run", f"late={more},images={pictures[0].parent}") == 0
+    assert scores_of(tmp_path / "run")["source"] == ["first"] * 8 + ["shapes"] * 7 + ["late"] * 4
+    assert command("extend", tmp_path / "run", f"late={more},images={pictures[0].parent}") == 0  # nothing is left to do
+    assert len(scores_of(tmp_path / "run")["source"]) == 19
+    capsys.readouterr()
+    assert command("extend", tmp_path / "run", f"other={more},images={pictures[0].parent}") == 2
+    assert "these data are in the run already" in capsys.readouterr().err
+    assert command("extend", tmp_path / "run", tmp_path / "b" / "second.jsonl", "--images", pictures[0].parent) == 2
+    assert "the data that the run began with" in capsys.readouterr().err

@@ -87,7 +87,9 @@ def build_parser() -> _Parser:
     select.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
     extend = commands.add_parser("extend", help="add data files to a run: only their rows go through the model")
     extend.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
-    extend.add_argument("new_data", metavar="NEW_DATA", nargs="+", help="JSON or JSONL file of new records")
+    extend.add_argument(
+        "new_data", metavar="NEW_DATA", nargs="+", help="new data; each may be name=path,images=DIR,format=FORMAT"
+    )
     extend.add_argument("--model", help="folder or hub name of the run's model (default: the one it began with)")
     _add_options(extend, RepresentConfig, only=_OF_NEW_DATA)
     _add_max_skipped(extend)

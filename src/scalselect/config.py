@@ -1,7 +1,8 @@
 """RunConfig and its three groups: each default written once, each value checked, precedence stated.
 
-A value given in the call (command line or Python) beats the TOML file, which beats the default. The field
-metadata is the one source of help texts, choices and aliases; `scalselect.cli` builds its options from it.
+A value given in the call (command line or Python) beats the TOML file, which beats what `like` stands for, which beats
+the default. The field metadata is the one source of help texts, choices and aliases; `scalselect.command_options`
+builds options from it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from scalselect.errors import OptionError, did_you_mean
 from scalselect.option_values import (
+    check_choices,
+    check_flags,
     check_fraction,
     check_positive,
     parse_budgets,
     parse_percent,
+    picked_fields,
     read_config_file,
-    typed,
 )
+from scalselect.trainers import TrainerName, preset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +34,8 @@ Format = Literal["auto", "llava", "messages"]
 InstructionTokens = Literal["user", "non-assistant"]
 ImagePosition = Literal["record", "turn-start"]
 Exif = Literal["ignore", "apply"]
+Alpha = Literal["drop", "white"]
+ImageResize = Literal["processor", "before"]
 ImageFit = Literal["auto", "processor", "pad"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Pooling = Literal["attended", "all"]
@@ -62,7 +68,8 @@ def _option(
 class RepresentConfig:
     """Stage 1: how a record becomes a vector.
 
-    Every field is a key of run.json's `represent` group, but for `dataloader_workers`, which changes no vector.
+    Every field is a key of run.json's `represent` group, but for `dataloader_workers`, which changes no vector. What
+    `like` stands for is filled in by `RunConfig.from_options`.
     """
 
     format: str = _option("auto", "record format of the data file; auto looks at its records", choices=Format)
@@ -88,13 +95,24 @@ class RepresentConfig:
     store_dtype: str = _option(
         "float32", "number type of stored vectors; float16: about the mean of their shard", choices=StoreDtype
     )
+    like: str | None = _option(
+        None,
+        "trainer whose way with images and texts is taken; other options win over what it sets",
+        choices=TrainerName,
+    )
     image_position: str = _option("record", "where in its turn an image is shown", choices=ImagePosition)
     exif: str = _option("ignore", "whether an orientation tag turns the picture", choices=Exif)
+    alpha: str = _option("drop", "what transparency becomes; drop: the colour beneath shows", choices=Alpha)
     image_fit: str = _option(
         "auto", "whether pictures are padded to a square first; auto: as the checkpoint says", choices=ImageFit
     )
-    image_min_pixels: int | None = _option(None, "the processor's lower limit of pixels an image", kind=int)
-    image_max_pixels: int | None = _option(None, "the processor's upper limit of pixels an image", kind=int)
+    image_resize: str = _option(
+        "processor",
+        "who keeps the limits of pixels: the processor, or a resizing before it as LLaMA-Factory's",
+        choices=ImageResize,
+    )
+    image_min_pixels: int | None = _option(None, "lower limit of pixels an image", kind=int)
+    image_max_pixels: int | None = _option(None, "upper limit of pixels an image", kind=int)
     max_length: int | None = _option(None, "longest conversation in tokens", kind=int, aliases=("cutoff-len",))
     image_reuse: str = _option("on", "whether samples share the model's work on an image", choices=OnOff)
     order: str = _option("pool", "order of work; image: samples that share images follow one another", choices=Order)
@@ -116,8 +134,8 @@ class RepresentConfig:
         OptionError
             Naming the option, what was received and what would be right.
         """
-        _check_choices(self)
-        _check_flags(self)
+        check_choices(self)
+        check_flags(self)
         check_fraction("attention_mass", self.attention_mass)
         for name in ("image_min_pixels", "image_max_pixels", "max_length", "shard_size", "limit"):
             check_positive(name, getattr(self, name))
@@ -132,6 +150,10 @@ class RepresentConfig:
         if self.image_min_pixels and self.image_max_pixels and self.image_min_pixels > self.image_max_pixels:
             raise OptionError(
                 f"image_min_pixels must not exceed image_max_pixels: {self.image_min_pixels} > {self.image_max_pixels}"
+            )
+        if self.image_resize == "before" and self.image_min_pixels is None and self.image_max_pixels is None:
+            raise OptionError(
+                "image_resize `before` has no effect without a limit: give image_max_pixels, image_min_pixels, or both"
             )
 
 
@@ -151,7 +173,7 @@ class ScoreConfig:
         """Check every value; raises OptionError."""
         check_fraction("energy", self.energy)
         check_positive("rank", self.rank)
-        _check_choices(self)
+        check_choices(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +218,8 @@ class SelectConfig:
 
     def __post_init__(self) -> None:
         """Check every value; raises OptionError."""
-        _check_choices(self)
-        _check_flags(self)
+        check_choices(self)
+        check_flags(self)
         check_fraction("near_bound", self.near_bound)
         check_positive("max_per_image", self.max_per_image)
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
@@ -252,9 +274,10 @@ class RunConfig:
                 if name not in known:
                     raise OptionError(f"unknown option{where}: `{name}`{did_you_mean(name, known)}")
         merged = {**from_file, **options}
+        merged = {**preset(merged.get("like")), **merged}
         wanted = [item.name for item in fields(SelectConfig) if item.name in merged]
         return cls(
-            represent=RepresentConfig(**_pick(RepresentConfig, merged)),
+            represent=RepresentConfig(**picked_fields(RepresentConfig, merged)),
             score=score_config(merged),
             select=select_config(merged) if wanted else None,
             max_skipped=parse_percent("max_skipped", merged.get("max_skipped", DEFAULT_MAX_SKIPPED)),
@@ -268,33 +291,12 @@ def score_config(options: Mapping[str, Any]) -> ScoreConfig:
             f"energy and rank exclude each other: {options['energy']} and {options['rank']} (rank takes so many "
             "dimensions whatever energy they hold)"
         )
-    return ScoreConfig(**_pick(ScoreConfig, options))
+    return ScoreConfig(**picked_fields(ScoreConfig, options))
 
 
 def select_config(options: Mapping[str, Any]) -> SelectConfig:
     """Return stage 3's group of the options. Raises OptionError, also where no budget is given."""
-    picked = _pick(SelectConfig, {name: value for name, value in options.items() if name != "budget"})
+    picked = picked_fields(SelectConfig, {name: value for name, value in options.items() if name != "budget"})
     if "budget" not in options:
         raise OptionError(f"{next(iter(picked))} says how rows are chosen, and no budget says how many")
     return SelectConfig(budget=parse_budgets(options["budget"]), **picked)
-
-
-def _pick(group: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    return {item.name: typed(item, options[item.name]) for item in fields(group) if item.name in options}
-
-
-def _check_flags(config: RepresentConfig | SelectConfig) -> None:
-    for item in fields(config):
-        value = getattr(config, item.name)
-        if item.metadata.get("kind") is bool and not isinstance(value, bool):
-            raise OptionError(f"{item.name} must be true or false: {value!r}")
-
-
-def _check_choices(config: RepresentConfig | ScoreConfig | SelectConfig) -> None:
-    for item in fields(config):
-        allowed = item.metadata.get("choices")
-        value = getattr(config, item.name)
-        if allowed and value not in allowed:
-            raise OptionError(
-                f"{item.name} must be one of {', '.join(allowed)}: {value!r}{did_you_mean(value, allowed)}"
-            )

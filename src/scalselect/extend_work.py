@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.config import RepresentConfig, RunConfig, SelectConfig, select_config
-from scalselect.dataset.data_sets import free_name
+from scalselect.dataset.data_sets import data_sets_of, free_name
 from scalselect.dataset.opening import open_pool
 from scalselect.errors import DatasetError, ModelError, OptionError, RunFolderError, did_you_mean
 from scalselect.row_lists import LISTS, digest_of
 from scalselect.segments import Segment, entries_of, next_segment, segments_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from scalselect.dataset.pool import Pool
     from scalselect.run_folder import RunFolder
@@ -84,9 +84,7 @@ class Extension:
         return True
 
 
-def plan_extension(
-    folder: RunFolder, run: Mapping[str, Any], data: Sequence[str | Path], options: Mapping[str, Any]
-) -> Extension:
+def plan_extension(folder: RunFolder, run: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> Extension:
     """Open new data files and settle which segment of the run each one is, or becomes. Writes nothing.
 
     A file is a segment that the run has already if content and name are the same: the call then goes on with it.
@@ -95,6 +93,8 @@ def plan_extension(
     ----------
     run
         The content of run.json.
+    data
+        One data set or several; see `scalselect.dataset.data_sets.data_sets_of`.
     options
         `format` and `images` of the new data, where they are given.
 
@@ -105,23 +105,26 @@ def plan_extension(
     """
     before = segments_of(run)
     named: list[tuple[Segment, Pool]] = []
-    for path in data:
-        if not isinstance(path, (str, os.PathLike)):
-            raise DatasetError(f"a run is extended with data files: {type(path).__name__}; write the records to a file")
+    if not isinstance(data, (str, os.PathLike)) and not data:
+        raise DatasetError("no new data were given; name one data file or several")
+    began_with = len(run["represent"].get("data_sets", [None]))
+    for one in data_sets_of(data):
+        if not isinstance(one.data, (str, os.PathLike)):
+            kind = type(one.data).__name__
+            raise DatasetError(f"a run is extended with data files: {kind}; write the records to a file")
         pool = open_pool(
-            path,
-            format=options.get("format", "auto"),
-            images=options.get("images"),
+            os.fspath(one.data),
+            name=one.name,
+            format=one.format or options.get("format", "auto"),
+            images=one.images or options.get("images"),
             image_position=run["represent"]["image_position"],
         )
-        segment = _known_segment(before, pool)
+        segment = _known_segment(before, pool, one.name, began_with)
         if segment is None:
             segment = _added_segment([*before, *(new for new, _ in named if new not in before)], pool)
         if any(segment.data_sha256 == other.data_sha256 for other, _ in named):
             raise DatasetError(f"the same data were given twice: {pool.location}")
         named.append((segment, replace(pool, source=segment.source)))
-    if not named:
-        raise DatasetError("no new data were given; name one data file or several")
     _refuse_gaps(folder, before, named)
     return Extension(before=before, named=sorted(named, key=lambda pair: pair[0].first_row))
 
@@ -208,13 +211,13 @@ def refuse_what_cannot_grow(folder: RunFolder, run: Mapping[str, Any]) -> None:
             f"run is a trial of the first {represent['limit']} rows: {folder.path}; make a run of the whole data set "
             "in another folder, and extend that"
         )
-    if run["data"]["path"] is None:
+    if any(segment.path is None for segment in segments_of(run)):
         raise RunFolderError(
             f"run was given a Python list, which is not kept: {folder.path}; make a run of a data file, and extend that"
         )
 
 
-def _known_segment(segments: list[Segment], pool: Pool) -> Segment | None:
+def _known_segment(segments: list[Segment], pool: Pool, name: str | None, began_with: int) -> Segment | None:
     """Return the segment that a data file is already; None where it is new. Raises DatasetError, RunFolderError."""
     sha256 = pool.fingerprint()["sha256"]
     for number, segment in enumerate(segments):
@@ -225,14 +228,15 @@ def _known_segment(segments: list[Segment], pool: Pool) -> Segment | None:
                     "into another file"
                 )
             continue
-        if number == 0:
+        if number < began_with:
             raise DatasetError(f"these are the data that the run began with: {pool.location}; give the new rows alone")
-        if Path(str(segment.path)).stem != Path(str(pool.location)).stem:
+        same = Path(str(segment.path)).stem == Path(str(pool.location)).stem if name is None else segment.source == name
+        if not same:
             raise DatasetError(f"these data are in the run already, as {segment.path}: {pool.location}")
-        for name, now in (("images", pool.images), ("data_format", pool.format)):
-            if getattr(segment, name) != now:
+        for key, now in (("images", pool.images), ("data_format", pool.format)):
+            if getattr(segment, key) != now:
                 raise RunFolderError(
-                    f"data file belongs to the run with another {name}: {pool.location} ({getattr(segment, name)} in "
+                    f"data file belongs to the run with another {key}: {pool.location} ({getattr(segment, key)} in "
                     f"the run folder, {now} in this call)"
                 )
         return segment

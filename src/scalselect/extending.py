@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.config import select_config
@@ -25,6 +24,7 @@ from scalselect.select_work import select_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from scalselect.progress import Progress
 
@@ -43,7 +43,8 @@ def extend(
     Parameters
     ----------
     data
-        One data file or several; each becomes a segment of the run. Those that the run has already are gone on with.
+        One data set or several, as paths or words such as ``"coco=new.json,images=DIR"``; each becomes a segment of the
+        run. Those that the run has already are gone on with.
     model
         Folder, hub name or loaded model (then with its `processor`); default: the one that run.json names.
     **options
@@ -62,7 +63,7 @@ def extend(
     run = folder.require()
     refuse_what_cannot_grow(folder, run)
     config = recorded_config(run, options)
-    extension = plan_extension(folder, run, [data] if isinstance(data, (str, Path)) else data, options)
+    extension = plan_extension(folder, run, data, options)
     choice = choice_to_repeat(run)
     pool = None
     if choice is not None:  # old records are copied as well: they must be there

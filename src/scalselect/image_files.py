@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import stat
 import warnings
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
 
+    from scalselect.config import RepresentConfig
+
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses, unless told otherwise
 MAX_ASPECT_RATIO = 200  # scaling the shorter side to a model's size makes more of such a picture than memory holds
 
@@ -33,6 +36,56 @@ _KERNEL_FOLDERS = ("/proc/", "/sys/")  # "regular" files there may block, or nev
 _warned_of: set[tuple[type[Warning], str]] = set()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureView:
+    """How a picture is seen, in the order of these fields: trainers differ in it.
+
+    Attributes
+    ----------
+    exif
+        `apply` turns the picture as its orientation tag says, `ignore` leaves it as stored.
+    min_pixels, max_pixels
+        A picture of more (fewer) pixels is shrunk (grown) to about so many before it becomes RGB, as LLaMA-Factory does
+        it: both sides times the same factor, rounded down, with Pillow's own filter. None: left as it is.
+    alpha
+        `drop` shows the colour beneath transparency, `white` lays the picture on white.
+    """
+
+    exif: str = "ignore"
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    alpha: str = "drop"
+
+    @classmethod
+    def of(cls, config: RepresentConfig) -> PictureView:
+        """Return what the options of a run ask for."""
+        before = config.image_resize == "before"
+        return cls(
+            exif=config.exif,
+            min_pixels=config.image_min_pixels if before else None,
+            max_pixels=config.image_max_pixels if before else None,
+            alpha=config.alpha,
+        )
+
+    def __call__(self, image: Image.Image, *, rotated: bool) -> Image.Image:
+        """Return the picture as it is seen, mode RGB. Raises SampleError, `image_too_large`, if no pixel is left."""
+        if self.exif == "apply" and rotated:
+            image = ImageOps.exif_transpose(image)
+        image = self._within_limits(image)
+        if self.alpha == "white" and image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image.info.pop("transparency", None)  # else Pillow warns that it is dropped
+        return image.convert("RGB")
+
+    def _within_limits(self, image: Image.Image) -> Image.Image:
+        if self.max_pixels is not None and image.width * image.height > self.max_pixels:
+            image = image.resize(_sides(image, self.max_pixels))
+        if self.min_pixels is not None and image.width * image.height < self.min_pixels:
+            image = image.resize(_sides(image, self.min_pixels))
+        return image
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImage:
     """A picture and its file.
@@ -40,7 +93,7 @@ class DecodedImage:
     Attributes
     ----------
     picture
-        Mode RGB, first frame, alpha dropped.
+        Mode RGB, first frame, as the view asks for it.
     sha256, bytes
         Hash and size of the file as read.
     exif_rotated
@@ -56,7 +109,7 @@ class DecodedImage:
     alpha: bool
 
 
-def open_image(path: str, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> DecodedImage:
+def open_image(path: str, *, view: PictureView = PictureView(), max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """Read and decode the image file at `path`; see `decode_image`.
 
     Raises
@@ -66,16 +119,16 @@ def open_image(path: str, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS)
     OSError
         Failures that say nothing of the sample: too many open files, a broken disk, a stale mount.
     """
-    return decode_image(_read_regular_file(path), exif=exif, max_pixels=max_pixels)
+    return decode_image(_read_regular_file(path), view=view, max_pixels=max_pixels)
 
 
-def decode_image(content: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> DecodedImage:
+def decode_image(content: bytes, *, view: PictureView = PictureView(), max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """Decode the bytes of an image file.
 
     Parameters
     ----------
-    exif
-        `apply` turns the picture as its orientation tag says, `ignore` leaves it as stored.
+    view
+        How the picture is seen.
     max_pixels
         Highest width times height that is decoded.
 
@@ -98,9 +151,7 @@ def decode_image(content: bytes, *, exif: str = "ignore", max_pixels: int = MAX_
             _check_size(image, max_pixels)  # an icon's header may have told another size
             rotated = _orientation(image) in _ORIENTATIONS
             alpha = image.has_transparency_data
-            turned = ImageOps.exif_transpose(image) if exif == "apply" and rotated else image
-            turned.info.pop("transparency", None)  # else Pillow warns that it is dropped
-            picture = turned.convert("RGB")
+            picture = view(image, rotated=rotated)
     except (SampleError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -138,6 +189,15 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
     if max(width, height) > MAX_ASPECT_RATIO * max(1, min(width, height)):
         how = f"one side is more than {MAX_ASPECT_RATIO} times the other"
         raise SampleError(Reason.IMAGE_TOO_LARGE, f"{width} x {height} pixels: {how}")
+
+
+def _sides(image: Image.Image, pixels: int) -> tuple[int, int]:
+    factor = math.sqrt(pixels / (image.width * image.height))
+    width, height = int(image.width * factor), int(image.height * factor)
+    if not width or not height:
+        detail = f"{image.width} x {image.height} pixels: one side is lost when resized to {pixels:,} pixels"
+        raise SampleError(Reason.IMAGE_TOO_LARGE, detail)
+    return width, height
 
 
 @contextmanager

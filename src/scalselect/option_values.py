@@ -6,15 +6,19 @@ import contextlib
 import operator
 import tomllib
 from collections.abc import Sequence
+from dataclasses import fields
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
-from scalselect.errors import OptionError
+from scalselect.errors import OptionError, did_you_mean
 from scalselect.records import Budget
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from dataclasses import Field
+
+    from _typeshed import DataclassInstance
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
@@ -107,6 +111,30 @@ def typed(item: Field[Any], value: Any) -> Any:
         words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
         raise OptionError(f"{item.name} must be {words}: {value!r}")
     return kind(value)
+
+
+def picked_fields(group: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are fields of a configuration group, typed. Raises OptionError."""
+    return {item.name: typed(item, options[item.name]) for item in fields(group) if item.name in options}
+
+
+def check_flags(config: DataclassInstance) -> None:
+    """Raise OptionError where an option of a configuration group that is on or off is neither."""
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if item.metadata.get("kind") is bool and not isinstance(value, bool):
+            raise OptionError(f"{item.name} must be true or false: {value!r}")
+
+
+def check_choices(config: DataclassInstance) -> None:
+    """Raise OptionError where an option of a configuration group is none of its choices, nor left open."""
+    for item in fields(config):
+        allowed = item.metadata.get("choices")
+        value = getattr(config, item.name)
+        if allowed and value not in allowed and not (value is None and item.default is None):
+            raise OptionError(
+                f"{item.name} must be one of {', '.join(allowed)}: {value!r}{did_you_mean(value, allowed)}"
+            )
 
 
 def check_fraction(name: str, value: float) -> None:

@@ -21,6 +21,7 @@ from scalselect.run_folder import refuse_other_keys
 from scalselect.segments import Segment, entries_of, next_segment
 from scalselect.shard_work import JoinedWork, ShardWork
 from scalselect.storage import remove_temporary_files
+from scalselect.trainers import preset_lines
 from scalselect.vlm.checkpoint import load_checkpoint, model_restored, quiet_transformers
 from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.settings import Settings, library_versions, locate, resolve_settings, torch_threads
@@ -207,6 +208,9 @@ def _model_at_work(
 
 
 def _say_model(checkpoint: Checkpoint, config: RepresentConfig, settings: Settings, progress: Progress) -> None:
+    if config.like is not None:
+        for line in preset_lines(config.like, asdict(config) | {"image_fit": settings.image_fit}):
+            progress.say(line)
     progress.say(
         f"model: {checkpoint.parameter_bytes / 1e6:,.0f} MB of parameters up to decoder layer {config.layer}, "
         f"{settings.dtype} on {settings.device}"

@@ -211,7 +211,7 @@ class RunFolder:
         """Remove a choice that no longer stands: first the file that vouches for it, then all it vouched for."""
         self.selection.unlink(missing_ok=True)
         self.diagnostics.unlink(missing_ok=True)
-        for ending in ("json", "jsonl", "parquet"):
+        for ending in ("json", "jsonl", "json.gz", "jsonl.gz", "parquet", "arrow", "tar"):
             (self.path / f"selected.{ending}").unlink(missing_ok=True)
         for subsets in (self.path / "selected", self.selections):
             shutil.rmtree(subsets, ignore_errors=True)

@@ -21,7 +21,7 @@ from scalselect.vlm.device_memory import is_out_of_memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from scalselect.image_files import DecodedImage
+    from scalselect.image_files import DecodedImage, PictureView
     from scalselect.records import ImageReference, Sample
     from scalselect.vlm.batches import PreparedSample
     from scalselect.vlm.sample_preparer import SamplePreparer
@@ -55,12 +55,14 @@ class SampleWork:
 
     Attributes
     ----------
+    view
+        How pictures are seen.
     embedded_image
         Returns the bytes of an image that lies in the data themselves; see `Pool.embedded_image`.
     """
 
     preparer: SamplePreparer
-    exif: str
+    view: PictureView
     embedded_image: Callable[[ImageReference], bytes]
 
     def __call__(self, group: Sequence[Sample]) -> tuple[list[PreparedSample | None], PreparationFacts]:
@@ -74,7 +76,7 @@ class SampleWork:
             What concerns every sample.
         """
         facts = PreparationFacts([])
-        opened = _Opened(group[0].images, self.exif, self.embedded_image, facts)
+        opened = _Opened(group[0].images, self.view, self.embedded_image, facts)
         prepared: list[PreparedSample | None] = []
         with self.preparer.same_pictures():
             for sample in group:
@@ -126,7 +128,7 @@ class _Opened:
     """The images of a group, decoded when they are first asked for; a failure is the same for every sample."""
 
     references: Sequence[ImageReference]
-    exif: str
+    view: PictureView
     embedded_image: Callable[[ImageReference], bytes]
     facts: PreparationFacts
     _images: list[DecodedImage] | SampleError | None = None
@@ -145,8 +147,8 @@ class _Opened:
     def _open(self, image: ImageReference) -> DecodedImage:
         try:
             if image.embedded is not None:
-                return decode_image(self.embedded_image(image), exif=self.exif)
-            return open_image(image.path, exif=self.exif)
+                return decode_image(self.embedded_image(image), view=self.view)
+            return open_image(image.path, view=self.view)
         except SampleError as error:
             # Named as in the record: where the data lie must not change what is written.
             raise SampleError(error.reason, f"`{image.text[-_SHOWN_LENGTH:]}`: {error.detail}") from error

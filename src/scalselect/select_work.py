@@ -115,7 +115,7 @@ def _write_choices(
         subset = _write_subset(run.pool, table, choice.rows, here)
         account = account_of(run, rows, choice, config)
         # Records of several data sets lie in a folder of their own, a file for each.
-        named = subset[0] if len(subset) == 1 else subset[0].parent
+        named = subset[0] if len(subset) == 1 else here / "selected"
         account["selected"]["file"] = str(named.relative_to(folder.path))
         written += subset
         if accounts:  # scores.parquet marks the rows of the first budget alone

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalselect.image_files import PictureView
 from scalselect.records import Reason, RowRecord, UnusableRecord
 from scalselect.sample_work import PreparationFacts, SampleWork, new_record, skipped
 from scalselect.vlm.image_reuse import ImageFeatureCache
@@ -117,7 +118,7 @@ class ShardWork:
         samples = sum(map(len, groups))
         unasked = self.config.dataloader_workers == "auto" and samples < _ROWS_WORTH_A_PROCESS
         processes = 0 if unasked else self.settings.dataloader_workers
-        work = SampleWork(self.checkpoint.preparer, self.config.exif, self.pool.embedded_image)
+        work = SampleWork(self.checkpoint.preparer, PictureView.of(self.config), self.pool.embedded_image)
         with closing(prepared_in_order(groups, work, processes)) as prepared_groups:
             while True:
                 with state.timed("wait"):

@@ -1,26 +1,22 @@
 """The records of a data file, each as the exact bytes it was written with, by row position.
 
 A data file is mapped into memory while it is indexed and hashed, and only byte offsets are kept: 16 bytes a record
-(the mapped pages may be taken back by the system at any time). Records are then read one by one from the file that
-was opened, which stays readable when another one takes its name. That nobody wrote to it is seen by its size and the
-time of its last write: a change in place that keeps the one and restores the other is out of reach.
+(the mapped pages may be taken back by the system at any time). Records are then read one by one; see `DataFile`.
 """
 
 from __future__ import annotations
 
-import errno
 import mmap
-import os
 import re
-import stat
-import weakref
-from typing import IO, TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
+from scalselect.dataset.data_file import DataFile
 from scalselect.dataset.json_index import WANTED, Container, array_offsets, line_offsets, recognise, what_follows
 from scalselect.dataset.json_scanner import BrokenJsonError, skip_space
 from scalselect.dataset.json_writing import write_json_records
 from scalselect.dataset.record_source import WrittenFile
-from scalselect.errors import DataChangedError, DatasetError, did_you_mean
+from scalselect.errors import DatasetError
 from scalselect.storage import publish_stream, sha256_of_bytes
 
 if TYPE_CHECKING:
@@ -42,6 +38,8 @@ class RecordFile:
     ----------
     path
         The data file; what it holds is recognised by looking, not by its name.
+    named
+        What messages call it; default: `path`.
 
     Raises
     ------
@@ -51,41 +49,35 @@ class RecordFile:
         It was written to while it was indexed.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        _check_is_file(path)
-        self._stream: IO[bytes] | None = None
+    def __init__(self, path: Path, *, named: Path | None = None) -> None:
+        self._file = DataFile(path, named=named)
         try:
-            stream = path.open("rb", buffering=0)
-        except OSError as error:
-            raise self._unreadable(error) from error
-        try:
-            self._version = _version_of(os.fstat(stream.fileno()))
-            self._read_through(stream)
+            self._read_through()
         except BaseException:  # whoever keeps the exception must not keep the file open
-            stream.close()
+            self._file.release()
             raise
-        self._keep(stream)
 
-    def _read_through(self, stream: IO[bytes]) -> None:
-        if self._size == 0:  # an empty file cannot be mapped
-            raise DatasetError(f"data file is empty: {self.path} ({WANTED})")
+    def _read_through(self) -> None:
+        if self._file.size == 0:  # an empty file cannot be mapped
+            raise DatasetError(f"data file is empty: {self._file.named} ({WANTED})")
         try:
-            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            data = mmap.mmap(self._file.descriptor(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
-            raise self._unreadable(error) from error
-        with data:
+            raise self._file.unreadable(error) from error
+        # Hashing lets other threads run, so it costs no time where there is a second core.
+        with data, ThreadPoolExecutor(1) as beside:
+            digest = beside.submit(sha256_of_bytes, data)
             self._index(data)
-            self._sha256 = sha256_of_bytes(data)
-        self._check_version(os.fstat(stream.fileno()))
+            self._sha256 = digest.result()
+        self._file.check_not_written_to()
 
     def _index(self, data: mmap.mmap) -> None:
-        path = self.path
+        path = self._file.named
         for beginning, what in _UNREADABLE_BEGINNINGS:
             if beginning.match(data):
                 raise DatasetError(f"data file {what} ({path})")
         start = skip_space(data, len(_BYTE_ORDER_MARK) if data[:3] == _BYTE_ORDER_MARK else 0)
-        if start == self._size:
+        if start == len(data):
             raise DatasetError(f"data file is empty: {path} ({WANTED})")
         self.container: Container = recognise(data, start, path)
         try:
@@ -99,26 +91,9 @@ class RecordFile:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_stream": None}
-
-    @property
-    def _size(self) -> int:
-        return self._version[2]
-
     def raw(self, row: int) -> bytes:
         """Return the record's own bytes, without the white space around it. Raises DataChangedError."""
-        position, stop = int(self._starts[row]), int(self._stops[row])
-        file = self._opened().fileno()
-        pieces: list[bytes] = []
-        while position < stop:  # one call reads at most about 2 GB
-            piece = os.pread(file, stop - position, position)
-            if not piece:
-                raise self._changed("it is shorter now")
-            pieces.append(piece)
-            position += len(piece)
-        self._check_version(os.fstat(file))  # after reading, so that what was read is what was indexed
-        return b"".join(pieces)
+        return self._file.read(int(self._starts[row]), int(self._stops[row]))
 
     @property
     def title(self) -> str:
@@ -146,75 +121,8 @@ class RecordFile:
 
     def fingerprint(self) -> dict[str, str | int]:
         """Return SHA-256 and size of the file as it was when opened, and the number of its records."""
-        return {"sha256": self._sha256, "bytes": self._size, "records": len(self)}
+        return {"sha256": self._sha256, "bytes": self._file.size, "records": len(self)}
 
     def check_unchanged(self) -> None:
         """Raise DataChangedError where the path no longer leads to the file that was opened, as it was then."""
-        try:
-            found = self.path.stat()
-        except OSError as error:
-            raise self._changed(str(error.strerror)) from error
-        self._check_version(found)
-
-    def _opened(self) -> IO[bytes]:
-        """Return the open file; after unpickling, open it first and check that it is the same."""
-        if self._stream is not None:
-            return self._stream
-        try:
-            stream = self.path.open("rb", buffering=0)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise self._changed(str(error.strerror)) from error
-        try:
-            self._check_version(os.fstat(stream.fileno()))
-        except BaseException:
-            stream.close()
-            raise
-        return self._keep(stream)
-
-    def _keep(self, stream: IO[bytes]) -> IO[bytes]:
-        # Two threads may each open the file. Either stream serves, and each is closed when this object goes away, not
-        # when the other one takes its place: it may be in use.
-        weakref.finalize(self, stream.close)
-        self._stream = stream
-        return stream
-
-    def _check_version(self, found: os.stat_result) -> None:
-        if _version_of(found) != self._version:
-            raise self._changed("another file lies there, or it was written to")
-
-    def _unreadable(self, error: OSError) -> DatasetError:
-        return DatasetError(f"data file cannot be read: {self.path} ({error.strerror})")
-
-    def _changed(self, how: str) -> DataChangedError:
-        return DataChangedError(f"data file has changed since it was opened: {self.path} ({how})")
-
-
-def _version_of(found: os.stat_result) -> tuple[int, int, int, int]:
-    """Return what changes when a file is replaced or written to: device, inode, size, time of the last write."""
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _check_is_file(path: Path) -> None:
-    try:
-        found = path.stat()
-    except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
-            raise DatasetError(f"data file cannot be read: {path} ({error.strerror})") from error
-        near = did_you_mean(path.name, _names_in(path.parent))
-        folder = "" if path.parent.is_dir() else f" (nor does its folder: {path.parent})"
-        raise DatasetError(f"data file does not exist: {path}{near}{folder}") from None
-    except ValueError:  # a NUL byte in the name
-        raise DatasetError(f"data file does not exist: {str(path)!r}") from None
-    if stat.S_ISDIR(found.st_mode):
-        inside = sorted(name for name in _names_in(path) if name.endswith((".json", ".jsonl")))
-        holds = f"; it holds {', '.join(inside[:3])}" if inside else ""
-        raise DatasetError(f"data file is a folder: {path} (wanted: one JSON or JSON Lines file{holds})")
-    if not stat.S_ISREG(found.st_mode):
-        raise DatasetError(f"data file is no regular file: {path} (wanted: a file on disk; pipes cannot be read twice)")
-
-
-def _names_in(folder: Path) -> list[str]:
-    try:
-        return [entry.name for entry in folder.iterdir()]
-    except OSError:  # no folder, or one that may not be listed
-        return []
+        self._file.check_unchanged()

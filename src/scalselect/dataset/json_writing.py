@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from io import BufferedIOBase
     from typing import IO
 
 
-def write_json_records(stream: IO[bytes], raw: Callable[[int], bytes], rows: Sequence[int], *, lines: bool) -> None:
+def write_json_records(
+    stream: IO[bytes] | BufferedIOBase, raw: Callable[[int], bytes], rows: Sequence[int], *, lines: bool
+) -> None:
     """Write the records of some rows to a stream.
 
     Parameters

@@ -261,7 +261,7 @@ def _image_limits(processor: Any, config: RepresentConfig) -> dict[str, Any]:
     """Return the processor's arguments for the given pixel limits; a limit not given stays the checkpoint's."""
     given = {"min_pixels": config.image_min_pixels, "max_pixels": config.image_max_pixels}
     given = {name: value for name, value in given.items() if value is not None}
-    if not given:
+    if not given or config.image_resize == "before":  # kept by whoever opens the pictures
         return {}
     image_processor = processor.image_processor
     understood = getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", {})
@@ -269,7 +269,7 @@ def _image_limits(processor: Any, config: RepresentConfig) -> dict[str, Any]:
         if name not in understood:
             raise OptionError(
                 f"image_{name} has no effect on this checkpoint: {type(image_processor).__name__} knows no "
-                f"`{name}`; leave the option out"
+                f"`{name}`; leave the option out, or give --image-resize before"
             )
     # Processors that know pixel limits keep them under these two names, as pixels.
     least = given.get("min_pixels", image_processor.size["shortest_edge"])
