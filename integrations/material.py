@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import webdataset
 from build_demo import build_demo
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from datasets import Dataset, Features, Image, List, Value
 
 Record = dict[str, Any]
 
@@ -20,13 +20,44 @@ ROLES = {"human": "user", "gpt": "assistant"}
 SYSTEM = "Answer in one word."
 
 
+POOLS = {  # name of the subset: what lies in the folder of the material
+    "llava": "pool.json",
+    "messages": "messages.jsonl",
+    "parquet": "messages.parquet",
+    "saved": "messages",
+    "tar": "messages.tar",
+}
+MESSAGES = Features(
+    {
+        "id": Value("string"),
+        "messages": List({"role": Value("string"), "content": Value("string")}),
+        "images": List(Image()),
+    }
+)
+
+
 def build_material(folder: Path) -> Path:
-    """Write the demo (pool in LLaVA format, pictures, checkpoint) and the same pool as messages; return the folder."""
+    """Write the demo (pool in LLaVA format, pictures, checkpoint), and the same pool as messages in every container.
+
+    Tables and tars are written by the packages `datasets` and `webdataset`, and hold the bytes of the pictures.
+    """
     build_demo(folder, ROWS)
-    pool = json.loads((folder / "pool.json").read_bytes())
-    lines = [json.dumps(record, ensure_ascii=False) for record in messages_records(pool)]
+    records = messages_records(json.loads((folder / "pool.json").read_bytes()))
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
     (folder / "messages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = [{**record, "images": [_bytes_of(folder, name) for name in record.get("images", [])]} for record in records]
+    table = Dataset.from_list(rows, features=MESSAGES)
+    table.to_parquet(folder / "messages.parquet")
+    table.save_to_disk(folder / "messages")
+    with webdataset.TarWriter(str(folder / "messages.tar")) as writer:
+        for row in rows:
+            pictures = {f"{number}.png": image["bytes"] for number, image in enumerate(row["images"])}
+            writer.write({"__key__": row["id"], "json": {**row, "images": list(pictures)}, **pictures})
     return folder
+
+
+def _bytes_of(folder: Path, name: str) -> dict[str, Any]:
+    return {"bytes": (folder / name).read_bytes(), "path": Path(name).name}
 
 
 def messages_records(pool: list[Record]) -> list[Record]:
@@ -52,10 +83,10 @@ def messages_records(pool: list[Record]) -> list[Record]:
 
 
 def choose(pool: Path, model: Path, run_dir: Path, *options: str) -> Path:
-    """Run `scalselect run` as a user does, and return the subset file it wrote."""
+    """Run `scalselect run` as a user does, and return the subset it wrote."""
     words = [str(pool), "--model", str(model), "--budget", str(BUDGET), "--output", str(run_dir)]
     words += ["--text-only", "keep", *options]
     command = [sys.executable, "-m", "scalselect", "run", *words]
     subprocess.run(command, check=True, stdout=sys.stderr)
-    (subset,) = run_dir.glob("selected.*")
+    (subset,) = run_dir.glob("selected*")
     return subset

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from integrations.comparing import Outcome, differences
 from integrations.consumers.reporting import MARK
 from integrations.environments import prepare, quiet_variables
-from integrations.material import build_material, choose
+from integrations.material import POOLS, build_material, choose
 from integrations.report import report
 from integrations.roster import consumers
 from integrations.subsets import Subset
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from integrations.roster import Consumer
 
 SCRIPTS = Path(__file__).parent / "consumers"
-POOLS = {"llava": "pool.json", "messages": "messages.jsonl"}
 
 
 def main() -> int:
@@ -49,7 +48,7 @@ def main() -> int:
         name: Subset.read(choose(material / pool, model, work / f"run-{name}"), material)
         for name, pool in POOLS.items()
     }
-    _say(f"two subsets were chosen in {time.monotonic() - began:.0f} s")
+    _say(f"{len(subsets)} subsets were chosen in {time.monotonic() - began:.0f} s")
     outcomes = []
     for consumer in consumers(subsets, model, files):
         if arguments.only.lower() in consumer.title.lower():

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
+import tarfile
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from integrations.expected import Conversation, Expected, collapsed, conversation
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Subset:
-    """A subset of records as JSON.
+    """A subset as a run wrote it.
 
     Attributes
     ----------
     path
-        The file.
+        The file, or the folder.
     images
         The folder its pictures are relative to.
     records
@@ -36,13 +38,11 @@ class Subset:
 
     @classmethod
     def read(cls, path: Path, images: Path) -> Subset:
-        """Read a JSON array or JSON Lines."""
-        text = path.read_text(encoding="utf-8")
-        records = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
-        return cls(path, images, records)
+        """Read what a run wrote: a JSON array, JSON Lines, Parquet, a tar, or a folder of `save_to_disk`."""
+        return cls(path, images, _READERS[path.suffix](path))
 
     def with_fault(self, fault: str, folder: Path) -> Subset:
-        """Write a copy with one fault into `folder`, in the same container."""
+        """Write a copy with one fault into `folder`, as JSON in the same container."""
         records = one_fault(self.records, fault)
         path = folder / f"{fault.replace(' ', '-')}{self.path.suffix}"
         lines = [json.dumps(record, ensure_ascii=False) for record in records]
@@ -54,6 +54,46 @@ class Subset:
         """Return what a consumer must report of the records."""
         conversations = [conversation(record, self.images) for record in self.records]
         return [Expected(one.id, collapsed(render(one)), one.images) for one in conversations]
+
+
+def _read_array(path: Path) -> list[Record]:
+    records: list[Record] = json.loads(path.read_bytes())
+    return records
+
+
+def _read_lines(path: Path) -> list[Record]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _read_saved(folder: Path) -> list[Record]:
+    records = []
+    for path in sorted(folder.glob("*.arrow")):
+        records += pa.ipc.open_stream(path.read_bytes()).read_all().to_pylist()
+    return records
+
+
+def _read_tar(path: Path) -> list[Record]:
+    """Return the `.json` members, the bytes of the pictures beside each under `images`."""
+    records: dict[str, Record] = {}
+    with tarfile.open(path) as tar:
+        for member in tar:
+            key, field = member.name.split(".", 1)
+            record = records.setdefault(key, {"images": []})
+            content = cast("IO[bytes]", tar.extractfile(member)).read()
+            if field == "json":
+                record |= json.loads(content)
+            else:
+                record["images"].append({"bytes": content})
+    return list(records.values())
+
+
+_READERS: dict[str, Callable[[Path], list[Record]]] = {
+    ".json": _read_array,
+    ".jsonl": _read_lines,
+    ".parquet": lambda path: pq.read_table(path).to_pylist(),
+    ".tar": _read_tar,
+    "": _read_saved,
+}
 
 
 def one_fault(records: list[Record], fault: str) -> list[Record]:

@@ -1,17 +1,20 @@
-"""The reader of the package datasets: whole records out of JSON, JSON Lines and Parquet."""
+"""The reader of the package datasets: whole records out of JSON, JSON Lines, Parquet and saved folders."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from datasets import load_dataset
+from datasets import load_dataset, load_from_disk
 
 from reporting import Result, pixels_of, report_each
 
 
 def consume(entry: dict[str, Any]) -> Result:
     """Read `entry["file"]` and tell ids, turns as text, and the pictures that lie in the file."""
-    dataset = load_dataset(entry["loader"], data_files=entry["file"], split="train")
+    if entry["loader"] == "saved":
+        dataset = load_from_disk(entry["file"])
+    else:
+        dataset = load_dataset(entry["loader"], data_files=entry["file"], split="train")
     rows = list(dataset)
     return {
         "rows_in": len(rows),
