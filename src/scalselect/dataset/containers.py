@@ -16,7 +16,12 @@ from scalselect.dataset.parquet_records import is_parquet, open_parquet
 from scalselect.dataset.path_patterns import expand, is_pattern
 from scalselect.dataset.record_list import RecordList
 from scalselect.dataset.saved_dataset import is_saved, open_saved
-from scalselect.errors import DatasetError
+from scalselect.dataset.tar_index import begins_as_tar
+from scalselect.dataset.tar_records import open_tars
+from scalselect.errors import DatasetError, ScalselectError
+from scalselect.local_copies import local_copy
+from scalselect.remote_files import is_remote, normalised
+from scalselect.remote_path import path_of
 
 if TYPE_CHECKING:
     from scalselect.dataset.record_source import RecordSource
@@ -29,12 +34,15 @@ _CONTAINERS: tuple[Container, ...] = (
     (begins_as_gzip, lambda paths: GzipRecordFile(_only(paths))),
     (is_parquet, open_parquet),
     (is_arrow, open_arrow),
+    (begins_as_tar, open_tars),
 )
 _FROM_PATTERN = re.compile(r"[-_.]*[{*?\[].*", re.DOTALL)
 
 
 def open_records(data: object) -> tuple[RecordSource, str | None]:
     """Return the records of a data file or list, whatever they are kept in, and where they lie. Raises DatasetError."""
+    if isinstance(data, str) and is_remote(data):
+        return _open_remote(normalised(data))
     if isinstance(data, (str, os.PathLike)):
         path = Path(os.fsdecode(data)).absolute()  # workers may stand in another folder
         try:
@@ -60,7 +68,7 @@ def name_of(location: str) -> str:
 
 def folder_of(location: str) -> Path:
     """Return the folder that data lie in: of a folder itself."""
-    path = Path(location)
+    path = path_of(location)
     return path if path.is_dir() else path.parent
 
 
@@ -81,3 +89,19 @@ def _only(paths: Sequence[Path]) -> Path:
             f"several JSON files are several data sets: {paths[0]} and {len(paths) - 1} more (give each of them)"
         )
     return paths[0]
+
+
+def _open_remote(location: str) -> tuple[RecordSource, str]:
+    """Open a local copy of a remote data file. Raises DatasetError, and what opening the copy raises."""
+    try:
+        copy = local_copy(location)
+    except FileNotFoundError:
+        raise DatasetError(f"data file does not exist: {location}") from None
+    except IsADirectoryError:
+        raise DatasetError(f"data file is a folder: {location} (wanted: one file)") from None
+    except OSError as error:
+        raise DatasetError(f"data file cannot be read: {location} ({error.strerror or error})") from error
+    try:
+        return open_records(copy)[0], location
+    except ScalselectError as error:
+        raise type(error)(str(error).replace(str(copy), location)) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from scalselect.dataset.conversations import hash_of_turns, read_conversation
 from scalselect.dataset.formats import RecordFormat, image_reference, refuse_other_media
 from scalselect.dataset.record_fields import record_fields, row_identity
 from scalselect.errors import SampleError
+from scalselect.image_files import image_exists
 from scalselect.records import Reason, RowIdentity, Sample, UnusableRecord
 
 if TYPE_CHECKING:
@@ -67,6 +67,11 @@ class Pool:
     def format(self) -> str:
         """Name of the record format: `llava` or `messages`."""
         return self._format.name
+
+    @property
+    def image_keys(self) -> tuple[str, ...]:
+        """Keys under which its records keep their images, the usual one first."""
+        return self._format.image_keys
 
     @property
     def container(self) -> str:
@@ -180,7 +185,7 @@ class Pool:
         shown = (image for row in rows if isinstance(row, Sample) for image in row.images)
         references = (image for image in shown if image.embedded is None)
         paths = [image.path for image in islice(references, first)]
-        return (paths[0] if paths and not any(map(os.path.isfile, paths)) else None), len(paths)
+        return (paths[0] if paths and not any(map(image_exists, paths)) else None), len(paths)
 
     def describe(self) -> str:
         """Return format, container and number of rows, in one line for people."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from scalselect.dataset.data_files import DataFile, fingerprint_of
 from scalselect.dataset.record_source import WrittenFile
-from scalselect.errors import DatasetError
+from scalselect.errors import DatasetError, SampleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ class TableFile(Protocol):
         ...
 
     def text(self, row: int) -> bytes:
-        """Return a row as JSON. Raises ValueError where a value has no JSON; DataChangedError."""
+        """Return a row as JSON. Raises ValueError where a value has no JSON; SampleError; DataChangedError."""
         ...
 
     def embedded(self, row: int, number: int) -> bytes | None:
@@ -75,7 +75,7 @@ class TableRecords:
         table, within = self._place(row)
         try:
             return table.text(within)
-        except ValueError:
+        except (ValueError, SampleError):
             return b"null"
 
     def embedded(self, row: int, number: int) -> bytes | None:
@@ -84,10 +84,12 @@ class TableRecords:
         return table.embedded(within, number)
 
     def fault(self, row: int) -> str | None:
-        """Return why a row could not be written as JSON, None where it could."""
+        """Return why a row could not be written as JSON, or cannot be used; None where it can."""
         table, within = self._place(row)
         try:
             table.text(within)
+        except SampleError as error:
+            return error.detail
         except ValueError as error:
             return f"cannot be written as JSON: {error}"
         return None
