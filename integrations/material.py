@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import webdataset
-from build_demo import build_demo
 from datasets import Dataset, Features, Image, List, Value
+
+from build_demo import build_demo
 
 Record = dict[str, Any]
 
@@ -23,9 +24,6 @@ SYSTEM = "Answer in one word."
 POOLS = {  # name of the subset: what lies in the folder of the material
     "llava": "pool.json",
     "messages": "messages.jsonl",
-    "parquet": "messages.parquet",
-    "saved": "messages",
-    "tar": "messages.tar",
 }
 MESSAGES = Features(
     {

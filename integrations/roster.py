@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from integrations.expected import as_llamafactory, as_recorded, as_swift, as_trl
-from integrations.trl_files import write_faulty_trl, write_trl
+from integrations.trl_files import exported_file, write_faulty_trl
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from integrations.expected import Expected
+    from integrations.guide import Guide
     from integrations.subsets import Subset
 
 IMAGE_TOKENS = 64  # of the demo's checkpoint, for each picture
@@ -69,13 +70,21 @@ class Consumer:
     cases: list[Case]
 
 
-def consumers(subsets: dict[str, Subset], model: Path, work: Path) -> list[Consumer]:
+@dataclass(frozen=True)
+class Chosen:
+    """What a run chose, and what its `how_to_train.md` says."""
+
+    subset: Subset
+    guide: Guide
+
+
+def consumers(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Consumer]:
     """Return all consumers with their cases.
 
     Parameters
     ----------
-    subsets
-        What runs chose, by the name of the pool: `llava` and `messages`.
+    chosen
+        By the name of the pool, see `material.py`.
     model
         The checkpoint that is trained.
     work
@@ -83,79 +92,63 @@ def consumers(subsets: dict[str, Subset], model: Path, work: Path) -> list[Consu
     """
     readers = (("4.0.0", "llamafactory"), ("4.8.4", "swift"), ("5.2.0", "trl"))
     return [
-        Consumer("LLaMA-Factory", "llamafactory", "llamafactory_consumer.py", _llamafactory(subsets, model, work)),
-        Consumer("ms-swift", "swift", "swift_consumer.py", _swift(subsets, model, work)),
-        Consumer("TRL", "trl", "trl_consumer.py", _trl(subsets, model, work)),
+        Consumer("LLaMA-Factory", "llamafactory", "llamafactory_consumer.py", _llamafactory(chosen, model, work)),
+        Consumer("ms-swift", "swift", "swift_consumer.py", _swift(chosen, model, work)),
+        Consumer("TRL", "trl", "trl_consumer.py", _trl(chosen, model, work)),
         *(
-            Consumer(f"datasets {version}", environment, "datasets_consumer.py", _datasets(subsets, work))
+            Consumer(f"datasets {version}", environment, "datasets_consumer.py", _datasets(chosen, work))
             for version, environment in readers
         ),
     ]
 
 
-def _llamafactory(subsets: dict[str, Subset], model: Path, work: Path) -> list[Case]:
-    faulty = subsets["llava"].with_fault("no answer", work)
+def _llamafactory(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Case]:
     cases = []
-    for name, subset, fault in (*_clean(subsets), ("llava", faulty, "no answer")):
+    for name, fault in (("llava", None), ("messages", None), ("llava", "no answer")):
+        subset = chosen[name].subset.with_fault(fault, work) if fault else chosen[name].subset
+        info, options = chosen[name].guide.llamafactory()
+        if fault:
+            info["chosen"]["file_name"] = str(subset.path)
         folder = work / f"llamafactory-{len(cases)}"
-        registered: dict[str, Any] = {"file_name": str(subset.path), "formatting": "sharegpt"}
-        if name == "llava":
-            registered |= {"columns": {"messages": "conversations", "images": "image"}}
-        else:
-            tags = {"role_tag": "role", "content_tag": "content"}
-            tags |= {f"{role}_tag": role for role in ("user", "assistant", "system")}
-            registered |= {"columns": {"messages": "messages", "images": "images"}, "tags": tags}
-        entry = {
-            "model": str(model),
-            "folder": str(folder),
-            "dataset_info": {"chosen": registered},
-            "options": {"media_dir": str(subset.images)},
-        }
+        entry = {"model": str(model), "folder": str(folder), "dataset_info": info, "options": options}
         sign = fault and f"^rows_kept is {len(subset.records) - 1},"
         cases.append(Case(name, entry, subset.expected(as_llamafactory), fault, sign))
     return cases
 
 
-def _swift(subsets: dict[str, Subset], model: Path, work: Path) -> list[Case]:
-    faulty = subsets["messages"].with_fault("missing picture", work)
+def _swift(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Case]:
     cases = []
-    for name, subset, fault in (*_clean(subsets), ("messages", faulty, "missing picture")):
-        entry = {
-            "model": str(model),
-            "folder": str(work / f"swift-{len(cases)}"),
-            "flags": {"dataset": str(subset.path), "strict": "false" if fault else "true"},
-            "variables": {"ROOT_IMAGE_DIR": str(subset.images)},
-        }
-        cases.append(Case(name, entry, subset.expected(as_swift), fault, fault and r"^images of row \d+: "))
+    for name, fault in (("llava", None), ("messages", None), ("messages", "missing picture")):
+        subset = chosen[name].subset.with_fault(fault, work) if fault else chosen[name].subset
+        flags, variables = chosen[name].guide.swift()
+        if fault:  # which passes silently only without `--strict true`
+            flags |= {"dataset": str(subset.path), "strict": "false"}
+        entry = {"model": str(model), "folder": str(work / f"swift-{len(cases)}"), "flags": flags}
+        sign = fault and r"^images of row \d+: "
+        cases.append(Case(name, {**entry, "variables": variables}, subset.expected(as_swift), fault, sign))
     return cases
 
 
-def _trl(subsets: dict[str, Subset], model: Path, work: Path) -> list[Case]:
-    files: list[tuple[str, Subset, Path, str | None, str | None]] = []
-    for name, subset, _ in _clean(subsets):
-        files.append((name, subset, write_trl(subset, work / f"trl-{name}.parquet"), None, None))
-    name, subset, path, _, _ = files[-1]
-    for fault, sign in (("marker in the text", "^it failed: ValueError"), ("another picture", "^images of row 1: ")):
-        target = work / f"trl-{fault.replace(' ', '-')}.parquet"
-        files.append((name, subset, write_faulty_trl(path, fault, target), fault, sign))
+def _trl(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Case]:
     cases = []
-    for name, subset, path, fault, sign in files:
-        folder = work / f"trl-{len(cases)}"
-        entry = {"model": str(model), "folder": str(folder), "file": str(path), "loader": "parquet"}
-        cases.append(Case(name, entry, subset.expected(as_trl), fault, sign))
+    faults = {"marker in the text": "^it failed: ValueError", "another picture": "^images of row 1: "}
+    for name, fault in (("llava", None), ("messages", None), *(("messages", fault) for fault in faults)):
+        subset, code = chosen[name].subset, chosen[name].guide.trl()
+        if fault:
+            exported = exported_file(code)
+            faulty = write_faulty_trl(exported, fault, work / f"trl-{fault.replace(' ', '-')}.parquet")
+            code = code.replace(str(exported), str(faulty))
+        entry = {"model": str(model), "folder": str(work / f"trl-{len(cases)}"), "code": code}
+        cases.append(Case(name, entry, subset.expected(as_trl), fault, faults[fault] if fault else None))
     return cases
 
 
-def _datasets(subsets: dict[str, Subset], work: Path) -> list[Case]:
-    faulty = subsets["messages"].with_fault("mixed ids", work)
+def _datasets(chosen: dict[str, Chosen], work: Path) -> list[Case]:
     cases = []
-    for name, subset, fault in (*_clean(subsets), ("messages", faulty, "mixed ids")):
-        entry = {"file": str(subset.path), "loader": "json", "pictures_inside": False}
+    for name, loader, fault in (("llava", "json", None), ("messages", "json", None), ("messages", "json", "mixed ids")):
+        subset = chosen[name].subset.with_fault(fault, work) if fault else chosen[name].subset
+        entry = {"file": str(subset.path), "loader": loader, "pictures_inside": loader != "json"}
         sign = fault and "^it failed: DatasetGenerationError|^id of row 1: "
         rows = subset.expected(as_recorded)
         cases.append(Case(name, entry, rows, fault, sign, image_tokens=1, trained=False))
     return cases
-
-
-def _clean(subsets: dict[str, Subset]) -> list[tuple[str, Subset, None]]:
-    return [(name, subsets[name], None) for name in ("llava", "messages")]

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 from integrations.comparing import Outcome, differences
 from integrations.consumers.reporting import MARK
 from integrations.environments import prepare, quiet_variables
+from integrations.guide import Guide
 from integrations.material import POOLS, build_material, choose
 from integrations.report import report
-from integrations.roster import consumers
+from integrations.roster import Chosen, consumers
 from integrations.subsets import Subset
+from integrations.trl_files import exported_file, write_trl
 
 if TYPE_CHECKING:
     from integrations.roster import Consumer
@@ -44,13 +46,17 @@ def main() -> int:
     began = time.monotonic()
     material = build_material(work / "material")
     model = material / "checkpoint"
-    subsets = {
-        name: Subset.read(choose(material / pool, model, work / f"run-{name}"), material)
-        for name, pool in POOLS.items()
-    }
-    _say(f"{len(subsets)} subsets were chosen in {time.monotonic() - began:.0f} s")
+    chosen = {}
+    for name, pool in POOLS.items():
+        run_dir = work / f"run-{name}"
+        subset = Subset.read(choose(material / pool, model, run_dir), material)
+        chosen[name] = Chosen(subset, Guide.read(run_dir))
+        target = exported_file(chosen[name].guide.trl())
+        target.parent.mkdir(exist_ok=True)
+        write_trl(subset, target)
+    _say(f"{len(chosen)} subsets were chosen in {time.monotonic() - began:.0f} s")
     outcomes = []
-    for consumer in consumers(subsets, model, files):
+    for consumer in consumers(chosen, model, files):
         if arguments.only.lower() in consumer.title.lower():
             outcomes += consume(consumer, folder)
     if not outcomes:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from integrations.expected import Conversation, Expected, collapsed, conversation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 Record = dict[str, Any]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,8 +13,6 @@ from datasets import Dataset, Features, Image, List, Value
 from integrations.expected import MARKER, ROLES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from integrations.subsets import Subset
 
 FEATURES = Features(
@@ -51,6 +51,12 @@ def _message(turn: dict[str, str]) -> dict[str, Any]:
         blocks.append({"type": "image", "text": None})
         blocks += [{"type": "text", "text": piece}] if piece else []
     return {"role": ROLES.get(role, role), "content": blocks}
+
+
+def exported_file(code: str) -> Path:
+    """Return the file that code of `how_to_train.md` loads."""
+    (path,) = re.findall(r'data_files="([^"]+)"', code)
+    return Path(path)
 
 
 def write_faulty_trl(path: Path, fault: str, target: Path) -> Path:

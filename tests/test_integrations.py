@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import re
 from dataclasses import replace
-from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from integrations.comparing import Outcome, differences
 from integrations.consumers.reporting import MARK, pixels_of
-from integrations.environments import HERE
 from integrations.expected import Conversation, as_llamafactory, as_recorded, as_swift, as_trl
 from integrations.report import report
-from integrations.roster import consumers
 from integrations.run import printed_results
-from integrations.subsets import Subset, one_fault
-from integrations.trl_files import write_faulty_trl, write_trl
+from small_subsets import small_subsets
 
-ROOT = Path(__file__).parents[1]
 TALK = Conversation(
     "a",
     (
@@ -39,24 +30,7 @@ ASKED = Conversation("b", (("user", "<image>\nIs it red?"),), ("1",))
 
 @pytest.fixture
 def subsets(tmp_path):
-    """Return a subset in LLaVA format and one of messages, of six rows, the fourth without a picture."""
-    (tmp_path / "images").mkdir()
-    for number in range(3):
-        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / f"images/{number}.png")
-    llava, messages = [], []
-    for row in range(6):
-        name, text = f"images/{row % 3}.png", f"question {row}"
-        shown = row != 3
-        question = f"<image>\n{text}" if shown else text
-        turns = [("human", question), ("gpt", "yes")]
-        record = {"id": f"row-{row}", "conversations": [{"from": role, "value": value} for role, value in turns]}
-        llava.append(record | ({"image": name} if shown else {}))
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": "yes"}]
-        messages.append({"id": f"row-{row}", "messages": turns} | ({"images": [name]} if shown else {}))
-    (tmp_path / "selected.json").write_text(json.dumps(llava))
-    (tmp_path / "selected.jsonl").write_text("".join(json.dumps(record) + "\n" for record in messages))
-    paths = {"llava": tmp_path / "selected.json", "messages": tmp_path / "selected.jsonl"}
-    return {name: Subset.read(path, tmp_path) for name, path in paths.items()}
+    return small_subsets(tmp_path)
 
 
 @pytest.fixture
@@ -163,64 +137,6 @@ def test_a_fault_must_be_found_by_its_sign():
     assert not outcome([], fault="picture", sign="^images of row 1").as_it_must_be
     assert not outcome(["it failed: OSError"], fault="picture", sign="^images of row 1").as_it_must_be
     assert not replace(outcome(["images of row 1"], fault="picture", sign="images"), result=None).as_it_must_be
-
-
-def test_known_faults(subsets, tmp_path):
-    whole = subsets["llava"].records
-    assert one_fault(whole, "no answer")[1]["conversations"] == whole[1]["conversations"][:1]
-    assert one_fault(whole, "missing picture")[1]["image"] == "images/no-such-picture.png"
-    assert [record["id"] for record in one_fault(whole, "mixed ids")[:3]] == [1, "007", "row-2"]
-    with pytest.raises(ValueError, match="no such fault"):
-        one_fault(whole, "no such fault")
-    (tmp_path / "faults").mkdir()
-    for subset in subsets.values():
-        faulty = subset.with_fault("missing picture", tmp_path / "faults")
-        assert Subset.read(faulty.path, tmp_path) == faulty
-        assert [row.images for row in faulty.expected(as_swift)].count((None,)) == 1
-
-
-def test_a_file_for_trl_has_blocks_of_two_keys_and_its_faults(subsets, tmp_path):
-    path = write_trl(subsets["messages"], tmp_path / "trl.parquet")
-    rows = pq.read_table(path).to_pylist()
-    assert rows[0]["messages"][0]["content"] == [
-        {"type": "image", "text": None},
-        {"type": "text", "text": "question 0"},
-    ]
-    assert [len(row["images"]) for row in rows] == [1, 1, 1, 0, 1, 1]
-    wrong = pq.read_table(write_faulty_trl(path, "marker in the text", tmp_path / "a.parquet")).to_pylist()
-    assert wrong[1]["messages"][0]["content"][1]["text"] == "<image>\nquestion 1"
-    wrong = pq.read_table(write_faulty_trl(path, "another picture", tmp_path / "b.parquet")).to_pylist()
-    assert wrong[1]["images"] == rows[0]["images"]
-    assert wrong[:1] + wrong[2:] == rows[:1] + rows[2:]
-
-
-def test_every_consumer_has_clean_files_and_a_fault(subsets, tmp_path):
-    (tmp_path / "work").mkdir()
-    roster = consumers(subsets, tmp_path / "model", tmp_path / "work")
-    for consumer in roster:
-        assert (ROOT / "integrations/consumers" / consumer.script).is_file()
-        assert (HERE / f"requirements-{consumer.environment}.txt").is_file()
-        assert {case.fault is None for case in consumer.cases} == {True, False}
-        assert all((case.fault is None) == (case.sign is None) for case in consumer.cases)
-        json.dumps([case.entry for case in consumer.cases])
-    assert len({consumer.title for consumer in roster}) == len(roster)
-
-
-@pytest.mark.parametrize("path", sorted(HERE.glob("requirements-*.txt")), ids=lambda path: path.stem)
-def test_every_requirement_is_pinned_and_torch_is_left_to_one_place(path):
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
-    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
-    names = [line.split("==")[0].lower() for line in lines]
-    assert len(set(names)) == len(names)
-    assert "torch" not in names
-
-
-def test_scripts_of_consumers_import_nothing_of_ours():
-    for path in (ROOT / "integrations/consumers").glob("*.py"):
-        tree = ast.parse(path.read_text())
-        imported = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-        imported += [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
-        assert not [name for name in imported if name.split(".")[0] in {"scalselect", "integrations"}]
 
 
 def test_results_are_found_between_what_trainers_print(tmp_path):

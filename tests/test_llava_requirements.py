@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from integrations.guide import Guide
 from small_pools import command, scores_of
 
 ROWS = 60
@@ -131,6 +133,13 @@ def test_the_image_folder_that_fits_is_that_of_the_pool(subset, chosen, pictures
         assert (picture is None) == ("image" not in source)
         if picture:
             assert picture.tobytes() == Image.open(pictures[0].parent / source["image"]).convert("RGB").tobytes()
+
+
+def test_the_flags_that_the_page_gives_fit(run, subset, pictures):
+    flags = Guide.read(run).llava()
+    assert flags == {"data_path": str(subset), "image_folder": str(pictures[0].parent)}
+    shown = [picture_of(record, Path(flags["image_folder"])) for record in array_of(Path(flags["data_path"]))]
+    assert sum(picture is None for picture in shown) == len(TEXT_ONLY)
 
 
 @pytest.mark.parametrize(
