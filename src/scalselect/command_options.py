@@ -13,7 +13,7 @@ from scalselect.config import DEFAULT_MAX_SKIPPED, RepresentConfig, ScoreConfig,
 from scalselect.errors import did_you_mean
 
 EXIT_MISUSE = 2
-_OF_NEW_DATA = ("format", "images", "trust_remote_code", "device", "dataloader_workers")
+_OF_NEW_DATA = ("format", "dataset_info", "images", "trust_remote_code", "device", "dataloader_workers")
 _OF_CHECK = (
     "format",
     "images",
