@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 # Two busy-waiting threads on tiny models make each other slow; asleep they do not.
@@ -30,6 +31,28 @@ def checkpoints(tmp_path_factory):
         return built[family, size]
 
     return checkpoint
+
+
+@pytest.fixture(scope="session")
+def object_store():
+    """Start an S3 server on this machine and return its address."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def bucket(object_store, monkeypatch):
+    """Return the URL of a new bucket; this process and those it starts can reach it until the test ends."""
+    from object_store import access_for, new_bucket
+
+    for name, value in access_for(object_store).items():
+        monkeypatch.setenv(name, value)
+    return new_bucket()
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from object_store import names_in
 from scalselect import storage
+from scalselect.remote_path import path_of
 from scalselect.storage import (
+    claimed,
     create_exclusive,
     publish_bytes,
     publish_stream,
     remove_temporary_files,
+    remove_tree,
     sha256_of_bytes,
     sha256_of_file,
 )
@@ -193,3 +197,55 @@ def test_names_that_only_look_alike_are_left_alone(tmp_path, name):
 
 def test_nothing_to_remove_in_a_folder_that_does_not_exist(tmp_path):
     assert remove_temporary_files(tmp_path / "nowhere") == 0
+
+
+def test_in_a_bucket_a_file_appears_when_the_block_ends(bucket):
+    path = path_of(f"{bucket}/deep/file")
+    with publish_stream(path) as stream:
+        stream.write(b"0123456789")
+        stream.truncate(20)
+        stream.seek(2)
+        stream.write(b"xy")
+        assert names_in(bucket) == []
+    assert path.read_bytes() == b"01xy456789" + bytes(10)
+    assert sha256_of_file(path) == sha256_of_bytes(path.read_bytes())
+
+
+@pytest.mark.parametrize("error", [StoppedError, KeyboardInterrupt, OSError])
+def test_in_a_bucket_an_exception_leaves_the_old_file(bucket, error):
+    path = path_of(f"{bucket}/file")
+    publish_bytes(path, b"old")
+
+    def write_half():
+        with publish_stream(path) as stream:
+            stream.write(b"half of the n")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert names_in(bucket) == ["file"]
+
+
+def test_in_a_bucket_the_first_creator_wins(bucket):
+    path = path_of(f"{bucket}/file")
+    assert create_exclusive(path, b"first") is True
+    assert create_exclusive(path, b"second") is False
+    assert path.read_bytes() == b"first"
+
+
+def test_in_a_bucket_nobody_is_kept_out_and_nothing_needs_sweeping(bucket):
+    path = path_of(f"{bucket}/.claim")
+    with claimed(path, on_wait=pytest.fail), claimed(path, on_wait=pytest.fail):
+        assert names_in(bucket) == []
+    assert remove_temporary_files(path.parent) == 0
+
+
+def test_trees_are_removed(tmp_path, bucket):
+    for folder in (tmp_path / "tree", path_of(f"{bucket}/tree")):
+        (folder / "deep").mkdir(parents=True)
+        publish_bytes(folder / "deep" / "file", b"x")
+        publish_bytes(folder.parent / "tree.json", b"x")
+        remove_tree(folder)
+        remove_tree(folder)
+        assert [path.name for path in folder.parent.iterdir()] == ["tree.json"]

@@ -12,6 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalselect.local_copies import local_copy
+from scalselect.remote_path import as_remote
 from scalselect.representation_store import METADATA_KEY
 from scalselect.storage import publish_stream
 
@@ -110,7 +112,9 @@ def writing_coordinates(
 
 
 def read_coordinates(path: Path) -> Coordinates:
-    """Map a file of coordinates. Raises FileNotFoundError."""
+    """Map a file of coordinates; of a remote one a copy, kept until the process ends. Raises FileNotFoundError."""
+    if as_remote(path) is not None:
+        path = local_copy(str(path))
     header, first = _header(path)
     arrays = {name: _mapped(path, facts, first) for name, facts in header.items() if name != "__metadata__"}
     return Coordinates(arrays["rows"], arrays["norms"], arrays["vision"], arrays.get("instruction"))

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from scalselect.errors import SampleError
+from scalselect.http_images import fetch_image, is_web_address
 from scalselect.records import Reason
+from scalselect.remote_files import is_known, is_remote, read_remote
+from scalselect.remote_path import path_of
 from scalselect.storage import sha256_of_bytes
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ _ORIENTATIONS = range(2, 9)  # the values of the tag that turn or mirror
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 _KERNEL_FOLDERS = ("/proc/", "/sys/")  # "regular" files there may block, or never end
+
+_MAX_LOCATION_BYTES = 1024  # the longest key of the stores
 
 _warned_of: set[tuple[type[Warning], str]] = set()
 
@@ -110,16 +115,27 @@ class DecodedImage:
 
 
 def open_image(path: str, *, view: PictureView = PictureView(), max_pixels: int = MAX_PIXELS) -> DecodedImage:
-    """Read and decode the image file at `path`; see `decode_image`.
+    """Read and decode the image file at `path`, or at a URL such as ``s3://bucket/a.jpg``; see `decode_image`.
 
     Raises
     ------
     SampleError
         `image_missing`, and what `decode_image` raises.
     OSError
-        Failures that say nothing of the sample: too many open files, a broken disk, a stale mount.
+        Failures that say nothing of the sample: too many open files, a broken disk, a stale mount, a store
+        that cannot be reached or denies access.
     """
     return decode_image(read_image_file(path), view=view, max_pixels=max_pixels)
+
+
+def image_exists(path: str) -> bool:
+    """Tell whether a file lies at a local path or URL; not whether it is an image. Raises OSError as `open_image`.
+
+    An image on the web counts as being there: a server is asked for it once, when it is fetched.
+    """
+    if is_web_address(path):
+        return True
+    return path_of(path).is_file() if is_remote(path) else os.path.isfile(path)  # noqa: PTH113  a NUL byte is no error
 
 
 def decode_image(content: bytes, *, view: PictureView = PictureView(), max_pixels: int = MAX_PIXELS) -> DecodedImage:
@@ -163,8 +179,7 @@ def decode_image(content: bytes, *, view: PictureView = PictureView(), max_pixel
     return DecodedImage(picture, sha256_of_bytes(content), len(content), rotated, alpha)
 
 
-def read_image_file(path: str) -> bytes:
-    """Return the bytes of the image file at `path`; see `open_image` for what is raised."""
+def _read_regular_file(path: str) -> bytes:
     try:
         found = os.stat(path)  # noqa: PTH116  before opening: to open a pipe or a device may block
         if not stat.S_ISREG(found.st_mode):
@@ -181,6 +196,26 @@ def read_image_file(path: str) -> bytes:
     except ValueError as error:  # a NUL byte, or a character that no file name has
         raise SampleError(Reason.IMAGE_MISSING, str(error)) from None
     return content
+
+
+def read_image_file(path: str) -> bytes:
+    """Return the bytes at a local path or URL; see `open_image` for what is raised."""
+    if is_web_address(path):
+        return fetch_image(path)
+    return _read_remote_file(path) if is_remote(path) else _read_regular_file(path)
+
+
+def _read_remote_file(location: str) -> bytes:
+    if not is_known(location):
+        raise SampleError(Reason.IMAGE_MISSING, "no protocol that images are read by")
+    if "\0" in location or len(location.encode()) > _MAX_LOCATION_BYTES:
+        raise SampleError(Reason.IMAGE_MISSING, "no possible name of a file")  # a store may call it a failure
+    try:
+        return read_remote(location)
+    except IsADirectoryError:
+        _refuse_unreadable("a folder")
+    except FileNotFoundError:  # told as on a disk: where the data lie must not change what is written
+        raise SampleError(Reason.IMAGE_MISSING, os.strerror(errno.ENOENT)) from None
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:

@@ -25,6 +25,8 @@ import safetensors.numpy
 from safetensors import safe_open
 
 from scalselect.errors import DamagedFileError
+from scalselect.local_copies import local_file
+from scalselect.remote_path import as_remote
 from scalselect.row_tables import table_bytes, table_from_bytes, table_of_rows
 from scalselect.shard_report import ShardReport, read_report
 from scalselect.storage import publish_bytes, sha256_of_bytes
@@ -249,9 +251,11 @@ class RepresentationStore:
         """Yield the vectors of a shard, to read a part of them. Raises DamagedFileError."""
         path = self._path(shard, ".safetensors")
         try:
-            with safe_open(path, framework="numpy") as stored:
+            with local_file(path) as local, safe_open(local, framework="numpy") as stored:
                 yield stored
         except (OSError, safetensors.SafetensorError) as error:
+            if as_remote(path) is not None and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise  # of the store, not of this file
             raise DamagedFileError(
                 f"shard file is missing or damaged: {path} ({error}); {_remedy(self._path(shard, '.json'))}"
             ) from error

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
+
+from scalselect.row_tables import table_from_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,9 +138,9 @@ def result_of(folder: RunFolder, summary: dict[str, Any], represented: Represent
         summary=summary,
         represented=represented,
         budgets={
-            budget["asked"]: pq.read_table(folder.selections / budget["asked"] / "rows.parquet", use_threads=False)[
-                "row"
-            ].to_numpy()
+            budget["asked"]: table_from_bytes(
+                (folder.selections / budget["asked"] / "rows.parquet").read_bytes(), ["row"]
+            )["row"].to_numpy()
             for budget in summary["budgets"][1:]
         },
     )

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,16 +16,29 @@ import pyarrow.parquet as pq
 
 from scalselect.coordinates_file import inputs_of_coordinates
 from scalselect.errors import RunFolderError
+from scalselect.remote_files import WRITABLE
+from scalselect.remote_path import as_remote, path_of
 from scalselect.representation_store import METADATA_KEY, RepresentationStore
 from scalselect.row_tables import table_bytes, table_from_bytes
 from scalselect.segments import segments_of
-from scalselect.storage import TEMPORARY_MARK, claimed, create_exclusive, publish_bytes, sha256_of_file
+from scalselect.storage import (
+    TEMPORARY_MARK,
+    claimed,
+    create_exclusive,
+    publish_bytes,
+    remove_tree,
+    sha256_of_file,
+)
 from scalselect.subspace_file import read_facts, read_subspace, write_subspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from scalselect.records import DominantSubspace
+    from scalselect.remote_path import RemotePath
+
+_TRIAL = ".trial"  # of writing
 
 SCORES_SCHEMA = pa.schema(
     [
@@ -51,11 +62,11 @@ class RunFolder:
     Parameters
     ----------
     path
-        The folder; it need not exist yet.
+        The folder, local or a URL such as ``s3://bucket/run``; it need not exist yet.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = path_of(path)
         self.store = RepresentationStore(self.path / "representations")
         self.run_json = self.path / "run.json"
         self.subspace = self.path / "subspace.safetensors"
@@ -65,10 +76,16 @@ class RunFolder:
         self.selection = self.path / "selection.json"
         self.selections = self.path / "selections"
         self.diagnostics = self.path / "diagnostics.json"
+        self.guide = self.path / "how_to_train.md"
+        self.exported = self.path / "exported"
         self.claim = self.path / ".claim"
 
     def check_usable(self) -> None:
-        """Raise RunFolderError where the folder cannot become, or is not, a run folder. Writes nothing."""
+        """Raise RunFolderError where the folder cannot become, or is not, a run folder. Leaves nothing written."""
+        remote = as_remote(self.path)
+        if remote is not None:
+            _check_remote_folder(remote)
+            return
         if "\0" in str(self.path):
             raise RunFolderError(f"output is no possible name of a folder: {str(self.path)!r}")
         if self.run_json.exists():
@@ -183,7 +200,8 @@ class RunFolder:
         """Return what the scores were made from; None where there are none, or the files beside them do not match."""
         facts = read_facts(self.subspace)
         try:
-            metadata = pq.read_schema(self.scores).metadata or {}
+            with self.scores.open("rb") as stream:
+                metadata = pq.read_schema(stream).metadata or {}
         except (FileNotFoundError, pa.ArrowInvalid):
             return None
         inputs = json.loads(metadata.get(METADATA_KEY.encode(), b"null"))
@@ -198,23 +216,25 @@ class RunFolder:
         """Write `selection.json`: last of all, so that it vouches for the other files."""
         write_json(self.selection, content)
 
-    def read_selection(self) -> dict[str, Any]:
-        """Return `selection.json`. Raises RunFolderError where there is none or it is damaged."""
+    def read_selection(self, budget: str | None = None) -> dict[str, Any]:
+        """Return `selection.json`, of a budget beside the first its own. Raises RunFolderError: none, or damaged."""
+        path = self.selection if budget is None else self.selections / budget / self.selection.name
         try:
-            return dict(json.loads(self.selection.read_bytes()).items())
+            return dict(json.loads(path.read_bytes()).items())
         except FileNotFoundError:
             raise RunFolderError(f"nothing was selected yet: {self.path}") from None
         except (ValueError, AttributeError) as error:
-            raise RunFolderError(f"selection.json is damaged: {self.selection} ({error}); delete it") from error
+            raise RunFolderError(f"selection.json is damaged: {path} ({error}); delete it") from error
 
     def forget_selection(self) -> None:
         """Remove a choice that no longer stands: first the file that vouches for it, then all it vouched for."""
         self.selection.unlink(missing_ok=True)
         self.diagnostics.unlink(missing_ok=True)
+        self.guide.unlink(missing_ok=True)
         for ending in ("json", "jsonl", "json.gz", "jsonl.gz", "parquet", "arrow", "tar"):
             (self.path / f"selected.{ending}").unlink(missing_ok=True)
-        for subsets in (self.path / "selected", self.selections):
-            shutil.rmtree(subsets, ignore_errors=True)
+        for subsets in (self.path / "selected", self.selections, self.exported):
+            remove_tree(subsets)
 
     def has_selection_from(self, inputs: Mapping[str, Any]) -> bool:
         """Tell whether a finished selection with these inputs is there, its files untouched."""
@@ -228,6 +248,25 @@ class RunFolder:
             (self.path / name).is_file() and sha256_of_file(self.path / name) == sha256
             for name, sha256 in files.items()
         )
+
+
+def _check_remote_folder(folder: RemotePath) -> None:
+    """Raise RunFolderError where the folder cannot become, or is not, a run folder in an object store."""
+    if folder.protocol not in WRITABLE:
+        known = " and ".join(f"{name}://" for name in WRITABLE)
+        raise RunFolderError(f"run folder cannot lie there: {folder} (wanted: a local folder, or one in {known})")
+    try:
+        if not (folder / "run.json").exists():
+            if folder.is_file():
+                raise RunFolderError(f"output is a file, a folder is wanted: {folder}")
+            if folder.is_dir() and any(entry.name != _TRIAL for entry in folder.iterdir()):
+                raise RunFolderError(
+                    f"output folder holds files but no run.json: {folder}; give a new or empty folder, or that of a run"
+                )
+        (folder / _TRIAL).upload(b"")  # whether it may be written is known by writing alone
+        (folder / _TRIAL).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"run folder cannot be used: {folder} ({error.strerror})") from error
 
 
 def refuse_other_keys(recorded: Mapping[str, Any], wanted: Mapping[str, Any], path: Path, *, note: str = "") -> None:

@@ -1,7 +1,8 @@
 """Bytes in files: atomic publishing, exclusive creation, hashes. Knows nothing of what the bytes mean.
 
 A file under its final name is always whole: it is written under a temporary name in the same folder, flushed to
-the disk, and renamed. Whoever dies before the rename leaves only a temporary file.
+the disk, and renamed. Whoever dies before the rename leaves only a temporary file. In an object store, where a file
+appears at once when the last of it has arrived, it is written under its final name.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import socket
 from typing import IO, TYPE_CHECKING
+
+from scalselect.local_copies import staged_file
+from scalselect.remote_path import as_remote
 
 if TYPE_CHECKING:
     import mmap
@@ -30,11 +35,20 @@ _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 def publish_stream(path: Path) -> Iterator[IO[bytes]]:
     """Yield a binary file that appears as `path`, whole, when the block ends without an exception.
 
+    It can be read and sought in. For an object store it is a local one until the block ends.
+
     Raises
     ------
     OSError
         As the file system raises it; `path` is then untouched.
     """
+    remote = as_remote(path)
+    if remote is not None:
+        with staged_file() as staged:
+            with staged.open("xb") as stream:
+                yield stream
+            remote.upload_file(staged)
+        return
     temporary = _temporary_beside(path)
     try:
         with temporary.open("xb") as stream:
@@ -49,12 +63,26 @@ def publish_stream(path: Path) -> Iterator[IO[bytes]]:
 
 def publish_bytes(path: Path, content: bytes) -> None:
     """Write `content` as `path`, atomically, replacing what was there."""
+    remote = as_remote(path)
+    if remote is not None:
+        remote.upload(content)
+        return
     with publish_stream(path) as stream:
         stream.write(content)
 
 
 def create_exclusive(path: Path, content: bytes) -> bool:
-    """Write `content` as `path` unless it exists; return whether this call created it. Never shows a partial file."""
+    """Write `content` as `path` unless it exists; return whether this call created it. Never shows a partial file.
+
+    An object store that does not know conditional writes lets the last of several writers win.
+    """
+    remote = as_remote(path)
+    if remote is not None:
+        try:
+            remote.create(content)
+        except FileExistsError:
+            return False
+        return True
     temporary = _temporary_beside(path)
     try:
         with temporary.open("xb") as stream:
@@ -85,8 +113,10 @@ def remove_temporary_files(folder: Path) -> int:
     """Delete what writers that are dead by now left below `folder`; return how many files that were.
 
     Writers on other hosts, or in other containers of this one, cannot be asked whether they live, so their files are
-    left alone.
+    left alone. In an object store there are none: what was not sent to its end does not show.
     """
+    if as_remote(folder) is not None:
+        return 0
     removed = 0
     for path in folder.rglob(f".*{TEMPORARY_MARK}*"):
         host, _, process = path.name.rpartition(TEMPORARY_MARK)[2].rpartition("-")[0].rpartition("-")
@@ -94,6 +124,15 @@ def remove_temporary_files(folder: Path) -> int:
             path.unlink(missing_ok=True)
             removed += 1
     return removed
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder with all that is in it, as far as it is there and can be deleted."""
+    remote = as_remote(folder)
+    if remote is not None:
+        remote.remove_tree()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _link(temporary: Path, path: Path, content: bytes) -> None:
@@ -125,13 +164,16 @@ def claimed(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
     """Hold the claim of which `path` is the file while the block runs; one process at a time does.
 
     The system takes the claim back when its holder dies, however that happens. Where the file system knows no locks
-    (some mounted object stores) nobody is kept out. The file is removed at the end.
+    (object stores, mounted or not) nobody is kept out. The file is removed at the end.
 
     Parameters
     ----------
     on_wait
         Called once, with the holder as `host, process 123`, before waiting for somebody else.
     """
+    if as_remote(path) is not None:
+        yield
+        return
     while True:
         with path.open("a+b") as file:
             _lock(file, on_wait)

@@ -9,6 +9,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import safe_open
 
+from scalselect.local_copies import local_file
 from scalselect.records import DominantSubspace
 from scalselect.representation_store import METADATA_KEY
 from scalselect.storage import publish_bytes
@@ -43,7 +44,8 @@ def read_subspace(path: Path) -> DominantSubspace | None:
     facts = read_facts(path)
     if facts is None:
         return None
-    arrays = safetensors.numpy.load_file(path)
+    with local_file(path) as local:
+        arrays = safetensors.numpy.load_file(local)
     return DominantSubspace(
         mean=arrays["mean"],
         basis=arrays["basis"],
@@ -62,7 +64,7 @@ def read_subspace(path: Path) -> DominantSubspace | None:
 def read_facts(path: Path) -> dict[str, Any] | None:
     """Return the JSON beside the arrays, `inputs` included; None where there is none, or the file is damaged."""
     try:
-        with safe_open(path, framework="numpy") as stored:
+        with local_file(path) as local, safe_open(local, framework="numpy") as stored:
             facts = json.loads((stored.metadata() or {}).get(METADATA_KEY, "null"))
     except (FileNotFoundError, safetensors.SafetensorError):
         return None

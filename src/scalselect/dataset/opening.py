@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from scalselect.config import ImagePosition
-from scalselect.dataset.containers import open_records
+from scalselect.dataset.containers import folder_of, name_of, open_records
 from scalselect.dataset.formats import choose_format
 from scalselect.dataset.pool import Pool
 from scalselect.errors import DatasetError, OptionError, did_you_mean
+from scalselect.remote_path import RemotePath, as_remote, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,9 +58,9 @@ def open_pool(
     records, location = open_records(data)
     rows = (records.raw(row) for row in range(len(records)))
     return Pool(
-        source=name or ("records" if location is None else Path(location).stem),
+        source=name or ("records" if location is None else name_of(location)),
         location=location,
-        images=image_folder(images, Path.cwd() if location is None else Path(location).parent),
+        images=image_folder(images, Path.cwd() if location is None else folder_of(location)),
         image_position=image_position,
         limit=None if limit is not None and limit >= len(records) else limit,
         _records=records,
@@ -76,9 +77,12 @@ def check_limit(limit: object) -> None:
 def image_folder(given: str | Path | None, default: Path) -> str:
     """Return the folder that image paths are relative to. Raises DatasetError, OptionError where it is none."""
     if given is None:
-        return os.path.realpath(default)
+        return str(default) if as_remote(default) else os.path.realpath(default)
     if given == "":  # a Path would make it the working directory
         raise OptionError("images is empty (wanted: the folder that image paths are relative to)")
+    remote = as_remote(path_of(given))
+    if remote is not None:
+        return _remote_image_folder(remote)
     folder = Path(given).absolute()
     try:
         if folder.is_dir():
@@ -88,3 +92,15 @@ def image_folder(given: str | Path | None, default: Path) -> str:
     except (OSError, ValueError):  # a folder that may not be listed, a NUL byte
         problem, near = "does not exist", ""
     raise DatasetError(f"image folder {problem}: {folder}{near}")
+
+
+def _remote_image_folder(folder: RemotePath) -> str:
+    try:
+        is_folder = folder.is_dir()
+    except PermissionError:  # images may be readable in a bucket that may not be listed
+        is_folder = True
+    except OSError as error:
+        raise DatasetError(f"image folder cannot be read: {folder} ({error.strerror})") from error
+    if not is_folder:
+        raise DatasetError(f"image folder does not exist, or nothing lies in it: {folder}")
+    return str(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalselect.dataset.conversations import hash_of_turns
-from scalselect.dataset.image_references import image_reference, is_url, reference_of
+from scalselect.dataset.image_references import image_reference, reference_of
 from scalselect.dataset.image_values import embedded_number, path_of, written_bytes
 from scalselect.dataset.record_fields import record_fields, row_identity
 from scalselect.errors import SampleError
-from scalselect.image_files import read_image_file
+from scalselect.image_files import image_exists, read_image_file
 from scalselect.records import Reason, RowIdentity, Sample, UnusableRecord
 
 if TYPE_CHECKING:
@@ -75,6 +74,11 @@ class Pool:
     def format(self) -> str:
         """Name of the record format: `llava`, `messages`, `alpaca`, ..., or `dataset-info` for one that was mapped."""
         return self._format.name
+
+    @property
+    def image_keys(self) -> tuple[str, ...]:
+        """Keys under which its records keep their images, the usual one first."""
+        return self._format.image_keys
 
     @property
     def container(self) -> str:
@@ -185,7 +189,7 @@ class Pool:
         Parameters
         ----------
         first
-            Number of local files looked at, at most, among the first 1,000 rows.
+            Number of image references looked at, at most, among the first 1,000 rows.
 
         Returns
         -------
@@ -199,9 +203,9 @@ class Pool:
         """
         rows = self.read(0, min(len(self), _ROWS_SEARCHED))
         shown = (image for row in rows if isinstance(row, Sample) for image in row.images)
-        references = (image for image in shown if image.embedded is None and not is_url(image.path))
+        references = (image for image in shown if image.embedded is None)
         paths = [image.path for image in islice(references, first)]
-        return (paths[0] if paths and not any(map(os.path.isfile, paths)) else None), len(paths)
+        return (paths[0] if paths and not any(map(image_exists, paths)) else None), len(paths)
 
     def describe(self) -> str:
         """Return format, container and number of rows, in one line for people."""

@@ -1,0 +1,115 @@
+"""Data, images and run folder in an object store: what a run makes there is what it makes on a disk, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from object_store import download, names_in, store, upload
+from scalselect import storage
+from small_pools import command, promised_files, record
+
+ROWS = 9
+OPTIONS = ("--budget", "3", "--shard-size", "4", "--threads", "1", "--dataloader-workers", "2")
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory, checkpoints, pictures):
+    """Return a folder with data and images, and what a run on the disk makes of it."""
+    folder = tmp_path_factory.mktemp("local")
+    data = folder / "data"
+    (data / "pictures").mkdir(parents=True)
+    names = []
+    for number, picture in enumerate(pictures):
+        names.append(f"pictures/{number}{picture.suffix}")
+        (data / names[-1]).write_bytes(picture.read_bytes())
+    records = [record(row, names[row % len(names)], question="Is it red? " * (1 + row % 3)) for row in range(ROWS)]
+    records[4]["image"] = "pictures/gone.png"
+    (data / "pool.json").write_text(json.dumps(records, indent=1))
+    options = (*OPTIONS, "--max-skipped", "50%")
+    assert (
+        command("run", data / "pool.json", "--model", checkpoints("llava"), "--output", folder / "run", *options) == 0
+    )
+    return data, folder / "run"
+
+
+def words_of_run(bucket, model):
+    data, output = f"{bucket}/data/pool.json", f"{bucket}/runs/first"
+    return ["run", data, "--model", str(model), "--output", output, *OPTIONS, "--max-skipped", "50%"]
+
+
+class StoppedError(BaseException):
+    """Stands for whatever ends a process in the middle."""
+
+
+def test_run_stopped_and_continued_in_a_bucket_equals_a_local_one(
+    local, bucket, checkpoints, tmp_path, monkeypatch, capsys
+):
+    data, run = local
+    upload(data, f"{bucket}/data")
+    words = words_of_run(bucket, checkpoints("llava"))
+    publish = storage.publish_bytes
+
+    def stop_at_the_second_shard(path, content):
+        if path.name == "shard-0000001.json":
+            raise StoppedError
+        publish(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("scalselect.representation_store.publish_bytes", stop_at_the_second_shard)
+        with pytest.raises(StoppedError):
+            command(*words)
+    output = f"{bucket}/runs/first"
+    reports = [name for name in names_in(output) if name.endswith(".json")]
+    assert reports == ["representations/shard-0000000.json", "run.json"]
+    first = store().info(f"{output}/representations/shard-0000000.json")["LastModified"]
+    capsys.readouterr()
+    assert command(*words) == 0
+    assert f"{output}/selected.json" in capsys.readouterr().out
+    assert store().info(f"{output}/representations/shard-0000000.json")["LastModified"] == first
+    there = download(output, tmp_path / "there")
+    assert promised_files(there) == promised_files(run)
+    assert not list(there.rglob(".*"))  # neither a claim nor a trial of writing is left
+    written = json.loads((there / "run.json").read_bytes())
+    assert written["data"]["path"] == f"{bucket}/data/pool.json"
+    assert written["represent"]["images"] == f"{bucket}/data"
+
+
+def test_commands_without_the_model_work_on_a_folder_in_a_bucket(local, bucket, tmp_path, capsys):
+    data, run = local
+    upload(data, f"{bucket}/data")
+    upload(run, f"{bucket}/run")
+    again = ("--dataset", f"{bucket}/data/pool.json")
+    assert command("score", f"{bucket}/run", "--energy", "0.8") == 0
+    assert not [name for name in names_in(f"{bucket}/run") if name.startswith("selected")]
+    choice = ("--budget", "50%,2", "--deduplicate", "near", "--stratify-by", "source")
+    assert command("select", f"{bucket}/run", *again, *choice) == 0
+    assert command("compare", f"{bucket}/run", run) == 0
+    here = tmp_path / "here"
+    upload_of_local = download(f"{bucket}/run", tmp_path / "there")
+    subprocess.run(["cp", "-r", str(run), str(here)], check=True)
+    assert command("score", here, "--energy", "0.8") == 0
+    assert command("select", here, *choice) == 0
+    assert promised_files(upload_of_local) == promised_files(here)
+
+
+@pytest.mark.slow
+def test_killed_process_is_continued_by_another(local, bucket, checkpoints, tmp_path):
+    data, run = local
+    upload(data, f"{bucket}/data")
+    words = words_of_run(bucket, checkpoints("llava"))
+    process = subprocess.Popen([sys.executable, "-m", "scalselect", *words], env=os.environ)
+    wanted = "representations/shard-0000000.json"
+    while process.poll() is None and wanted not in names_in(f"{bucket}/runs/first"):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert "selection.json" not in names_in(f"{bucket}/runs/first")
+    assert subprocess.run([sys.executable, "-m", "scalselect", *words], env=os.environ, check=False).returncode == 0
+    assert promised_files(download(f"{bucket}/runs/first", tmp_path)) == promised_files(run)
