@@ -81,6 +81,11 @@ class Pool:
         return self._format.image_keys
 
     @property
+    def record_format(self) -> RecordFormat:
+        """Where records keep what."""
+        return self._format
+
+    @property
     def container(self) -> str:
         """What the records are kept in; see `RecordSource`."""
         return self._records.container
