@@ -198,7 +198,7 @@ class Pool:
         Parameters
         ----------
         first
-            Number of local files looked at, at most, among the first 1,000 rows.
+            Number of image references looked at, at most, among the first 1,000 rows.
 
         Returns
         -------
