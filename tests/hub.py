@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from safetensors.numpy import load_file
 
@@ -88,14 +88,20 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self._answer()
 
+    def do_POST(self):
+        self._answer()
+
     def log_message(self, *words):
         pass
 
     def _answer(self):  # noqa: PLR0911  one for each thing that may be asked for
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
-        is_api = parts[:2] == ["api", "models"]
-        name = "/".join(parts[2:4] if is_api else parts[:2])
-        question, revision, *place = [*parts[4 if is_api else 2 :], "", ""]
+        is_api = parts[:1] == ["api"]
+        if is_api:
+            parts = parts[1:] if parts[1] == "datasets" else parts[2:]
+        of_name = 3 if parts[:1] == ["datasets"] else 2
+        name = "/".join(parts[:of_name])
+        question, revision, *place = [*parts[of_name:], "", ""]
         file = "/".join(part for part in place if part)
         repository = self.repositories.get(name)
         if repository is None or (repository.private and self.headers.get("Authorization") != f"Bearer {TOKEN}"):
@@ -111,12 +117,11 @@ class _Handler(BaseHTTPRequestHandler):
         if is_api and question == "tree":
             if file and not (folder / file).is_dir():
                 return self._refuse(404, "EntryNotFound", commit)
-            tree = [
-                {"type": "file", "path": path, "size": (folder / path).stat().st_size, "oid": _etag(folder / path)}
-                for path in _files(folder)
-                if path.startswith(file)
-            ]
-            return self._send(json.dumps(tree).encode())
+            deep = "recursive=true" in urlsplit(self.path).query.lower()
+            return self._send(json.dumps([_entry(folder, path) for path in _paths(folder, file, deep)]).encode())
+        if is_api and question == "paths-info":
+            asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["paths"]
+            return self._send(json.dumps([_entry(folder, path) for path in asked if (folder / path).exists()]).encode())
         if repository.gated:
             return self._refuse(403, "GatedRepo")
         if question != "resolve" or not (folder / file).is_file():
@@ -133,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("X-Repo-Commit", commit)
             self.send_header("ETag", f'"{etag}"')
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(content[begin:])
 
     def _refuse(self, status, code, commit=""):
@@ -147,6 +152,19 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def _paths(folder, inside, deep):
+    """Return what lies in a folder of a repository: all files below it, or its own files and folders."""
+    if deep:
+        return [path for path in _files(folder) if path.startswith(inside)]
+    return sorted(str(path.relative_to(folder)) for path in (folder / inside).iterdir())
+
+
+def _entry(folder, path):
+    if (folder / path).is_dir():
+        return {"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest()}
+    return {"type": "file", "path": path, "size": (folder / path).stat().st_size, "oid": _etag(folder / path)}
 
 
 def _etag(path):

@@ -54,7 +54,7 @@ DEFAULTS = {
     "limit": None,
 }
 CHOICES = {
-    "format": ("auto", "llava", "messages"),
+    "format": ("auto", "llava", "sharegpt", "messages", "alpaca", "query-response", "prompt-completion"),
     "instruction_tokens": ("user", "non-assistant"),
     "pooling": ("attended", "all"),
     "deepstack": ("exclude", "include"),

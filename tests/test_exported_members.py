@@ -13,11 +13,12 @@ import pytest
 
 import scalselect
 
-FUNCTIONS = ("compare", "compose_llava", "extend", "open_pool", "represent", "run", "score", "select")
+FUNCTIONS = ("check", "compare", "compose_llava", "extend", "open_pool", "represent", "run", "score", "select")
 
 
 def test_the_public_names():
     assert scalselect.__all__ == [
+        "CheckResult",
         "Comparison",
         "ComposedLlava",
         "Extended",
@@ -29,6 +30,7 @@ def test_the_public_names():
         "ScalselectError",
         "ScalselectWarning",
         "WorkError",
+        "check",
         "compare",
         "compose_llava",
         "extend",

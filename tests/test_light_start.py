@@ -65,6 +65,15 @@ def test_score_then_select_then_compare_load_no_torch(run_dir):
     assert "3 in A, 3 in B, 3 in both" in shown
 
 
+def test_check_without_a_model_loads_no_torch(tmp_path):
+    data = tmp_path / "pool.json"
+    turns = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
+    data.write_text(json.dumps([{"conversations": turns}]), encoding="utf-8")
+    code, loaded, shown = start("check", data, "--like", "llamafactory", watched=(*HEAVY, "numpy"))
+    assert (code, loaded) == (0, ["numpy"])
+    assert "1 rows, 1 of them text-only" in shown
+
+
 def test_the_check_itself_notices_torch(tmp_path):
     """A command that needs the model loads torch, and the check must say so."""
     data = tmp_path / "pool.json"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from scalselect.checking import CheckResult, check
     from scalselect.comparison import Comparison, compare
     from scalselect.dataset.opening import open_pool
     from scalselect.dataset.pool import Pool
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from scalselect.vlm.llava_composition import ComposedLlava, compose_llava
 
 _HOMES = {
+    "CheckResult": "checking",
     "Comparison": "comparison",
     "ComposedLlava": "vlm.llava_composition",
     "Extended": "results",
@@ -37,6 +39,7 @@ _HOMES = {
     "ScalselectError": "errors",
     "ScalselectWarning": "errors",
     "WorkError": "errors",
+    "check": "checking",
     "compare": "comparison",
     "compose_llava": "vlm.llava_composition",
     "extend": "extending",
@@ -48,6 +51,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CheckResult",
     "Comparison",
     "ComposedLlava",
     "Extended",
@@ -59,6 +63,7 @@ __all__ = [
     "ScalselectError",
     "ScalselectWarning",
     "WorkError",
+    "check",
     "compare",
     "compose_llava",
     "extend",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from scalselect.records import Budget
 
-Format = Literal["auto", "llava", "messages"]
+Format = Literal["auto", "llava", "sharegpt", "messages", "alpaca", "query-response", "prompt-completion"]
 InstructionTokens = Literal["user", "non-assistant"]
 ImagePosition = Literal["record", "turn-start"]
 Exif = Literal["ignore", "apply"]

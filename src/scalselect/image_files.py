@@ -125,7 +125,7 @@ def open_image(path: str, *, view: PictureView = PictureView(), max_pixels: int 
         Failures that say nothing of the sample: too many open files, a broken disk, a stale mount, a store
         that cannot be reached or denies access.
     """
-    return decode_image(_content(path), view=view, max_pixels=max_pixels)
+    return decode_image(read_image_file(path), view=view, max_pixels=max_pixels)
 
 
 def image_exists(path: str) -> bool:
@@ -198,7 +198,8 @@ def _read_regular_file(path: str) -> bytes:
     return content
 
 
-def _content(path: str) -> bytes:
+def read_image_file(path: str) -> bytes:
+    """Return the bytes of the image file at a path or URL; raises what `open_image` raises for files."""
     if is_web_address(path):
         return fetch_image(path)
     return _read_remote_file(path) if is_remote(path) else _read_regular_file(path)

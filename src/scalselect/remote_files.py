@@ -1,7 +1,7 @@
 """Files in an object store or on a hub: which locations are such, and their bytes through fsspec.
 
 fsspec and the libraries it calls are imported when a remote location is first used. Their file systems do not survive
-a fork, so every process gets one of its own. Listings are never remembered: other processes write as well.
+a fork, so every process gets one of its own. Listings of stores are not remembered: other processes write as well.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import errno
 import os
 import posixpath
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from scalselect.errors import OptionError, ScalselectError, did_you_mean
@@ -70,7 +71,7 @@ def filesystem(location: str) -> Any:
         import fsspec  # noqa: PLC0415  only where something is remote
 
         # fsspec keeps one file system a process, and forgets those of the process it was forked from.
-        return fsspec.filesystem(protocol, use_listings_cache=False)
+        return fsspec.filesystem(protocol, use_listings_cache=protocol == "hf")
     except ImportError as error:
         raise OptionError(
             f"{protocol}:// needs a library that is not installed: pip install '{PROTOCOLS[protocol]}' ({location})"
@@ -109,9 +110,11 @@ def _as_on_a_disk(error: OSError, location: str) -> OSError:
         return FileExistsError(errno.EEXIST, "there is such a file already", location)
     if isinstance(error, IsADirectoryError):
         return IsADirectoryError(errno.EISDIR, "a folder, where a file is wanted", location)
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return FileNotFoundError(errno.ENOENT, f"there is nothing: {_words(error)}", location)
-    if isinstance(error, PermissionError):
+    status = getattr(getattr(error, "response", None), "status_code", None)  # of a hub
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)) or status == HTTPStatus.NOT_FOUND:
+        words = _words(error)  # some stores name the key alone
+        return FileNotFoundError(errno.ENOENT, words if " " in words else os.strerror(errno.ENOENT), location)
+    if isinstance(error, PermissionError) or status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         told = f"access denied, or missing where listing is not allowed: {_words(error)}"
         return PermissionError(errno.EACCES, told, location)
     return OSError(errno.EIO, f"the store cannot be used: {_words(error)}", location)
@@ -131,12 +134,25 @@ def read_remote(location: str, start: int = 0, stop: int | None = None) -> bytes
         if "/" not in key:
             raise IsADirectoryError
         if start == 0 and stop is None:
-            one_request = {"max_concurrency": 1} if location.startswith("s3:") else {}  # else its size is asked first
-            content: bytes = store.cat_file(key, **one_request)
-        elif stop is not None and stop <= start:
+            return _whole(store, location, key)
+        if stop is not None and stop <= start:
             return b""
-        else:
-            content = store.cat_file(key, start=start, end=stop)
+        part: bytes = store.cat_file(key, start=start, end=stop)
+        return part
+
+
+def _whole(store: Any, location: str, key: str) -> bytes:
+    """Return the bytes of a file with one request, where fsspec would first ask for its size."""
+    content: bytes
+    if location.startswith("hf:"):
+        try:
+            store.resolve_path(key)  # asks once a process
+        except FileNotFoundError as error:  # no repository, or none for this user: not a file that is missing in it
+            raise PermissionError(str(error)) from error
+        with store.open(key, "rb", block_size=0) as stream:
+            content = stream.read()
+    else:
+        content = store.cat_file(key, **({"max_concurrency": 1} if location.startswith("s3:") else {}))
     return content
 
 

@@ -14,13 +14,15 @@ from scalselect.dataset.gzip_records import GzipRecordFile, begins_as_gzip
 from scalselect.dataset.json_records import RecordFile
 from scalselect.dataset.parquet_records import is_parquet, open_parquet
 from scalselect.dataset.path_patterns import expand, is_pattern
+from scalselect.dataset.python_dataset import PythonDataset, is_of_datasets
 from scalselect.dataset.record_list import RecordList
 from scalselect.dataset.saved_dataset import is_saved, open_saved
 from scalselect.dataset.tar_index import begins_as_tar
 from scalselect.dataset.tar_records import open_tars
 from scalselect.errors import DatasetError, ScalselectError
+from scalselect.hub_locations import pinned
 from scalselect.local_copies import local_copy
-from scalselect.remote_files import is_remote, normalised
+from scalselect.remote_files import is_remote
 from scalselect.remote_path import path_of
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ _FROM_PATTERN = re.compile(r"[-_.]*[{*?\[].*", re.DOTALL)
 def open_records(data: object) -> tuple[RecordSource, str | None]:
     """Return the records of a data file or list, whatever they are kept in, and where they lie. Raises DatasetError."""
     if isinstance(data, str) and is_remote(data):
-        return _open_remote(normalised(data))
+        return _open_remote(data)
     if isinstance(data, (str, os.PathLike)):
         path = Path(os.fsdecode(data)).absolute()  # workers may stand in another folder
         try:
@@ -50,9 +52,13 @@ def open_records(data: object) -> tuple[RecordSource, str | None]:
         except UnicodeEncodeError:
             raise DatasetError(f"the data file's path is not valid UTF-8, rename it: {str(path)!r}") from None
         return _open_files(path), str(path)
+    if is_of_datasets(data):
+        return PythonDataset(data), None
     if isinstance(data, Sequence) and not isinstance(data, (bytes, bytearray, memoryview)):
         return RecordList(data), None
-    raise DatasetError(f"data must be the path of a file or a list of records: {type(data).__name__}")
+    raise DatasetError(
+        f"data must be a datasets.Dataset, the path of a file or a list of records: {type(data).__name__}"
+    )
 
 
 def name_of(location: str) -> str:
@@ -96,9 +102,10 @@ def _only(paths: Sequence[Path]) -> Path:
 def _open_remote(location: str) -> tuple[RecordSource, str]:
     """Open a local copy of a remote data file. Raises DatasetError, and what opening the copy raises."""
     try:
+        location = pinned(location)
         copy = local_copy(location)
-    except FileNotFoundError:
-        raise DatasetError(f"data file does not exist: {location}") from None
+    except FileNotFoundError as error:
+        raise DatasetError(f"data file does not exist: {location} ({error.strerror})") from None
     except IsADirectoryError:
         raise DatasetError(f"data file is a folder: {location} (wanted: one file)") from None
     except OSError as error:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from scalselect.dataset.opening import check_limit, open_pool
+from scalselect.dataset.python_dataset import is_of_datasets
 from scalselect.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def data_sets_of(dataset: Any) -> list[DataSet]:
     DatasetError, OptionError
         It is no data set, a name cannot be one, or is given twice.
     """
-    if isinstance(dataset, Mapping):
+    if isinstance(dataset, Mapping) and not is_of_datasets(dataset):  # a DatasetDict is refused where it is opened
         if not dataset:
             raise DatasetError("no data set was given: {} (wanted: names, each with its data)")
         asked = []

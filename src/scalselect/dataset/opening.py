@@ -11,7 +11,9 @@ from scalselect.dataset.containers import folder_of, name_of, open_records
 from scalselect.dataset.formats import choose_format
 from scalselect.dataset.pool import Pool
 from scalselect.errors import DatasetError, OptionError, did_you_mean
-from scalselect.remote_path import RemotePath, as_remote, path_of
+from scalselect.hub_locations import pinned
+from scalselect.remote_files import is_remote
+from scalselect.remote_path import as_remote, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,9 +82,8 @@ def image_folder(given: str | Path | None, default: Path) -> str:
         return str(default) if as_remote(default) else os.path.realpath(default)
     if given == "":  # a Path would make it the working directory
         raise OptionError("images is empty (wanted: the folder that image paths are relative to)")
-    remote = as_remote(path_of(given))
-    if remote is not None:
-        return _remote_image_folder(remote)
+    if isinstance(given, str) and is_remote(given):
+        return _remote_image_folder(given)
     folder = Path(given).absolute()
     try:
         if folder.is_dir():
@@ -94,13 +95,14 @@ def image_folder(given: str | Path | None, default: Path) -> str:
     raise DatasetError(f"image folder {problem}: {folder}{near}")
 
 
-def _remote_image_folder(folder: RemotePath) -> str:
+def _remote_image_folder(folder: str) -> str:
     try:
-        is_folder = folder.is_dir()
+        folder = pinned(folder)
+        is_folder = path_of(folder).is_dir()
     except PermissionError:  # images may be readable in a bucket that may not be listed
         is_folder = True
     except OSError as error:
         raise DatasetError(f"image folder cannot be read: {folder} ({error.strerror})") from error
     if not is_folder:
         raise DatasetError(f"image folder does not exist, or nothing lies in it: {folder}")
-    return str(folder)
+    return folder
