@@ -58,5 +58,7 @@ def promised_files(run_dir):
             continue  # times and dates
         if path.name == ".claim":
             continue  # who held it last
+        if path.name == "how_to_train.md":
+            continue  # where the folder lies
         promised[str(path.relative_to(run_dir))] = path.read_bytes()
     return promised

@@ -76,6 +76,8 @@ class RunFolder:
         self.selection = self.path / "selection.json"
         self.selections = self.path / "selections"
         self.diagnostics = self.path / "diagnostics.json"
+        self.guide = self.path / "how_to_train.md"
+        self.exported = self.path / "exported"
         self.claim = self.path / ".claim"
 
     def check_usable(self) -> None:
@@ -214,22 +216,24 @@ class RunFolder:
         """Write `selection.json`: last of all, so that it vouches for the other files."""
         write_json(self.selection, content)
 
-    def read_selection(self) -> dict[str, Any]:
-        """Return `selection.json`. Raises RunFolderError where there is none or it is damaged."""
+    def read_selection(self, budget: str | None = None) -> dict[str, Any]:
+        """Return `selection.json`, of a budget beside the first its own. Raises RunFolderError: none, or damaged."""
+        path = self.selection if budget is None else self.selections / budget / self.selection.name
         try:
-            return dict(json.loads(self.selection.read_bytes()).items())
+            return dict(json.loads(path.read_bytes()).items())
         except FileNotFoundError:
             raise RunFolderError(f"nothing was selected yet: {self.path}") from None
         except (ValueError, AttributeError) as error:
-            raise RunFolderError(f"selection.json is damaged: {self.selection} ({error}); delete it") from error
+            raise RunFolderError(f"selection.json is damaged: {path} ({error}); delete it") from error
 
     def forget_selection(self) -> None:
         """Remove a choice that no longer stands: first the file that vouches for it, then all it vouched for."""
         self.selection.unlink(missing_ok=True)
         self.diagnostics.unlink(missing_ok=True)
+        self.guide.unlink(missing_ok=True)
         for ending in ("json", "jsonl", "json.gz", "jsonl.gz", "parquet", "arrow", "tar"):
             (self.path / f"selected.{ending}").unlink(missing_ok=True)
-        for subsets in (self.path / "selected", self.selections):
+        for subsets in (self.path / "selected", self.selections, self.exported):
             remove_tree(subsets)
 
     def has_selection_from(self, inputs: Mapping[str, Any]) -> bool:

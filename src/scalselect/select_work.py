@@ -20,8 +20,10 @@ from scalselect.row_lists import KNOWN_QUOTAS, LISTS, digest_of
 from scalselect.row_tables import table_bytes
 from scalselect.run_folder import write_json
 from scalselect.segments import shards_of
-from scalselect.selection_account import account_of
+from scalselect.selection_account import account_of, warnings_of_subset
 from scalselect.storage import publish_bytes, sha256_of_file
+from scalselect.training_guide import write_guides
+from scalselect.training_sets import account_of_subset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,6 +76,7 @@ def select_run(
     inputs = {"select": _asked(config), "records": None if pool is None else pool.fingerprint(), **made_from}
     if folder.has_selection_from(inputs):
         folder.update(select=inputs["select"])
+        write_guides(folder)  # it may have been moved, which changes no other file
         return folder.read_selection()
     progress.say("selecting")
     run = ScoredRun(folder, shards, pool, table)
@@ -100,6 +103,7 @@ def select_run(
         **accounts[0],
     }
     folder.write_selection(content)
+    write_guides(folder)
     return content
 
 
@@ -117,6 +121,8 @@ def _write_choices(
         # Records of several data sets lie in a folder of their own, a file for each.
         named = subset[0] if len(subset) == 1 else here / "selected"
         account["selected"]["file"] = str(named.relative_to(folder.path))
+        account["subset"] = None if run.pool is None else account_of_subset(run.pool, choice.rows, subset, folder.path)
+        account["warnings"] += warnings_of_subset(account["subset"] or [])
         written += subset
         if accounts:  # scores.parquet marks the rows of the first budget alone
             written += [_write_rows(table, choice.rows, here / "rows.parquet"), here / "selection.json"]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scalselect.dataset.subset_facts import SubsetFacts
+from scalselect.dataset_info_entry import mixtures
 from scalselect.selection.strategies import strategy_named
 from scalselect.subspace.dominant import subspace_warnings
 from scalselect.subspace_file import facts_of_subspace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from scalselect.budget_choice import Choice
     from scalselect.candidate_rows import CandidateRows, ScoredRun
     from scalselect.config import SelectConfig
@@ -94,6 +99,21 @@ def counts_of(column: pa.ChunkedArray) -> dict[str, int]:
     """Return how often each word stands in a column, in the order of the alphabet; nulls are no word."""
     counted = {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
     return {word: counted[word] for word in sorted(word for word in counted if word is not None)}
+
+
+def warnings_of_subset(subset: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what stops LLaMA-Factory and Hugging Face datasets from loading the chosen records at all."""
+    names = {item.name for item in fields(SubsetFacts)}
+    found = [
+        mixture
+        for part in subset
+        for mixture in mixtures(part["source"], part["container"], SubsetFacts(**{name: part[name] for name in names}))
+    ]
+    return [
+        f"{mixture.words}: LLaMA-Factory and `datasets` may load no row of such a file, or change values; "
+        f"`scalselect export RUN_DIR {mixture.remedy}` writes one that they load"
+        for mixture in found
+    ]
 
 
 def _warnings_of_instructions(subspace: DominantSubspace | None) -> list[str]:

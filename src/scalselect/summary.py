@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from scalselect.progress import readable_seconds
 from scalselect.remote_path import path_of
+from scalselect.run_folder import RunFolder
 from scalselect.subspace.dominant import subspace_warnings
 from scalselect.subspace_file import facts_of_subspace
+from scalselect.training_guide import training_notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,6 +92,10 @@ def summary_of_run(result: RunResult) -> Summary:
         *(("", path_words(result.folder / budget["file"])) for budget in content["budgets"][1:]),
         *(("", path_words(result.folder / name)) for name in ("scores.parquet", "diagnostics.json", "selection.json")),
     ]
+    notes = training_notes_of(RunFolder(result.folder)) if content.get("subset") else []
+    if notes:
+        lines.append(("", path_words(result.folder / "how_to_train.md")))
+        lines += [("train" if i == 0 else "", f"{note.trainer}: {note.short}") for i, note in enumerate(notes)]
     facts = {**content, "run_dir": str(result.folder)}
     if result.represented is not None:
         facts["represented"] = _facts_of_representing(result.represented)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalselect.dataset import json_index, json_records, json_scanner
+from scalselect.dataset import data_files, json_index, json_records, json_scanner
 from scalselect.dataset.json_records import RecordFile
 from scalselect.dataset.record_list import RecordList
 from scalselect.errors import DataChangedError, DatasetError
@@ -239,7 +239,7 @@ def test_unreadable_file_is_refused(tmp_path, monkeypatch):
     def refuse(*_arguments, **_options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(type(path), "open", refuse)
+    monkeypatch.setattr(data_files, "FileIO", refuse)
     with pytest.raises(DatasetError, match=r"cannot be read: .*Permission denied"):
         RecordFile(path)
 
@@ -343,13 +343,13 @@ def test_files_are_closed_when_their_records_go_or_never_come(tmp_path):
 def test_two_threads_may_open_the_file_at_once(tmp_path, monkeypatch):
     records = pickle.loads(pickle.dumps(RecordFile(file_of(tmp_path, '[{"a":1},{"a":2}]'))))
     before, both, read = open_files(), threading.Barrier(2, timeout=20), {}
-    opened = Path.open
+    opened = data_files.FileIO
 
     def open_together(path, *arguments, **options):
         both.wait()
         return opened(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "open", open_together)
+    monkeypatch.setattr(data_files, "FileIO", open_together)
     threads = [threading.Thread(target=lambda row=row, of=records: read.update({row: of.raw(row)})) for row in range(2)]
     for thread in threads:
         thread.start()

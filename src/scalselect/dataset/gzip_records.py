@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gzip
-import hashlib
 import os
 import tempfile
 import weakref
@@ -12,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from scalselect.dataset.data_file import DataFile
+from scalselect.dataset.data_files import DataFile, begins_with, fingerprint_of
 from scalselect.dataset.json_records import RecordFile
 from scalselect.dataset.json_writing import write_json_records
 from scalselect.dataset.record_source import WrittenFile
@@ -31,11 +30,7 @@ _LEVEL = 6  # what the gzip command uses; Python's default takes three times as 
 
 def begins_as_gzip(path: Path) -> bool:
     """Tell whether a file begins as gzip does; False also where it cannot be read."""
-    try:
-        with path.open("rb", buffering=0) as stream:
-            return stream.read(len(_MAGIC)) == _MAGIC
-    except (OSError, ValueError):  # a NUL byte in the name
-        return False
+    return begins_with(path, _MAGIC)
 
 
 class GzipRecordFile:
@@ -62,7 +57,7 @@ class GzipRecordFile:
     def __init__(self, path: Path) -> None:
         self._file = DataFile(path)
         try:
-            self._sha256, unpacked = _unpack(self._file)
+            unpacked = _unpack(self._file)
             self._delete = weakref.finalize(self, _delete, unpacked, os.getpid())
             try:
                 self._records = RecordFile(unpacked, named=path)
@@ -117,21 +112,19 @@ class GzipRecordFile:
 
     def fingerprint(self) -> dict[str, str | int]:
         """Return SHA-256 and size of the compressed file as it was when opened, and the number of its records."""
-        return {"sha256": self._sha256, "bytes": self._file.size, "records": len(self)}
+        return fingerprint_of([self._file], len(self))
 
     def check_unchanged(self) -> None:
         """Raise DataChangedError where the path no longer leads to the file that was opened, as it was then."""
         self._file.check_unchanged()
 
 
-def _unpack(file: DataFile) -> tuple[str, Path]:
-    """Return the SHA-256 of a compressed file and the temporary file it was unpacked into."""
+def _unpack(file: DataFile) -> Path:
+    """Return the temporary file that a compressed file was unpacked into."""
     unpacked: Path | None = None
     try:
-        with os.fdopen(os.dup(file.descriptor()), "rb") as stream:
-            stream.seek(0)
-            digest = hashlib.file_digest(stream, "sha256")
-            stream.seek(0)
+        file.sha256()
+        with file.stream() as stream:
             handle, name = tempfile.mkstemp(prefix="scalselect-", suffix=".json")
             unpacked = Path(name)
             with os.fdopen(handle, "wb", buffering=0) as target:
@@ -143,7 +136,7 @@ def _unpack(file: DataFile) -> tuple[str, Path]:
         if isinstance(error, OSError):
             raise DatasetError(_no_room(error, file.named, unpacked)) from error
         raise
-    return digest.hexdigest(), unpacked
+    return unpacked
 
 
 def _copy_unpacked(stream: IO[bytes], unpacked: IO[bytes], path: Path) -> None:

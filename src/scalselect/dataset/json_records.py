@@ -11,7 +11,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from scalselect.dataset.data_file import DataFile
+from scalselect.dataset.data_files import DataFile
 from scalselect.dataset.json_index import WANTED, Container, array_offsets, line_offsets, recognise, what_follows
 from scalselect.dataset.json_scanner import BrokenJsonError, skip_space
 from scalselect.dataset.json_writing import write_json_records
@@ -58,8 +58,6 @@ class RecordFile:
             raise
 
     def _read_through(self) -> None:
-        if self._file.size == 0:  # an empty file cannot be mapped
-            raise DatasetError(f"data file is empty: {self._file.named} ({WANTED})")
         try:
             data = mmap.mmap(self._file.descriptor(), 0, access=mmap.ACCESS_READ)
         except OSError as error:

@@ -146,7 +146,11 @@ def object_members(text: bytes) -> dict[str, bytes]:
     json.JSONDecodeError
         A key is no JSON string.
     """
-    members: dict[str, bytes] = {}
+    return {key: text[start:stop] for key, start, stop in member_spans(text)}
+
+
+def member_spans(text: bytes) -> Iterator[tuple[str, int, int]]:
+    """Yield the key of every member of the JSON object `text`, and where its value lies; raises as `object_members`."""
     position = skip_space(text, 1)
     while text[position : position + 1] != b"}":
         _expect(text, position, _QUOTE)
@@ -156,14 +160,13 @@ def object_members(text: bytes) -> dict[str, bytes]:
         _expect(text, position, _COLON)
         position = skip_space(text, position + 1)
         stop = end_of_value(text, position)
-        members[key] = text[position:stop]
+        yield key, position, stop
         position = skip_space(text, stop)
         if text[position : position + 1] != b"}":
             _expect(text, position, _COMMA)
             position = skip_space(text, position + 1)
     if position + 1 != len(text):
         raise BrokenJsonError(position + 1, "something follows the end of the object")
-    return members
 
 
 def _expect(text: bytes, position: int, character: int) -> None:

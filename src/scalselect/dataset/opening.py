@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from scalselect.config import ImagePosition
-from scalselect.dataset.containers import open_records
+from scalselect.dataset.containers import folder_of, name_of, open_records
 from scalselect.dataset.formats import choose_format
 from scalselect.dataset.pool import Pool
 from scalselect.errors import DatasetError, OptionError, did_you_mean
@@ -60,9 +60,9 @@ def open_pool(
     records, location = open_records(data)
     rows = (records.raw(row) for row in range(len(records)))
     return Pool(
-        source=name or ("records" if location is None else Path(location).stem),
+        source=name or ("records" if location is None else name_of(location)),
         location=location,
-        images=image_folder(images, Path.cwd() if location is None else path_of(location).parent),
+        images=image_folder(images, Path.cwd() if location is None else folder_of(location)),
         image_position=image_position,
         limit=None if limit is not None and limit >= len(records) else limit,
         _records=records,

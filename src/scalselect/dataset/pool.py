@@ -69,6 +69,11 @@ class Pool:
         return self._format.name
 
     @property
+    def image_keys(self) -> tuple[str, ...]:
+        """Keys under which its records keep their images, the usual one first."""
+        return self._format.image_keys
+
+    @property
     def container(self) -> str:
         """What the records are kept in; see `RecordSource`."""
         return self._records.container

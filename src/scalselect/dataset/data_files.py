@@ -1,26 +1,30 @@
-"""One data file on disk, read by range of bytes, and told apart from whatever lies under its name later.
+"""The files of a data set: read by range of bytes, told apart from whatever lies under their names later, and hashed.
 
-It is read from the file that was opened, which stays readable when another one takes its name. That nobody wrote to it
-is seen by its size and the time of its last write: a change in place that keeps the one and restores the other is out
-of reach.
+A file is read as it was when it was opened, and stays readable when another one takes its name. That nobody wrote to
+it is seen by its size and the time of its last write: a change in place that keeps the one and restores the other is
+out of reach.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import weakref
-from typing import IO, TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
+from typing import TYPE_CHECKING, Any
 
 from scalselect.errors import DataChangedError, DatasetError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
 class DataFile:
-    """A file of records, open for reading. Picklable: the path travels, the open file does not.
+    """One file, opened when it is first read. Picklable: the path travels, the open file does not.
 
     Parameters
     ----------
@@ -32,19 +36,17 @@ class DataFile:
     Raises
     ------
     DatasetError
-        It is missing, unreadable or no regular file.
+        It is missing, cannot be looked at, is no regular file, or is empty.
     """
 
     def __init__(self, path: Path, *, named: Path | None = None) -> None:
-        self._path = path
+        self.path = path
         self.named = named or path
-        _check_is_file(path)
-        try:
-            opened = _Opened(path)
-        except OSError as error:
-            raise self.unreadable(error) from error
-        self._opened_file: _Opened | None = opened
-        self._version = _version_of(os.fstat(opened.descriptor))
+        self._sha256: str | None = None
+        self._opened_file: _Opened | None = None
+        self._version = _version_of(_stat_of_file(path))
+        if not self.size:
+            raise DatasetError(f"data file is empty: {self.named}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened_file": None}
@@ -55,7 +57,15 @@ class DataFile:
         return self._version[2]
 
     def descriptor(self) -> int:
-        """Return the descriptor of the open file, which lives as long as this object, or until `release`."""
+        """Return the descriptor of the open file, which lives as long as this object, or until `release`.
+
+        Raises
+        ------
+        DataChangedError
+            Another file lies there by now, or none.
+        OSError
+            The file may not be read.
+        """
         return self._opened().descriptor
 
     def read(self, start: int, stop: int) -> bytes:
@@ -71,6 +81,28 @@ class DataFile:
         self._check_version(os.fstat(opened.descriptor))  # after reading: what was read is what was opened
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def stream(self) -> FileIO:
+        """Return the file opened once more, unbuffered, to be closed by the caller; raises as `descriptor`."""
+        try:
+            stream = FileIO(self.path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self._changed(str(error.strerror)) from error
+        try:
+            self._check_version(os.fstat(stream.fileno()))
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def sha256(self) -> str:
+        """Return the hexadecimal SHA-256 of the file, which is read through once. Raises DataChangedError."""
+        if self._sha256 is None:
+            with self.stream() as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                self._check_version(os.fstat(stream.fileno()))  # so that what was read is what was opened
+            self._sha256 = digest
+        return self._sha256
+
     def release(self) -> None:
         """Close the file as soon as nobody reads from it; it is opened again when it is needed."""
         self._opened_file = None
@@ -82,7 +114,7 @@ class DataFile:
     def check_unchanged(self) -> None:
         """Raise DataChangedError where the path no longer leads to the file that was opened, as it was then."""
         try:
-            found = self._path.stat()
+            found = self.path.stat()
         except OSError as error:
             raise self._changed(str(error.strerror)) from error
         self._check_version(found)
@@ -96,11 +128,7 @@ class DataFile:
         opened = self._opened_file
         if opened is not None:
             return opened
-        try:
-            opened = _Opened(self._path)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise self._changed(str(error.strerror)) from error
-        self._check_version(os.fstat(opened.descriptor))
+        opened = _Opened(self.stream())
         self._opened_file = opened  # two threads may both come here: either file serves, the other is closed after use
         return opened
 
@@ -112,11 +140,39 @@ class DataFile:
         return DataChangedError(f"data file has changed since it was opened: {self.named} ({how})")
 
 
+def fingerprint_of(files: Sequence[DataFile], records: int) -> dict[str, str | int]:
+    """Return `sha256`, `bytes` and `records` of a data set.
+
+    The hash is that of its file; where there are several, that of one line for each, `SHA256 SIZE` and a line feed, in
+    their order. Raises DataChangedError.
+    """
+    with ThreadPoolExecutor(min(len(files), os.cpu_count() or 1)) as threads:
+        list(threads.map(DataFile.sha256, files))  # each remembers its own
+    lines = [f"{file.sha256()} {file.size}\n" for file in files]
+    sha256 = files[0].sha256() if len(files) == 1 else hashlib.sha256("".join(lines).encode()).hexdigest()
+    return {"sha256": sha256, "bytes": sum(file.size for file in files), "records": records}
+
+
+def begins_with(path: Path, beginning: bytes) -> bool:
+    """Tell whether a file can be read and begins with some bytes."""
+    return first_bytes(path, len(beginning)) == beginning
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """Return the first bytes of a file; none where it cannot be read: what opens it will say why."""
+    try:
+        if not path.is_file():  # a pipe could be read only once
+            return b""
+        with path.open("rb") as stream:
+            return stream.read(count)
+    except (OSError, ValueError):  # a NUL byte in the name
+        return b""
+
+
 class _Opened:
     """An open file, closed when the last who uses it lets go of it."""
 
-    def __init__(self, path: Path) -> None:
-        stream: IO[bytes] = path.open("rb", buffering=0)
+    def __init__(self, stream: FileIO) -> None:
         self.descriptor = stream.fileno()
         weakref.finalize(self, stream.close)
 
@@ -126,7 +182,8 @@ def _version_of(found: os.stat_result) -> tuple[int, int, int, int]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _check_is_file(path: Path) -> None:
+def _stat_of_file(path: Path) -> os.stat_result:
+    """Return what the system knows of a file. Raises DatasetError where it is none."""
     try:
         found = path.stat()
     except OSError as error:
@@ -143,6 +200,7 @@ def _check_is_file(path: Path) -> None:
         raise DatasetError(f"data file is a folder: {path} (wanted: one JSON or JSON Lines file{holds})")
     if not stat.S_ISREG(found.st_mode):
         raise DatasetError(f"data file is no regular file: {path} (wanted: a file on disk; pipes cannot be read twice)")
+    return found
 
 
 def _names_in(folder: Path) -> list[str]:

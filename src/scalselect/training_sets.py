@@ -1,0 +1,115 @@
+"""The chosen records of one data set, where they lie and what they hold: what notes for trainers are made from."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scalselect.dataset.joined_pool import JoinedPool
+from scalselect.dataset.subset_facts import SubsetFacts, facts_of_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from scalselect.dataset.pool import Pool
+    from scalselect.segments import Segment
+
+_PLACES = "rows.parquet"  # tells which row is where, and holds no records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSet:
+    """The part of a subset that comes from one data set.
+
+    Attributes
+    ----------
+    source, container, format
+        Name of the data set, what its records are kept in, and the name of their format.
+    files
+        Its files of chosen records, absolute paths.
+    names
+        A name for each file, for trainers that want one.
+    images
+        Folder that its image paths are relative to; None where none is known.
+    mapping
+        What a `dataset_info.json` says of its records, where the run was told.
+    facts
+        What is in the records.
+    """
+
+    source: str
+    container: str
+    format: str
+    files: tuple[str, ...]
+    names: tuple[str, ...]
+    images: str | None
+    mapping: Mapping[str, Any] | None
+    facts: SubsetFacts
+
+    @property
+    def unpacked(self) -> tuple[str, ...]:
+        """The names that its files have once those in gzip are unpacked."""
+        return tuple(file.removesuffix(".gz") for file in self.files)
+
+
+def account_of_subset(
+    pool: Pool | JoinedPool, rows: NDArray[np.int64], written: Sequence[Path], run_dir: Path
+) -> list[dict[str, Any]]:
+    """Return what `selection.json` keeps of a subset that was written: for each data set its files and facts."""
+    joined = pool if isinstance(pool, JoinedPool) else JoinedPool([pool])
+    files = [path for path in written if len(written) == 1 or path.name != _PLACES]
+    account = []
+    for number, part in enumerate(joined.parts):
+        span = joined.rows_of(number)
+        own = [path for path in files if len(joined.parts) == 1 or _belongs(path, part.source)]
+        of_part = rows[(rows >= span.start) & (rows < span.stop)] - span.start
+        account.append(
+            {
+                "source": part.source,
+                "container": part.container,
+                "format": part.format,
+                "names": [path.relative_to(run_dir).as_posix() for path in own],
+                **asdict(facts_of_rows(part, of_part.tolist())),
+            }
+        )
+    return account
+
+
+def training_sets(
+    account: Sequence[Mapping[str, Any]], segments: Sequence[Segment], run_dir: Path
+) -> list[TrainingSet]:
+    """Return the parts of a subset, from what `selection.json` keeps of it and the data sets of the run."""
+    known = {segment.source: segment for segment in segments}
+    place = os.path.abspath(run_dir)  # noqa: PTH100  symbolic links stay as the user named them
+    sets: list[TrainingSet] = []
+    for entry in account:
+        segment = known.get(entry["source"])
+        name = "chosen" if len(account) == 1 else "chosen-" + re.sub(r"[^\w-]", "-", entry["source"])
+        files = tuple(f"{place}/{file}" for file in entry["names"])
+        sets.append(
+            TrainingSet(
+                source=entry["source"],
+                container=entry["container"],
+                format=entry["format"],
+                files=files,
+                names=tuple(f"{name}-{i}" if len(files) > 1 else name for i in range(len(files))),
+                images=None if segment is None else segment.images or _folder_of(segment.path),
+                mapping=None if segment is None else segment.mapping,
+                facts=SubsetFacts(**{item.name: entry[item.name] for item in fields(SubsetFacts)}),
+            )
+        )
+    return sets
+
+
+def _belongs(path: Path, source: str) -> bool:
+    return path.parent.name == source or re.fullmatch(rf"{re.escape(source)}\.[a-z]+(\.gz)?", path.name) is not None
+
+
+def _folder_of(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).parent)

@@ -1,0 +1,69 @@
+"""Whole runs on tables: Parquet, Arrow, saved data sets; the subset is read back by their own readers."""
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from small_pools import command, scores_of
+from tables import conversation
+
+
+@pytest.fixture
+def rows(pictures):
+    return [
+        {"id": f"{n:03}", "image": str(pictures[n % len(pictures)]), "conversations": conversation(n)}
+        for n in range(12)
+    ]
+
+
+def run(data, checkpoints, out):
+    words = ["run", data, "--model", checkpoints("llava"), "--budget", "25%", "--output", out]
+    assert command(*words) == 0
+    scores = scores_of(out)
+    assert scores["status"] == ["scored"] * 12
+    assert scores["id"] == [f"{n:03}" for n in range(12)]
+    chosen = [row for row in range(12) if scores["selected"][row]]
+    assert len(chosen) == 3
+    return chosen
+
+
+def test_parquet_with_paths_of_images(tmp_path, checkpoints, rows):
+    dataset = datasets.Dataset.from_list(rows)
+    dataset.to_parquet(tmp_path / "pool.parquet")
+    chosen = run(tmp_path / "pool.parquet", checkpoints, tmp_path / "run")
+    subset = tmp_path / "run" / "selected.parquet"
+    read = datasets.load_dataset("parquet", data_files=str(subset), split="train", cache_dir=str(tmp_path / "cache"))
+    assert read.features == dataset.features
+    assert read.to_list() == [rows[row] for row in chosen]
+
+
+def test_parquet_of_several_files(tmp_path, checkpoints, rows):
+    for part in range(3):
+        pq.write_table(pa.Table.from_pylist(rows[part * 4 : part * 4 + 4]), tmp_path / f"train-{part}-of-3.parquet")
+    chosen = run(tmp_path / "train-*.parquet", checkpoints, tmp_path / "run")
+    folder = tmp_path / "run" / "selected"
+    assert sorted(path.name for path in folder.glob("train*")) == [f"train-{part}-of-3.parquet" for part in range(3)]
+    places = pq.read_table(folder / "rows.parquet").to_pylist()
+    assert [place["row"] for place in places] == chosen
+    assert {place["source"] for place in places} == {"train"}
+    for place in places:
+        assert pq.read_table(folder / place["file"])["id"][place["place"]].as_py() == place["id"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_arrow(tmp_path, checkpoints, rows, stream):
+    table = pa.Table.from_pylist(rows)
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(tmp_path / "pool.arrow", table.schema) as writer:
+        writer.write_table(table, max_chunksize=5)
+    chosen = run(tmp_path / "pool.arrow", checkpoints, tmp_path / "run")
+    subset = (pa.ipc.open_stream if stream else pa.ipc.open_file)(tmp_path / "run" / "selected.arrow").read_all()
+    assert subset.to_pylist() == [rows[row] for row in chosen]
+
+
+def test_saved_data_set(tmp_path, checkpoints, rows):
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "pool", num_shards=2)
+    chosen = run(tmp_path / "pool", checkpoints, tmp_path / "run")
+    assert datasets.load_from_disk(tmp_path / "run" / "selected").to_list() == [rows[row] for row in chosen]
+    listing = pq.read_table(tmp_path / "run" / "selected" / "rows.parquet").to_pylist()
+    assert [place["row"] for place in listing] == chosen
