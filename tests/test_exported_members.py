@@ -13,7 +13,18 @@ import pytest
 
 import scalselect
 
-FUNCTIONS = ("check", "compare", "compose_llava", "export", "extend", "open_pool", "represent", "run", "score", "select")
+FUNCTIONS = (
+    "check",
+    "compare",
+    "compose_llava",
+    "export",
+    "extend",
+    "open_pool",
+    "represent",
+    "run",
+    "score",
+    "select",
+)
 
 
 def test_the_public_names():

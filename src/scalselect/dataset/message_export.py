@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from scalselect.dataset.conversations import IMAGE_MARKER
+from scalselect.dataset.content_parts import IMAGE_MARKER
 from scalselect.records import TextPart
 
 if TYPE_CHECKING:
