@@ -21,7 +21,6 @@ from scalselect.dataset.tar_index import begins_as_tar
 from scalselect.dataset.tar_records import open_tars
 from scalselect.errors import DatasetError, ScalselectError
 from scalselect.hub_locations import pinned
-from scalselect.hub_locations import pinned
 from scalselect.local_copies import local_copy
 from scalselect.remote_files import is_remote
 from scalselect.remote_path import path_of
