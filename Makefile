@@ -1,5 +1,5 @@
-# Everything a developer or a curious user needs: `make demo`, `make test`, `make test-slow`.
-.PHONY: demo test test-slow lint clean
+# Everything a developer or a curious user needs: `make demo`, `make test`, `make test-slow`, `make integrations`.
+.PHONY: demo test test-slow integrations lint clean
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -27,5 +27,9 @@ test: lint
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow
 
+# The trainers themselves, each in an environment of its own under .integrations: 4 GB, some minutes.
+integrations: $(INSTALLED)
+	PYTHONPATH=examples $(BIN)/python -m integrations.run
+
 clean:
-	rm -rf .venv demo dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .integrations demo dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -215,3 +215,23 @@ def test_score_digits_prints_its_table():
     assert (errors[:, 1:4] * errors[:, :1] < 1e-12).all()  # of the algorithm: about 1e-13 over the gap
     assert (errors[:, 4] > 1e3 * errors[:, 1]).all()  # what float32 costs is far more
     assert (errors[:, 5] > errors[:, 4]).all()
+
+
+@pytest.mark.slow
+def test_reading_prints_a_table_for_each_container():
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "reading.py", "--quick"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("command   python benchmarks/reading.py --quick\n")
+    tables = done.stdout.split("\n=== ")[1:]
+    assert [table.split(",")[0].split(":")[0] for table in tables] == [
+        "JSON array",
+        "JSON Lines",
+        "Parquet",
+        "WebDataset tar",
+    ]
+    for table in tables:
+        for quantity in ("open, seconds", "write 16%, seconds", "peak above the file's size, MB"):
+            assert re.search(rf"^{quantity}(\s+\d+\.\d+ \(\d+\.\d+\.\.\d+\.\d+\)){{2}}$", table, re.MULTILINE)
+    assert [table.count("(goal: ") for table in tables] == [4, 4, 3, 3]

@@ -124,8 +124,8 @@ DATA_CASES = [
     ),
     case(
         "unknown format",
-        lambda place: place.run(data=place.file("other.json", '[{"conversation": []}, {"picture": 1}]')),
-        "format cannot be recognised: {}/other.json has records with the keys conversation, picture",
+        lambda place: place.run(data=place.file("other.json", '[{"conversatoin": []}, {"picture": 1}]')),
+        "format cannot be recognised: {}/other.json has records with the keys conversatoin, picture",
         "(did you mean `conversations`?)",
     ),
     case("no JSON", lambda place: place.run(data=place.file("a.txt", "some text")), "begins with 'some text'"),

@@ -23,7 +23,9 @@ from scalselect.records import Budget
 
 DEFAULTS = {
     "format": "auto",
+    "dataset_info": None,
     "images": None,
+    "allow_remote_images": False,
     "revision": None,
     "chat_template": None,
     "trust_remote_code": False,
@@ -54,7 +56,7 @@ DEFAULTS = {
     "limit": None,
 }
 CHOICES = {
-    "format": ("auto", "llava", "messages"),
+    "format": ("auto", "llava", "sharegpt", "messages", "alpaca", "query-response", "prompt-completion"),
     "instruction_tokens": ("user", "non-assistant"),
     "pooling": ("attended", "all"),
     "deepstack": ("exclude", "include"),

@@ -36,15 +36,16 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 TABLE_ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \|", re.MULTILINE)
 FEWEST_EXECUTED = {
     "README.md": 2,
+    "check.md": 1,
     "command-line.md": 2,
     "diagnostics.md": 3,
-    "formats.md": 1,
+    "formats.md": 3,
     "python.md": 8,
     "run-folder.md": 4,
     "scoring.md": 2,
     "strategies.md": 1,
     "trainers.md": 1,
-    "training.md": 2,
+    "training.md": 5,
 }
 
 

@@ -13,13 +13,26 @@ import pytest
 
 import scalselect
 
-FUNCTIONS = ("compare", "compose_llava", "extend", "open_pool", "represent", "run", "score", "select")
+FUNCTIONS = (
+    "check",
+    "compare",
+    "compose_llava",
+    "export",
+    "extend",
+    "open_pool",
+    "represent",
+    "run",
+    "score",
+    "select",
+)
 
 
 def test_the_public_names():
     assert scalselect.__all__ == [
+        "CheckResult",
         "Comparison",
         "ComposedLlava",
+        "Exported",
         "Extended",
         "MisuseError",
         "Pool",
@@ -29,8 +42,10 @@ def test_the_public_names():
         "ScalselectError",
         "ScalselectWarning",
         "WorkError",
+        "check",
         "compare",
         "compose_llava",
+        "export",
         "extend",
         "open_pool",
         "represent",

@@ -12,7 +12,7 @@ import pytest
 
 from scalselect.dataset.subset_facts import SubsetFacts
 from scalselect.dataset_info_entry import entry_of, why_not_llamafactory
-from scalselect.training_notes import notes_of
+from scalselect.training_notes import document, notes_of
 from scalselect.training_sets import TrainingSet
 
 
@@ -176,6 +176,13 @@ def test_what_llava_cannot_train_is_counted():
         assert told in text["LLaVA"].text
     assert "Every row has what it wants" in notes(a_set())["LLaVA"].text
     assert "is not in LLaVA's format" in notes(a_set(record_format="messages"))["LLaVA"].text
+
+
+def test_what_lies_in_a_bucket_must_be_copied_first():
+    part = a_set(images="s3://pool/images")
+    text = document(list(notes(part).values()), [part], "Seen.")
+    assert "copy `s3://pool/images` to one first" in text
+    assert "copy" not in document([], [a_set()], "Seen.")
 
 
 def test_two_image_folders_cannot_both_be_given():

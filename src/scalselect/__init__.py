@@ -15,19 +15,23 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from scalselect.checking import CheckResult, check
     from scalselect.comparison import Comparison, compare
     from scalselect.dataset.opening import open_pool
     from scalselect.dataset.pool import Pool
     from scalselect.errors import MisuseError, ScalselectError, ScalselectWarning, WorkError
+    from scalselect.exporting import export
     from scalselect.extending import extend
     from scalselect.pipeline import represent, run, score, select
     from scalselect.records import Reason
-    from scalselect.results import Extended, Represented, RunResult
+    from scalselect.results import Exported, Extended, Represented, RunResult
     from scalselect.vlm.llava_composition import ComposedLlava, compose_llava
 
 _HOMES = {
+    "CheckResult": "checking",
     "Comparison": "comparison",
     "ComposedLlava": "vlm.llava_composition",
+    "Exported": "results",
     "Extended": "results",
     "MisuseError": "errors",
     "Pool": "dataset.pool",
@@ -37,8 +41,10 @@ _HOMES = {
     "ScalselectError": "errors",
     "ScalselectWarning": "errors",
     "WorkError": "errors",
+    "check": "checking",
     "compare": "comparison",
     "compose_llava": "vlm.llava_composition",
+    "export": "exporting",
     "extend": "extending",
     "open_pool": "dataset.opening",
     "represent": "pipeline",
@@ -48,8 +54,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "CheckResult",
     "Comparison",
     "ComposedLlava",
+    "Exported",
     "Extended",
     "MisuseError",
     "Pool",
@@ -59,8 +67,10 @@ __all__ = [
     "ScalselectError",
     "ScalselectWarning",
     "WorkError",
+    "check",
     "compare",
     "compose_llava",
+    "export",
     "extend",
     "open_pool",
     "represent",

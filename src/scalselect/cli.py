@@ -129,6 +129,44 @@ def _extend(namespace: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _check(namespace: argparse.Namespace) -> int:
+    from scalselect.check_summary import JsonReport, text_of_check  # noqa: PLC0415  `--help` needs no numpy
+    from scalselect.progress import Stderr  # noqa: PLC0415
+
+    report = JsonReport(_write) if namespace.json else None
+    options = {name: value for name, value in _options(namespace).items() if name != "decode"}
+    result = scalselect.check(
+        namespace.dataset,
+        model=namespace.model,
+        decode=namespace.decode,
+        on_problem=report,
+        config_file=namespace.config,
+        progress=Stderr("checked"),
+        **options,
+    )
+    if report is None:
+        _print(text_of_check(result))
+    else:
+        report.close(result)
+    return EXIT_DONE if result.ok else EXIT_FAILED
+
+
+def _export(namespace: argparse.Namespace) -> int:
+    from scalselect.export_summary import summary_of_export  # noqa: PLC0415  `--help` needs no numpy
+    from scalselect.progress import Stderr  # noqa: PLC0415
+
+    exported = scalselect.export(
+        namespace.run_dir,
+        **_options(namespace),
+        output=namespace.output,
+        dataset=namespace.dataset,
+        progress=Stderr(),
+    )
+    summary = summary_of_export(exported)
+    _print(summary.as_json() if namespace.json else summary.as_text())
+    return EXIT_DONE
+
+
 def _compose_llava(namespace: argparse.Namespace) -> int:
     from scalselect.summary import summary_of_composing  # noqa: PLC0415  `--help` needs no numpy
 
@@ -150,7 +188,9 @@ _COMMANDS = {
     "score": _score,
     "select": _select,
     "extend": _extend,
+    "check": _check,
     "compare": _compare,
+    "export": _export,
     "compose-llava": _compose_llava,
 }
 
@@ -160,10 +200,14 @@ def _options(namespace: argparse.Namespace) -> dict[str, Any]:
 
 
 def _print(text: str) -> None:
+    _write(text + "\n")
+
+
+def _write(text: str) -> None:
     if sys.stdout is None:  # closed by whoever started this process
         return
     try:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has read enough
         sys.stdout = None
@@ -178,7 +222,7 @@ def _fail(message: str, code: int) -> int:
 
 def _interrupted(how: str, words: list[str], code: int) -> int:
     kept = "what was finished is kept. The same command continues"
-    if words[0] == "compose-llava":  # it publishes everything at its end
+    if words[0] in ("compose-llava", "check"):  # the one publishes everything at its end, the other nothing
         kept = "nothing was written. The same command begins anew"
     sys.stderr.write(f"{how}; {kept}:\n  scalselect {shlex.join(words)}\n")
     return code

@@ -199,7 +199,7 @@ def _read_regular_file(path: str) -> bytes:
 
 
 def read_image_file(path: str) -> bytes:
-    """Return the bytes of the image file at a path or URL. Raises SampleError, OSError; see `open_image`."""
+    """Return the bytes of the image file at a path or URL; raises what `open_image` raises for files."""
     if is_web_address(path):
         return fetch_image(path)
     return _read_remote_file(path) if is_remote(path) else _read_regular_file(path)

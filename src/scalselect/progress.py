@@ -57,9 +57,16 @@ class Silent:
 
 
 class Stderr:
-    """Rows per second, time left and skipped rows on stderr, never on stdout."""
+    """Rows per second, time left and skipped rows on stderr, never on stdout.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    done
+        What was done to the rows that are counted.
+    """
+
+    def __init__(self, done: str = "represented") -> None:
+        self._done_word = done
         self._bar: tqdm[None] | None = None
         self._total = self._done = self._here = self._skipped = 0
         self._began = self._last = 0.0
@@ -104,9 +111,8 @@ class Stderr:
         rate = self._here / max(time.monotonic() - self._began, 1e-9)
         left = (self._total - self._done) / rate if rate else 0.0
         ahead = f", {readable_seconds(left)} left" if self._done < self._total else ""
-        return (
-            f"represented {self._done:,} of {self._total:,} rows, {rate:.1f} rows/s{ahead}, {self._skipped:,} skipped"
-        )
+        done = f"{self._done_word} {self._done:,} of {self._total:,} rows"
+        return f"{done}, {rate:.1f} rows/s{ahead}, {self._skipped:,} skipped"
 
 
 def readable_seconds(seconds: float) -> str:

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 IdType = Literal["string", "number", "null", "absent", "other"]
 Status = Literal["scored", "skipped", "text_only"]
+ExportForm = Literal["trl", "messages", "llava", "source"]
 
 
 class Reason(StrEnum):
@@ -23,7 +24,7 @@ class Reason(StrEnum):
     INVALID_RECORD = "invalid_record"  # not a JSON object, or a field of a type no reader can use
     NO_USABLE_TURN = "no_usable_turn"  # no conversation, or no turn of it has any text
     UNKNOWN_ROLE = "unknown_role"  # a turn whose role is not understood
-    UNSUPPORTED_CONTENT = "unsupported_content"  # content parts, video or audio
+    UNSUPPORTED_CONTENT = "unsupported_content"  # video, audio, or content parts of another kind
     MARKER_MISMATCH = "marker_mismatch"  # some, but not as many `<image>` markers as images
     IMAGE_MISSING = "image_missing"  # no file lies where the record says
     IMAGE_UNREADABLE = "image_unreadable"  # the file is no image, or a broken one
@@ -72,7 +73,7 @@ class ImagePart:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one speaker says, as text and image parts in order."""
+    """What one speaker says, as text and image parts in order; `tool` is what a tool returned."""
 
     role: Role
     parts: tuple[TextPart | ImagePart, ...]

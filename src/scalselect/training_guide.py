@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from scalselect.segments import segments_of
 from scalselect.storage import publish_bytes
 from scalselect.training_notes import document, notes_of
-from scalselect.training_sets import training_sets
+from scalselect.training_sets import place_of, training_sets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +50,7 @@ def _guide(folder: RunFolder, run: Mapping[str, Any], content: Mapping[str, Any]
 
 def _notes(folder: RunFolder, run: Mapping[str, Any], content: Mapping[str, Any], budget: str | None) -> list[Notes]:
     sets = training_sets(content["subset"], segments_of(run), folder.path)
-    return notes_of(sets, os.path.abspath(folder.path), budget)  # noqa: PTH100  symbolic links stay as they were named
+    return notes_of(sets, place_of(folder.path), budget)
 
 
 def _words_of_like(like: str | None) -> str:

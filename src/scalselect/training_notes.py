@@ -61,6 +61,10 @@ def document(notes: Sequence[Notes], sets: Sequence[TrainingSet], like: str) -> 
         + ", ".join(f"`{file}`" for file in part.files)
         for part in sets
     )
+    remote = sorted({place for part in sets for place in (*part.files[:1], part.images) if place and "://" in place})
+    if remote:
+        told = " and ".join(f"`{place}`" for place in remote)
+        files += f"\n\nThese trainers read local disks: copy {told} to one first, and put its place there below."
     sections = "\n\n".join(f"## {note.trainer}\n\n{note.text}" for note in notes)
     return f"# How to train with this subset\n\n{files}\n\n{like}\n\n{sections}\n"
 
@@ -239,7 +243,7 @@ def _folders(sets: Sequence[TrainingSet]) -> list[str]:
 
 def _folder(sets: Sequence[TrainingSet]) -> str | None:
     """Return the folder that image paths are relative to; None where none is."""
-    return next((part.images for part in sets if part.facts.relative), None)
+    return next((part.images or "IMAGE_FOLDER" for part in sets if part.facts.relative), None)
 
 
 def _unpacking(sets: Sequence[TrainingSet]) -> list[str]:

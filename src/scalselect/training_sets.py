@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.subset_facts import SubsetFacts, facts_of_rows
+from scalselect.remote_path import as_remote, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -86,7 +87,7 @@ def training_sets(
 ) -> list[TrainingSet]:
     """Return the parts of a subset, from what `selection.json` keeps of it and the data sets of the run."""
     known = {segment.source: segment for segment in segments}
-    place = os.path.abspath(run_dir)  # noqa: PTH100  symbolic links stay as the user named them
+    place = place_of(run_dir)
     sets: list[TrainingSet] = []
     for entry in account:
         segment = known.get(entry["source"])
@@ -107,9 +108,14 @@ def training_sets(
     return sets
 
 
+def place_of(path: Path) -> str:
+    """Return a path from the root of its file system, symbolic links as the user named them; a URL as it is."""
+    return str(path) if as_remote(path) else os.path.abspath(path)  # noqa: PTH100
+
+
 def _belongs(path: Path, source: str) -> bool:
     return path.parent.name == source or re.fullmatch(rf"{re.escape(source)}\.[a-z]+(\.gz)?", path.name) is not None
 
 
 def _folder_of(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).parent)
+    return None if path is None else str(path_of(path).parent)

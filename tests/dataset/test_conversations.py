@@ -12,7 +12,7 @@ from scalselect.records import ImagePart, TextPart
 
 def conversation(*texts, images, **options):
     turns = [{"from": ("human", "gpt")[number % 2], "value": text} for number, text in enumerate(texts)]
-    return read_conversation(turns, images, **options)
+    return read_conversation(turns, ["a.png"] * images, **options)
 
 
 def parts(read):
@@ -49,7 +49,9 @@ def test_markers_cut_texts(texts, images, expected):
 
 
 def test_markers_of_a_system_turn_count():
-    read = read_conversation([{"from": "system", "value": "s <image>"}, {"from": "human", "value": "<image> u"}], 2)
+    read = read_conversation(
+        [{"from": "system", "value": "s <image>"}, {"from": "human", "value": "<image> u"}], ["a.png"] * 2
+    )
     assert parts(read) == [("system", ["s", 0]), ("user", [1, "u"])]
 
 
@@ -63,16 +65,20 @@ def test_mismatch_names_both_numbers(markers, images):
 
 def test_without_a_marker_images_go_in_front_of_the_first_user_turn():
     read = read_conversation(
-        [{"from": "system", "value": "s"}, {"from": "gpt", "value": "hi"}, {"from": "human", "value": " u "}], 2
+        [{"from": "system", "value": "s"}, {"from": "gpt", "value": "hi"}, {"from": "human", "value": " u "}],
+        ["a", "b"],
     )
     assert parts(read) == [("system", ["s"]), ("assistant", ["hi"]), ("user", [0, 1, " u "])]
     assert read.images_in_front
 
 
 def test_without_a_user_turn_the_images_get_one():
-    read = read_conversation([{"from": "system", "value": "s"}, {"from": "gpt", "value": "caption"}], 1)
+    read = read_conversation([{"from": "system", "value": "s"}, {"from": "gpt", "value": "caption"}], ["a.png"] * 1)
     assert parts(read) == [("system", ["s"]), ("user", [0]), ("assistant", ["caption"])]
-    assert parts(read_conversation([{"from": "system", "value": "s"}], 1)) == [("system", ["s"]), ("user", [0])]
+    assert parts(read_conversation([{"from": "system", "value": "s"}], ["a.png"] * 1)) == [
+        ("system", ["s"]),
+        ("user", [0]),
+    ]
 
 
 def test_turn_start_moves_images_inside_their_turn_only():
@@ -82,22 +88,58 @@ def test_turn_start_moves_images_inside_their_turn_only():
 
 @pytest.mark.parametrize(
     ("name", "role"),
-    [("human", "user"), ("user", "user"), ("gpt", "assistant"), ("assistant", "assistant"), ("bot", "assistant")],
+    [
+        ("human", "user"),
+        ("user", "user"),
+        ("gpt", "assistant"),
+        ("assistant", "assistant"),
+        ("bot", "assistant"),
+        ("function_call", "assistant"),
+        ("tool_call", "assistant"),
+        ("system", "system"),
+        ("tool", "tool"),
+        ("observation", "tool"),
+        ("observations", "tool"),
+        ("function_response", "tool"),
+        ("tool_response", "tool"),
+    ],
 )
 def test_roles_and_both_pairs_of_keys(name, role):
     for role_key, content_key in (("from", "value"), ("role", "content")):
-        assert parts(read_conversation([{role_key: name, content_key: "x"}], 0)) == [(role, ["x"])]
+        assert parts(read_conversation([{role_key: name, content_key: "x"}], [])) == [(role, ["x"])]
 
 
 def test_pairs_of_keys_may_change_from_turn_to_turn():
     turns = [{"from": "human", "value": "x"}, {"role": "assistant", "content": "y", "from": "tool"}]
-    assert parts(read_conversation(turns, 0)) == [("user", ["x"]), ("assistant", ["y"])]
+    assert parts(read_conversation(turns, [])) == [("user", ["x"]), ("assistant", ["y"])]
+
+
+def test_null_keys_that_tables_add_are_no_pair():
+    turns = [{"from": None, "value": None, "role": "user", "content": "x"}, {"role": None, "from": "gpt", "value": "y"}]
+    assert parts(read_conversation(turns, [])) == [("user", ["x"]), ("assistant", ["y"])]
+
+
+def test_a_call_of_a_tool_needs_no_words():
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]
+    assert parts(read_conversation(turns, [])) == [("user", ["x"]), ("assistant", [])]
+    for without in ({"tool_calls": None}, {"tool_calls": []}):
+        with pytest.raises(SampleError, match="`content` of turn 2 is no text"):
+            read_conversation([turns[0], {"role": "assistant", "content": None, **without}], [])
+
+
+def test_a_system_prompt_beside_the_turns_is_a_turn_in_front_unless_there_is_one():
+    spoken = [{"role": "user", "content": "<image>x"}]
+    read = read_conversation(spoken, ["a"], system="be brief")
+    assert parts(read) == [("system", ["be brief"]), ("user", [0, "x"])]
+    own = [{"role": "system", "content": "own"}, *spoken]
+    assert parts(read_conversation(own, ["a"], system="be brief"))[0] == ("system", ["own"])
+    assert len(read_conversation(spoken, ["a"], system="").turns) == 1
 
 
 @pytest.mark.parametrize(
     ("turn", "reason"),
     [
-        ({"from": "tool", "value": "x"}, "unknown_role"),
+        ({"from": "narrator", "value": "x"}, "unknown_role"),
         ({"from": "Human", "value": "x"}, "unknown_role"),
         ({"from": None, "value": "x"}, "unknown_role"),
         ({"from": ["human"], "value": "x"}, "unknown_role"),
@@ -106,7 +148,7 @@ def test_pairs_of_keys_may_change_from_turn_to_turn():
         ({"from": "human", "value": None}, "invalid_record"),
         ({"from": "human", "value": 5}, "invalid_record"),
         ({"from": "human", "value": "\ud83d"}, "invalid_record"),
-        ({"from": "human", "value": [{"type": "text", "text": "x"}]}, "unsupported_content"),
+        ({"from": "human", "value": [{"type": "video", "video": "x.mp4"}]}, "unsupported_content"),
         ({"from": "human", "value": {"text": "x"}}, "unsupported_content"),
         ("a text", "invalid_record"),
         (None, "invalid_record"),
@@ -114,7 +156,7 @@ def test_pairs_of_keys_may_change_from_turn_to_turn():
 )
 def test_unusable_turns_have_their_reason(turn, reason):
     with pytest.raises(SampleError) as caught:
-        read_conversation([{"from": "human", "value": "fine"}, turn], 0)
+        read_conversation([{"from": "human", "value": "fine"}, turn], [])
     assert caught.value.reason == reason
     assert "turn 2" in caught.value.detail
 
@@ -155,12 +197,14 @@ def test_hash_tells_roles_texts_and_places_apart():
         conversation("<image> a", "B", images=1),
         conversation("a <image>", "b", images=1),
         conversation("<image> a b", images=1),
-        read_conversation([{"from": "gpt", "value": "<image> a"}, {"from": "human", "value": "b"}], 1),
+        read_conversation([{"from": "gpt", "value": "<image> a"}, {"from": "human", "value": "b"}], ["a.png"] * 1),
         conversation("a", "b", images=0),
     ]
     hashes = {hash_of_turns(read.turns) for read in [base, *different]}
     assert len(hashes) == 6
-    again = read_conversation([{"role": "user", "content": "<image>\n a"}, {"role": "bot", "content": "b"}], 1)
+    again = read_conversation(
+        [{"role": "user", "content": "<image>\n a"}, {"role": "bot", "content": "b"}], ["a.png"] * 1
+    )
     assert hash_of_turns(again.turns) == hash_of_turns(base.turns)
     assert base.turns[0].parts == (ImagePart(0), TextPart("a"))
     assert len(json.dumps(hash_of_turns(base.turns))) == 66

@@ -80,6 +80,7 @@ def test_members_one_after_the_other_are_one_file(tmp_path):
     path = tmp_path / "pool.jsonl.gz"
     path.write_bytes(gzip.compress(LINES + b"\n") + gzip.compress(b'{"last":1}\n'))
     assert len(GzipRecordFile(path)) == 5
+    assert open_pool(path, format="llava").source == "pool"
 
 
 @pytest.mark.parametrize("spoil", ["cut", "checksum", "data", "behind"])

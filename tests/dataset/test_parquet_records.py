@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import pickle
 from hashlib import sha256
+from pathlib import Path
 
 import datasets
 import pyarrow as pa
@@ -277,3 +278,21 @@ def test_table_without_rows_and_names_twice_are_refused(tmp_path):
     pq.write_table(pa.table([["a"], ["b"]], names=["id", "id"]), tmp_path / "twice.parquet")
     with pytest.raises(DatasetError, match="several fields `id`"):
         open_parquet([tmp_path / "twice.parquet"])
+
+
+def test_few_files_are_open_at_once(tmp_path, monkeypatch):
+    for part in range(30):
+        pq.write_table(pa.table({"id": [part]}), tmp_path / f"part-{part:02}.parquet")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    opened = pq.ParquetFile.__init__
+    most = []
+
+    def count(*arguments, **options):
+        most.append(len(list(Path("/proc/self/fd").iterdir())))
+        opened(*arguments, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "__init__", count)
+    records, _ = open_records(tmp_path)
+    assert [json.loads(records.raw(row))["id"] for row in range(30)] == list(range(30))
+    assert len(most) == 60
+    assert max(most) <= before + 2

@@ -102,7 +102,7 @@ def test_damaged_header_is_no_end(tmp_path):
     begin = int(index_of(path).begins[3])
     content[begin + 150] ^= 0xFF  # its checksum
     path.write_bytes(content)
-    with pytest.raises(DatasetError, match=rf"at byte {begin} no header"):
+    with pytest.raises(DatasetError, match=rf"bad checksum of the header at byte {begin}"):
         index_of(path)
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalselect.dataset.formats import refuse_other_media
 from scalselect.dataset.record_fields import record_fields
+from scalselect.dataset.record_formats import refuse_other_media
 from scalselect.dataset.tar_sample import json_member, record_of_sample
 from scalselect.errors import SampleError
 

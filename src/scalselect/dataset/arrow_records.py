@@ -60,6 +60,7 @@ class ArrowTable:
         except (OSError, ValueError, NotImplementedError) as error:  # Arrow's own are of these
             what = str(error).strip().partition("\n")[0]
             raise DatasetError(f"Arrow file cannot be read: {path} ({what})") from error
+        self.release()  # of thousands of files, few may be open at once
 
     def __getstate__(self) -> dict[str, Any]:
         return {"file": self.file, "_bounds": self._bounds}
@@ -94,6 +95,12 @@ class ArrowTable:
                 if of_batch:
                     writer.write_batch(batches.batch(number).take(pa.array(of_batch, pa.int64())))
         self.file.check_unchanged()
+
+    def release(self) -> None:
+        """Close the file until it is needed again."""
+        if self._process == os.getpid():
+            with self._lock:
+                self._open = self._last = None
 
     @contextmanager
     def _cells(self, row: int) -> Iterator[tuple[dict[str, Any], RowTexts]]:

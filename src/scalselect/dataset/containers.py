@@ -14,6 +14,7 @@ from scalselect.dataset.gzip_records import GzipRecordFile, begins_as_gzip
 from scalselect.dataset.json_records import RecordFile
 from scalselect.dataset.parquet_records import is_parquet, open_parquet
 from scalselect.dataset.path_patterns import expand, is_pattern
+from scalselect.dataset.python_dataset import PythonDataset, is_of_datasets
 from scalselect.dataset.record_list import RecordList
 from scalselect.dataset.remote_data import copies_of_data
 from scalselect.dataset.saved_dataset import is_saved, open_saved
@@ -51,9 +52,25 @@ def open_records(data: object) -> tuple[RecordSource, str | None]:
         except UnicodeEncodeError:
             raise DatasetError(f"the data file's path is not valid UTF-8, rename it: {str(path)!r}") from None
         return _open_files(path), str(path)
+    if is_of_datasets(data):
+        return PythonDataset(data), None
     if isinstance(data, Sequence) and not isinstance(data, (bytes, bytearray, memoryview)):
         return RecordList(data), None
-    raise DatasetError(f"data must be the path of a file or a list of records: {type(data).__name__}")
+    raise DatasetError(
+        f"data must be a datasets.Dataset, the path of a file or a list of records: {type(data).__name__}"
+    )
+
+
+def data_exist(location: str) -> bool:
+    """Tell whether anything lies at the place of a data set. Raises OSError where a store cannot be asked."""
+    if is_remote(location):
+        return is_pattern(location) or path_of(location).exists()  # a file that is gone is told when it is copied
+    if not is_pattern(location):
+        return Path(location).exists()
+    try:
+        return bool(expand(location))
+    except DatasetError:
+        return False
 
 
 def name_of(location: str) -> str:
@@ -64,7 +81,9 @@ def name_of(location: str) -> str:
     path = path_of(location)
     if is_pattern(location):
         return _FROM_PATTERN.sub("", path.name) or path.parent.name
-    return unpinned_name(path.name) if path.is_dir() else path.stem
+    if path.is_dir():
+        return unpinned_name(path.name)
+    return path.stem.removesuffix(".json").removesuffix(".jsonl") if path.suffix == ".gz" else path.stem
 
 
 def folder_of(location: str) -> Path:

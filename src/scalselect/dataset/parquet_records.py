@@ -55,6 +55,7 @@ class ParquetTable:
         except (OSError, ValueError, NotImplementedError) as error:  # Arrow's own are of these
             raise DatasetError(f"Parquet file cannot be read: {path} ({_first_line(error)})") from error
         self._bounds: list[int] = list(accumulate(groups.rows_of_groups, initial=0))  # [row groups + 1]
+        self.release()  # of thousands of files, few may be open at once
 
     def __getstate__(self) -> dict[str, Any]:
         return {"file": self.file, "_bounds": self._bounds}
@@ -97,6 +98,12 @@ class ParquetTable:
         self.file.check_unchanged()
         write_parquet_rows(self.file.path, rows, path)
         self.file.check_unchanged()
+
+    def release(self) -> None:
+        """Close the file, and forget the row group, until they are needed again."""
+        if self._process == os.getpid():
+            with self._lock:
+                self._open = None
 
     def _place(self, row: int) -> tuple[int, int]:
         group = bisect_right(self._bounds, row) - 1

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalselect.dataset.conversations import hash_of_turns, read_conversation
-from scalselect.dataset.formats import RecordFormat, image_reference, refuse_other_media
+from scalselect.dataset.conversations import hash_of_turns
+from scalselect.dataset.image_references import image_reference, reference_of
+from scalselect.dataset.image_values import embedded_number, path_of, written_bytes
 from scalselect.dataset.record_fields import record_fields, row_identity
 from scalselect.errors import SampleError
-from scalselect.image_files import image_exists
+from scalselect.image_files import image_exists, read_image_file
 from scalselect.records import Reason, RowIdentity, Sample, UnusableRecord
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scalselect.dataset.conversations import Conversation
+    from scalselect.dataset.image_values import ImageValue
     from scalselect.dataset.record_fields import Fields
+    from scalselect.dataset.record_formats import RecordFormat
     from scalselect.dataset.record_source import RecordSource, WrittenFile
     from scalselect.records import ImageReference
 
@@ -45,6 +49,10 @@ class Pool:
         `record` or `turn-start`; see `scalselect.dataset.conversations`.
     limit
         Number of rows looked at, from the first, if there are more; None for all.
+    allow_remote_images
+        Images may lie at web addresses.
+    mapping
+        What a `dataset_info.json` says of the records, None where none was named.
     """
 
     source: str
@@ -54,6 +62,8 @@ class Pool:
     limit: int | None
     _records: RecordSource
     _format: RecordFormat
+    allow_remote_images: bool = False
+    mapping: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return self.total_records if self.limit is None else self.limit
@@ -65,13 +75,18 @@ class Pool:
 
     @property
     def format(self) -> str:
-        """Name of the record format: `llava` or `messages`."""
+        """Name of the record format: `llava`, `messages`, `alpaca`, ..., or `dataset-info` for one that was mapped."""
         return self._format.name
 
     @property
     def image_keys(self) -> tuple[str, ...]:
         """Keys under which its records keep their images, the usual one first."""
         return self._format.image_keys
+
+    @property
+    def record_format(self) -> RecordFormat:
+        """Where records keep what."""
+        return self._format
 
     @property
     def container(self) -> str:
@@ -119,12 +134,14 @@ class Pool:
         return self._records.raw(row)
 
     def embedded_image(self, image: ImageReference) -> bytes:
-        """Return the bytes of an image that lies in the data themselves.
+        """Return the bytes of an image that lies in the data themselves; its record is read again.
+
+        Where the container has a null for the bytes, those of the file that the record names beside them.
 
         Raises
         ------
         SampleError
-            `image_missing`: there are none at the place named.
+            `image_missing`: there are no bytes and no such file. `image_unreadable`: broken base64.
         ValueError
             The image is none of this pool's embedded ones.
         DataChangedError
@@ -132,10 +149,21 @@ class Pool:
         """
         if image.embedded is None or not 0 <= image.embedded[0] < len(self):
             raise ValueError(f"no embedded image of a pool of {len(self)}: {image}")
-        content = self._records.embedded(*image.embedded)
-        if content is None:
-            raise SampleError(Reason.IMAGE_MISSING, "no bytes there")
-        return content
+        row, number = image.embedded
+        fields = record_fields(self._records.raw(row))
+        shown = self._conversation(fields, self._format.turns(fields), self._format.images(fields)).images
+        if number >= len(shown):
+            raise ValueError(f"row {row} shows {len(shown)} images: {image}")
+        place = embedded_number(shown[number])
+        if place is None:
+            return written_bytes(shown[number])
+        content = self._records.embedded(row, place)
+        if content is not None:
+            return content
+        path = path_of(shown[number])
+        if path is None:
+            raise SampleError(Reason.IMAGE_MISSING, "no bytes in the data, and no path beside them")
+        return read_image_file(image_reference(path, self.images, allow_remote=self.allow_remote_images).path)
 
     def write(self, rows: Sequence[int], target: Path) -> list[WrittenFile]:
         """Write the records of some rows in their own container; see `RecordSource.write`."""
@@ -156,6 +184,7 @@ class Pool:
             "images": self.images,
             "rows": len(self),
             "data_format": self.format,
+            "mapping": self.mapping,
             **{f"data_{name}": value for name, value in self.fingerprint().items()},
         }
 
@@ -189,7 +218,7 @@ class Pool:
 
     def describe(self) -> str:
         """Return format, container and number of rows, in one line for people."""
-        keys = f"`{self._format.turns_key}`, `{self._format.image_keys[0]}`"
+        keys = ", ".join(f"`{key}`" for key in self._format.main_keys)
         rows = f"{len(self):,}" if len(self) == self.total_records else f"{len(self):,} of {self.total_records:,}"
         unit = "row" if self.total_records == 1 else "rows"
         return f"{self._format.title} ({keys}) in {self._records.title}: {rows} {unit}"
@@ -207,16 +236,20 @@ class Pool:
         try:
             recorded = self._format.turns(fields)
             turns = len(recorded)
-            texts = self._format.image_texts(fields)
-            images = len(texts)
-            refuse_other_media(fields)
-            conversation = read_conversation(recorded, images, image_position=self.image_position)
-            references = tuple(image_reference(text, self.images) for text in texts)
+            listed = self._format.images(fields)
+            images = len(listed)
+            read = self._conversation(fields, recorded, listed)
+            turns, images = len(read.turns), len(read.images)
+            references = tuple(
+                reference_of(image, identity.row, number, self.images, allow_remote=self.allow_remote_images)
+                for number, image in enumerate(read.images)
+            )
         except SampleError as error:
             return UnusableRecord(identity, error.reason, error.detail, turns, images)
-        return Sample(
-            identity, conversation.turns, references, conversation.images_in_front, hash_of_turns(conversation.turns)
-        )
+        return Sample(identity, read.turns, references, read.images_in_front, hash_of_turns(read.turns))
+
+    def _conversation(self, fields: Fields, turns: Sequence[Any], images: Sequence[ImageValue]) -> Conversation:
+        return self._format.conversation(fields, turns, images, self.image_position)
 
 
 def _image_key(sample: Sample) -> int:

@@ -37,7 +37,8 @@ class RecordSource(Protocol):
     Attributes
     ----------
     container
-        Name of the container: `json`, `jsonl`, `json.gz`, `jsonl.gz`, `parquet`, `arrow`, `saved`, `tar` or `list`.
+        Name of the container: `json`, `jsonl`, `json.gz`, `jsonl.gz`, `parquet`, `arrow`, `saved`, `tar`, `dataset` or
+        `list`.
     title
         The container in words, for example `a JSON array`.
     """

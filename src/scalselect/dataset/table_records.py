@@ -8,12 +8,14 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from scalselect.dataset.data_files import DataFile, fingerprint_of
+from scalselect.dataset.data_files import fingerprint_of
 from scalselect.dataset.record_source import WrittenFile
 from scalselect.errors import DatasetError, SampleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from scalselect.dataset.data_files import DataFile
 
 _LOOKED_AT = 100
 
@@ -43,6 +45,10 @@ class TableFile(Protocol):
         """Write some rows, ascending, as a file of the same kind and schema."""
         ...
 
+    def release(self) -> None:
+        """Close the file until it is needed again, where that is worth while."""
+        ...
+
 
 class TableRecords:
     """A `RecordSource` of table files.
@@ -63,6 +69,7 @@ class TableRecords:
     def __init__(self, tables: Sequence[TableFile], *, container: str, title: str, ending: str) -> None:
         self.container, self.title, self._ending = container, title, ending
         self.tables = tuple(tables)
+        self._open = 0  # number of the one file that may be open
         self._bounds = list(accumulate((table.rows for table in tables), initial=0))  # [files + 1]
         if not len(self):
             raise DatasetError(f"data hold no record: {self._where()}")
@@ -131,6 +138,9 @@ class TableRecords:
 
     def _place(self, row: int) -> tuple[TableFile, int]:
         number = bisect_right(self._bounds, row) - 1
+        if number != self._open:  # of thousands of files, few may be open at once
+            self.tables[self._open].release()
+            self._open = number
         return self.tables[number], row - self._bounds[number]
 
     def _where(self) -> str:

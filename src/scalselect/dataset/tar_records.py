@@ -73,6 +73,10 @@ class TarSamples:
         write_samples(self.file, self._index, rows, path)
         self._let_go()
 
+    def release(self) -> None:
+        """Close the file until it is needed again, unless it is kept open."""
+        self._let_go()
+
     def _record(self, row: int) -> tuple[bytes, list[int]]:
         """Return the record of a sample, and which of its members its images are."""
         if row in self._index.faults:

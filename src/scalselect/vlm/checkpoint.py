@@ -98,7 +98,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             _refuse_layer_options(model_config, config)
             if processor is None:
                 raise OptionError("a loaded model needs its processor as well: pass `processor=AutoProcessor...`")
-            _check_processor(processor, type(model).__name__)
+            check_processor(processor, type(model).__name__)
             warnings = refuse_unsupported(model_config, layer=config.layer)
             dtype, device = loaded.dtype, loaded.device
             loaded.set_attn_implementation({"text_config": ATTENTION_NAME})
@@ -107,7 +107,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             model_config = load_config(model, trusted=trusted)
             warnings = refuse_unsupported(model_config, layer=config.layer)
             _refuse_layer_options(model_config, config)
-            processor = _load_processor(model, trusted=trusted) if processor is None else processor
+            processor = load_processor(model, trusted=trusted) if processor is None else processor
             shorter = truncated_config(model_config, layer=config.layer, deepstack=config.deepstack)
             loaded = _load_weights(model, shorter, dtype, trusted=trusted)
         first_layer = FirstLayer(loaded, layer=config.layer, deepstack=config.deepstack)
@@ -121,7 +121,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
         loaded.to(device)
     pad = processor.tokenizer.pad_token_id
     return Checkpoint(
-        preparer=_preparer(processor, model_config, config, template, pads=settings.image_fit == "pad"),
+        preparer=build_preparer(processor, model_config, config, template, pads=settings.image_fit == "pad"),
         first_layer=first_layer,
         device=device,
         dtype=dtype,
@@ -135,9 +135,10 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
     )
 
 
-def _preparer(
+def build_preparer(
     processor: Any, model_config: Any, config: RepresentConfig, template: str, *, pads: bool
 ) -> SamplePreparer:
+    """Return what makes samples ready for a model. Raises OptionError where an option cannot have an effect."""
     return SamplePreparer(
         processor,
         image_token_id=cast("int", image_token_id(model_config)),  # refused before where there is none
@@ -239,18 +240,20 @@ def _own_code_in_words(config: Any, processor: Any, model: Any) -> tuple[str | N
     return f"code that came with the checkpoint was run: {', '.join(names)}", code_hash
 
 
-def _load_processor(model: Path | HubSnapshot, *, trusted: bool) -> Any:
+def load_processor(model: Path | HubSnapshot, *, trusted: bool) -> Any:
+    """Return the processor of a checkpoint. Raises ModelError."""
     folder, name = (model.folder, model.name) if isinstance(model, HubSnapshot) else (model, str(model))
     try:
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=trusted)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().split("\n", 1)[0][:300]
         raise ModelError(f"the checkpoint's processor cannot be loaded: {name} ({reason})") from error
-    _check_processor(processor, name)
+    check_processor(processor, name)
     return processor
 
 
-def _check_processor(processor: Any, owner: str) -> None:
+def check_processor(processor: Any, owner: str) -> None:
+    """Raise ModelError for a processor that cannot make what is needed."""
     if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
         raise ModelError(f"the processor of {owner} has no image processor or no tokenizer: {type(processor).__name__}")
     if not getattr(processor.tokenizer, "is_fast", False):

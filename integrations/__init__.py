@@ -1,0 +1,1 @@
+"""The trainers themselves read what scalselect wrote: see `integrations/README.md`."""

@@ -1,0 +1,1 @@
+"""Scripts that run inside the trainers' environments, one for each consumer; they import nothing of ours."""

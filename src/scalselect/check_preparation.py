@@ -1,0 +1,59 @@
+"""Samples of a check made ready for a model that is not run: token lengths, what would be cut, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from scalselect.sample_work import SampleWork
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from scalselect.dataset.joined_pool import JoinedPool
+    from scalselect.image_files import PictureView
+    from scalselect.records import RowRecord, Sample
+    from scalselect.vlm.preparation import Preparation
+
+_GROUP_ROWS = 32  # that show the same images and are prepared together
+
+
+class PrepareSamples:
+    """Opens the images of samples and makes model inputs of them, as a run does, in whole length.
+
+    A row that is longer than the limit is prepared again within it, to know whether it is cut or cannot be used; its
+    record keeps the whole length.
+    """
+
+    def __init__(self, preparation: Preparation, view: PictureView, max_length: int | None) -> None:
+        self._preparation = preparation
+        self._view = view
+        self._max_length = max_length
+
+    def __call__(self, samples: Sequence[Sample], pool: JoinedPool) -> Iterable[RowRecord]:
+        """Return what was found of each sample, in order; neighbours of the same images share them."""
+        for _, same in groupby(samples, key=lambda sample: sample.images):
+            group = list(same)
+            for begin in range(0, len(group), _GROUP_ROWS):
+                yield from self._records(group[begin : begin + _GROUP_ROWS], pool)
+
+    def _records(self, group: Sequence[Sample], pool: JoinedPool) -> Iterable[RowRecord]:
+        _, facts = SampleWork(self._preparation.whole, self._view, pool.embedded_image)(group)
+        limit, limited = self._max_length, self._preparation.limited
+        too_long = [
+            sample
+            for sample, record in zip(group, facts.records, strict=True)
+            if limit is not None and record.tokens is not None and record.tokens > limit
+        ]
+        if not too_long or limited is None:
+            return facts.records
+        _, within = SampleWork(limited, self._view, pool.embedded_image)(too_long)
+        cut = {record.identity.row: record for record in within.records}
+        return [_with_length(record, cut.get(record.identity.row)) for record in facts.records]
+
+
+def _with_length(whole: RowRecord, cut: RowRecord | None) -> RowRecord:
+    if cut is None:
+        return whole
+    return replace(cut, tokens=whole.tokens, vision_tokens=whole.vision_tokens)

@@ -1,0 +1,65 @@
+"""Where an image of a sample lies: a local file, a URL, or bytes in the data themselves."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from scalselect.dataset.image_values import lies_in_the_data, path_of
+from scalselect.dataset.record_fields import shown
+from scalselect.errors import SampleError
+from scalselect.http_images import is_web_address
+from scalselect.records import ImageReference, Reason
+from scalselect.remote_files import PROTOCOLS, is_known, is_remote
+
+if TYPE_CHECKING:
+    from scalselect.dataset.image_values import ImageValue
+
+_FILE = re.compile(r"file:(?://(?:localhost(?=/))?)?(?=/)", re.IGNORECASE)
+
+
+def reference_of(
+    value: ImageValue, row: int, number: int, folder: str, *, allow_remote: bool = False
+) -> ImageReference:
+    """Return where an image lies: image `number` of the sample that pool row `row` is; see `image_reference`.
+
+    Raises
+    ------
+    SampleError
+        `image_missing`: a URL that is not read.
+    """
+    path = path_of(value)
+    if lies_in_the_data(value):
+        return ImageReference(path or f"images[{number}]", "", embedded=(row, number))
+    if path is None:
+        raise SampleError(Reason.IMAGE_MISSING, "neither bytes nor a path")
+    return image_reference(path, folder, allow_remote=allow_remote)
+
+
+def image_reference(text: str, folder: str, *, allow_remote: bool = False) -> ImageReference:
+    """Return the file that `text` means, relative paths being relative to `folder`, a local path or a URL.
+
+    URLs of object stores are left as they are, and web addresses with `allow_remote`; `file://` is taken off.
+
+    Raises
+    ------
+    SampleError
+        `image_missing`: a web address that is not allowed, or a protocol that is not read.
+    """
+    local_file = _FILE.match(text)
+    if local_file:
+        return ImageReference(text, text[local_file.end() :])
+    if is_web_address(text):
+        if not allow_remote:
+            detail = f"a web address, not fetched without --allow-remote-images: {shown(text)}"
+            raise SampleError(Reason.IMAGE_MISSING, detail)
+        return ImageReference(text, text)
+    if is_remote(text):
+        if not is_known(text):
+            known = ", ".join(f"{protocol}://" for protocol in PROTOCOLS)
+            raise SampleError(Reason.IMAGE_MISSING, f"neither a local path nor one of {known}: {shown(text)}")
+        return ImageReference(text, text)
+    if is_remote(folder) and not text.startswith("/"):
+        return ImageReference(text, f"{folder.rstrip('/')}/{text}")
+    return ImageReference(text, os.path.join(folder, text))  # noqa: PTH118  a Path would drop `./` and `//`

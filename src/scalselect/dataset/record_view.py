@@ -1,0 +1,148 @@
+"""A record as a trainer's loader meets it: who speaks in each turn, where markers stand, what the image field holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from scalselect.dataset.content_parts import IMAGE_MARKER
+from scalselect.dataset.record_fields import decode_field
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scalselect.dataset.record_fields import Fields
+    from scalselect.dataset.record_formats import RecordFormat
+
+Speaker = Literal["user", "assistant", "system", "tool"]
+ImageKind = Literal["absent", "null", "empty", "string", "object", "list", "other"]
+
+_SPEAKERS: dict[str, Speaker] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "bot": "assistant",
+    "function_call": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "observation": "tool",
+}
+_TYPES: dict[ImageKind, type] = {"string": str, "list": list, "object": dict}
+_IMAGE_PARTS = ("image", "image_url")
+
+
+@dataclass(frozen=True, slots=True)
+class TurnView:
+    """One turn.
+
+    Attributes
+    ----------
+    style
+        Key of the role: `from` or `role`; None where the turn has neither, or is no object.
+    role
+        The role as it is written; None where it is no text.
+    speaker
+        Who that is in every trainer that knows the word; None for an unknown one.
+    markers
+        `<image>` in the text, and content parts that are images.
+    in_parts
+        The content is a list of parts, not a text.
+    """
+
+    style: str | None
+    role: str | None
+    speaker: Speaker | None
+    markers: int
+    in_parts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordView:
+    """One record.
+
+    Attributes
+    ----------
+    image_key
+        The first of the format's image keys that the record has, also with a null; None where it has none.
+    image_kind
+        What lies under that key.
+    images
+        Number of images, under the record's own keys and in content parts.
+    """
+
+    turns: tuple[TurnView, ...]
+    image_key: str | None
+    image_kind: ImageKind
+    images: int
+
+    @property
+    def markers(self) -> int:
+        """Markers of all turns."""
+        return sum(turn.markers for turn in self.turns)
+
+    @property
+    def markers_in_answers(self) -> int:
+        """Markers of the assistant's turns."""
+        return sum(turn.markers for turn in self.turns if turn.speaker == "assistant")
+
+
+def view_record(fields: Fields, record_format: RecordFormat) -> RecordView:
+    """Return what a loader meets of a record. Raises SampleError where there are no turns, or a field is no JSON."""
+    turns = record_format.turns(fields)
+    views = tuple(_view_turn(turn) for turn in turns)
+    key: str | None = None
+    kind: ImageKind = "absent"
+    images = 0
+    for name in record_format.image_keys:
+        if name not in fields:
+            continue
+        value = decode_field(fields, name)
+        if key is None or (not images and _count(value)):
+            key, kind, images = name, _kind_of(value), _count(value)
+    return RecordView(views, key, kind, images + _own_images(turns))
+
+
+def _view_turn(turn: object) -> TurnView:
+    if not isinstance(turn, dict):
+        return TurnView(None, None, None, 0, in_parts=False)
+    style = next((key for key in ("from", "role") if key in turn), None)
+    role = turn.get(style) if style else None
+    content = turn.get("value" if style == "from" and "value" in turn else "content", turn.get("value"))
+    word = role if isinstance(role, str) else None
+    return TurnView(style, word, _SPEAKERS.get(word or ""), _markers(content), isinstance(content, list))
+
+
+def _markers(content: object) -> int:
+    if isinstance(content, str):
+        return content.count(IMAGE_MARKER)
+    if not isinstance(content, list):
+        return 0
+    return sum(1 if _is_image(part) else _markers(_text_of(part)) for part in content)
+
+
+def _own_images(turns: Sequence[Any]) -> int:
+    """Return the number of content parts that bring their own image."""
+    contents = [turn.get("content", turn.get("value")) for turn in turns if isinstance(turn, dict)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return sum(_is_image(part) and any(part[key] is not None for key in part if key != "type") for part in parts)
+
+
+def _is_image(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type") in _IMAGE_PARTS
+
+
+def _text_of(part: object) -> object:
+    return part.get("text", part.get("value")) if isinstance(part, dict) else part
+
+
+def _kind_of(value: object) -> ImageKind:
+    if value is None:
+        return "null"
+    if value in ("", []):
+        return "empty"
+    return next((kind for kind, of in _TYPES.items() if isinstance(value, of)), "other")
+
+
+def _count(value: object) -> int:
+    return 0 if value in (None, "", []) else len(value) if isinstance(value, list) else 1

@@ -1,0 +1,197 @@
+"""What each trainer does to a row that it does not take as it is: drops it, replaces it, stops, or trains it wrongly.
+
+Found by running each with its own loader on files with one fault; see docs/trainers.md. Here a record is looked at by
+itself; what several rows do to one another is in `file_rules`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scalselect.dataset.record_view import RecordView
+
+Effect = Literal["skipped", "dropped", "replaced", "stops the run", "trained wrongly"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a row, and what becomes of it.
+
+    Attributes
+    ----------
+    kind
+        A word for scripts.
+    effect
+        `skipped` by scalselect; or what the trainer does.
+    """
+
+    kind: str
+    effect: Effect
+    detail: str
+
+
+MISSING_IMAGE: dict[str, Effect] = {
+    "llava": "stops the run",
+    "llamafactory": "stops the run",
+    "ms-swift": "replaced",  # silently, by another row at random
+    "trl": "stops the run",
+}
+
+_BY_TURNS = {"user": 0, "tool": 0, "assistant": 1}
+_LLAVA_ROLES = {"human", "gpt"}
+_LLAMAFACTORY_ROLES = {
+    "from": {"human", "gpt", "observation", "function_call", "system"},
+    "role": {"user", "assistant", "observation", "function_call", "system"},
+}
+_TRL_ROLES = {"user", "assistant", "system", "tool"}
+
+
+def faults_for(trainer: str, record: RecordView) -> list[Fault]:
+    """Return what a trainer would not take as it is of a record, in the order in which it meets it."""
+    return list(_RULES[trainer](record))
+
+
+def _llamafactory(record: RecordView) -> Iterator[Fault]:
+    dropped = _dropped_by_llamafactory(record)
+    if dropped is not None:  # before anything else is looked at
+        yield dropped
+        return
+    for number, turn in enumerate(record.turns, start=1):
+        if turn.in_parts:
+            yield Fault("content_parts", "stops the run", f"turn {number} has content parts, a text is wanted")
+            return
+    if record.markers != record.images:
+        yield Fault("markers_not_images", "stops the run", _counts(record))
+
+
+def _dropped_by_llamafactory(record: RecordView) -> Fault | None:
+    turns = record.turns
+    if not turns:
+        return Fault("empty_conversation", "dropped", "no turns")
+    for number, turn in enumerate(turns, start=1):
+        known = _LLAMAFACTORY_ROLES.get(turn.style or "", set())
+        if turn.role not in known:
+            wanted = ", ".join(sorted(known - {"observation", "function_call"}))
+            return Fault("role_not_known", "dropped", f"turn {number} is of {turn.role!r} (wanted: {wanted})")
+    if turns[0].speaker == "system":
+        turns = turns[1:]
+    if not turns:
+        return Fault("empty_conversation", "dropped", "a system turn alone")
+    fault = _order_fault(record, "dropped")
+    if fault is not None:
+        return fault
+    if len(turns) % 2:
+        return Fault("ends_with_user", "dropped", f"{len(turns)} turns, the last one is not the assistant's")
+    return None
+
+
+def _ms_swift(record: RecordView) -> Iterator[Fault]:
+    spoken = [turn for turn in record.turns if turn.speaker != "system"]
+    if not spoken:
+        yield Fault("empty_conversation", "dropped", "no turns but a system turn" if record.turns else "no turns")
+        return
+    if spoken[0].speaker == "assistant":
+        yield Fault("starts_with_assistant", "trained wrongly", "an empty user turn is put in front")
+    if spoken[-1].speaker == "user":
+        yield Fault("ends_with_user", "trained wrongly", "the last turn is trained with an open end")
+    if record.markers > record.images:
+        if record.markers_in_answers:
+            yield Fault("marker_in_answer", "stops the run", _counts(record))
+        else:
+            yield Fault("marker_without_image", "trained wrongly", f"{_counts(record)}: the literal text is trained")
+
+
+def _trl(record: RecordView) -> Iterator[Fault]:
+    if not record.turns:
+        yield Fault("empty_conversation", "trained wrongly", "no turns: a row without any token")
+        return
+    for number, turn in enumerate(record.turns, start=1):
+        if turn.style == "role" and turn.role not in _TRL_ROLES:
+            wanted = ", ".join(sorted(_TRL_ROLES))
+            yield Fault("role_not_known", "stops the run", f"turn {number} is of {turn.role!r} (wanted: {wanted})")
+            return
+    if record.markers_in_answers:
+        yield Fault("marker_in_answer", "stops the run", "an image in a turn of the assistant")
+    elif record.markers > record.images:
+        yield Fault("marker_without_image", "stops the run", _counts(record))
+    elif record.markers < record.images and any(turn.in_parts for turn in record.turns):
+        yield Fault("image_without_marker", "stops the run", f"no content part for an image: {_counts(record)}")
+
+
+def _llava(record: RecordView) -> Iterator[Fault]:
+    if not record.turns:
+        yield Fault("empty_conversation", "stops the run", "no turns")
+        return
+    for number, turn in enumerate(record.turns, start=1):
+        if turn.speaker == "system":
+            yield Fault("system_turn", "stops the run", f"turn {number} is a system turn, which has no role there")
+            return
+        if turn.style != "from" or turn.role not in _LLAVA_ROLES or turn.in_parts:
+            detail = f"turn {number} is no text under `value` of `human` or `gpt` under `from`: {turn.role!r}"
+            yield Fault("role_not_known", "stops the run", detail)
+            return
+    fault = _order_fault(record, "stops the run")
+    if record.turns[0].speaker == "assistant":
+        yield Fault("starts_with_assistant", "trained wrongly", "the first turn is left out")
+    elif fault is not None:
+        yield fault
+    elif record.turns[-1].speaker == "user":
+        yield Fault("ends_with_user", "trained wrongly", "nothing of the row is learnt")
+    yield from _images_in_llava(record)
+
+
+def _images_in_llava(record: RecordView) -> Iterator[Fault]:
+    if record.image_key is not None and record.image_key != "image":
+        if record.images:
+            detail = f"`{record.image_key}` is not read there, `image` is: the row is trained without its image"
+            yield Fault("image_key_not_read", "trained wrongly", detail)
+        return
+    if record.image_kind in {"null", "empty", "list", "object", "other"}:
+        detail = f"`image` is {_IMAGE_WORDS[record.image_kind]}, one path is wanted, or no `image` at all"
+        yield Fault(f"image_{record.image_kind}", "stops the run", detail)
+        return
+    turns = sum(turn.markers > 0 for turn in record.turns)  # several markers of a turn become one
+    if record.images and not turns:
+        yield Fault("image_without_marker", "trained wrongly", "trained without the image, silently")
+    elif turns and not record.images:
+        yield Fault("marker_without_image", "trained wrongly", "the literal text `<image>` is trained")
+    elif turns > record.images:
+        detail = f"{_counts(record)}: the image of another row is taken, or the run stops"
+        yield Fault("marker_in_answer" if record.markers_in_answers else "marker_twice", "trained wrongly", detail)
+
+
+_IMAGE_WORDS = {
+    "null": "null",
+    "empty": "empty",
+    "list": "a list",
+    "object": "an object",
+    "other": "no text",
+}
+
+
+def _order_fault(record: RecordView, effect: Effect) -> Fault | None:
+    """Return which turn is out of order; None where user and assistant take turns, the user first."""
+    turns = record.turns[1:] if record.turns[:1] and record.turns[0].speaker == "system" else record.turns
+    for number, turn in enumerate(turns):
+        if turn.speaker is None or _BY_TURNS.get(turn.speaker) != number % 2:
+            if number == 0 and turn.speaker == "assistant":
+                return Fault("starts_with_assistant", effect, "the first turn is the assistant's")
+            where = number + 1 + len(record.turns) - len(turns)
+            return Fault("roles_not_alternating", effect, f"turn {where} is out of order: {turn.role!r}")
+    return None
+
+
+def _counts(record: RecordView) -> str:
+    return f"`<image>` stands {record.markers} times, for {record.images} images"
+
+
+_RULES: dict[str, Callable[[RecordView], Iterator[Fault]]] = {
+    "llava": _llava,
+    "llamafactory": _llamafactory,
+    "ms-swift": _ms_swift,
+    "trl": _trl,
+}

@@ -1,0 +1,253 @@
+"""Rows of a pool looked at one by one for `check`: what is wrong with each, what is to be known of all. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from scalselect.dataset.file_rules import FieldKinds
+from scalselect.dataset.joined_pool import JoinedPool
+from scalselect.dataset.record_fields import record_fields
+from scalselect.dataset.record_view import view_record
+from scalselect.dataset.trainer_rules import MISSING_IMAGE, Effect, faults_for
+from scalselect.errors import SampleError
+from scalselect.image_files import decode_image, open_image
+from scalselect.records import Reason, RowRecord, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from scalselect.image_files import PictureView
+    from scalselect.records import ImageReference, RowIdentity, UnusableRecord
+
+_REMEMBERED = 4096  # images whose outcome a process keeps, for the next question about them
+_URL = "://"
+_SHOWN_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a row, or with a data set as a whole.
+
+    Attributes
+    ----------
+    row, id
+        Which row; None for a data set.
+    kind
+        A word of `scalselect.records.Reason`, or of `scalselect.dataset.trainer_rules`.
+    effect
+        What becomes of the row; see `Fault`.
+    """
+
+    row: int | None
+    source: str
+    id: str | None
+    kind: str
+    effect: Effect
+    detail: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found of some rows.
+
+    Attributes
+    ----------
+    counts
+        Rows, text-only rows, images, rows with a rotated or transparent image and so on, by word.
+    ids
+        A hash of every id, 0 for a row without one, uint64 [rows].
+    kinds
+        Types of the fields, for each data set by its number.
+    tokens, vision_tokens
+        Of the rows that were prepared for a model, int32 [prepared] each.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    ids: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    kinds: dict[int, FieldKinds] = field(default_factory=dict)
+    tokens: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    vision_tokens: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+
+    def count(self, **numbers: int) -> None:
+        """Add to the counts."""
+        for name, number in numbers.items():
+            self.counts[name] = self.counts.get(name, 0) + int(number)
+
+
+class Examiner(Protocol):
+    """Opens the images of samples, and whatever more is asked for."""
+
+    def __call__(self, samples: Sequence[Sample], pool: JoinedPool) -> Iterable[RowRecord]:
+        """Return what was found of each sample; `skipped` with a reason where it cannot be used."""
+        ...
+
+
+class RowChecker:
+    """Looks at ranges of rows. Picklable; in a forked process it opens the data for itself.
+
+    Parameters
+    ----------
+    examine
+        What is done to samples with images.
+    like
+        Trainer whose rules are applied, or None.
+    """
+
+    def __init__(self, pool: JoinedPool, examine: Examiner, like: str | None) -> None:
+        self._pool = pool
+        self._examine = examine
+        self._like = like
+        self._process = os.getpid()
+
+    def __call__(self, rows: range) -> Findings:
+        """Return what is found of some rows. Raises DataChangedError."""
+        if os.getpid() != self._process:  # open files are not to be shared: their positions would be
+            self._pool, self._process = _reopened(self._pool), os.getpid()
+        found = Findings()
+        ids, shown = [], []
+        for row, sample in zip(rows, self._pool.samples_at(rows), strict=True):
+            ids.append(_id_hash(sample.identity))
+            self._note(found, row, sample)
+            if isinstance(sample, Sample) and sample.images:
+                shown.append(sample)
+        tokens = []
+        for record in self._examine(shown, self._pool):
+            self._note_record(found, record)
+            if record.tokens is not None and record.vision_tokens is not None:
+                tokens.append((record.tokens, record.vision_tokens))
+        lengths = np.array(tokens, dtype=np.int32).reshape(-1, 2)
+        found.tokens, found.vision_tokens = lengths[:, 0], lengths[:, 1]
+        found.ids = np.array(ids, dtype=np.uint64)
+        found.problems.sort(key=lambda problem: problem.row or 0)  # stable: a row's own come first
+        return found
+
+    def _note(self, found: Findings, row: int, sample: Sample | UnusableRecord) -> None:
+        found.count(rows=1)
+        if not isinstance(sample, Sample):
+            found.problems.append(_problem(sample.identity, str(sample.reason), "skipped", sample.detail))
+            found.count(unusable=1)
+        else:
+            found.count(text_only=not sample.images, images=len(sample.images), images_in_front=sample.images_in_front)
+        if self._like is None:
+            return
+        part = self._pool.part_of(row)
+        record_format = self._pool.parts[part].record_format
+        try:
+            fields = record_fields(self._pool.raw(row))
+            found.kinds.setdefault(part, FieldKinds()).add(row, fields, record_format)
+            faults = faults_for(self._like, view_record(fields, record_format))
+        except SampleError:
+            return  # told above
+        found.problems += [_problem(sample.identity, fault.kind, fault.effect, fault.detail) for fault in faults]
+
+    def _note_record(self, found: Findings, record: RowRecord) -> None:
+        found.count(exif_rotated=record.exif_rotated, alpha=record.alpha, image_bytes=sum(record.image_bytes))
+        found.count(truncated=record.truncated, escaped=record.escaped > 0)
+        if record.reason is None:
+            return
+        effect: Effect = "skipped"
+        if self._like is not None and record.reason == Reason.IMAGE_MISSING:
+            effect = MISSING_IMAGE[self._like]
+        found.problems.append(_problem(record.identity, str(record.reason), effect, record.detail or ""))
+
+
+class DecodeImages:
+    """Decodes every image; of those that several rows show it remembers the outcome for a while."""
+
+    def __init__(self, view: PictureView) -> None:
+        self._view = view
+
+    def __call__(self, samples: Sequence[Sample], pool: JoinedPool) -> Iterable[RowRecord]:
+        """Return what was found of each sample."""
+        for sample in samples:
+            yield _record_of(sample, [self._outcome(image, pool) for image in sample.images])
+
+    def _outcome(self, image: ImageReference, pool: JoinedPool) -> _Outcome:
+        if image.embedded is None:
+            return _outcome_of_file(image.path, self._view)
+        try:
+            decoded = decode_image(pool.embedded_image(image), view=self._view)
+        except (SampleError, OSError, MemoryError) as error:
+            return _failed(error)
+        return _Outcome(None, "", decoded.exif_rotated, decoded.alpha, decoded.bytes)
+
+
+class FindImages:
+    """Only looks whether the files of images are there; what lies in the data is there."""
+
+    def __call__(self, samples: Sequence[Sample], pool: JoinedPool) -> Iterable[RowRecord]:  # noqa: ARG002
+        """Return what was found of each sample."""
+        for sample in samples:
+            yield _record_of(sample, [_outcome_of_path(image) for image in sample.images])
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    reason: Reason | None
+    detail: str = ""
+    exif_rotated: bool = False
+    alpha: bool = False
+    bytes: int = 0
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _outcome_of_file(path: str, view: PictureView) -> _Outcome:
+    try:
+        decoded = open_image(path, view=view)
+    except (SampleError, OSError, MemoryError) as error:
+        return _failed(error)
+    return _Outcome(None, "", decoded.exif_rotated, decoded.alpha, decoded.bytes)
+
+
+def _outcome_of_path(image: ImageReference) -> _Outcome:
+    if image.embedded is not None or _URL in image.path or os.path.isfile(image.path):  # noqa: PTH113  may hold a NUL
+        return _Outcome(None)
+    return _Outcome(Reason.IMAGE_MISSING, "no such file")
+
+
+def _failed(error: BaseException) -> _Outcome:
+    if isinstance(error, SampleError):
+        return _Outcome(error.reason, error.detail)
+    if isinstance(error, MemoryError):
+        return _Outcome(Reason.IMAGE_TOO_LARGE, "it does not fit into the memory")
+    return _Outcome(Reason.IMAGE_UNREADABLE, str(getattr(error, "strerror", None) or error))
+
+
+def _record_of(sample: Sample, outcomes: Sequence[_Outcome]) -> RowRecord:
+    bad = next(((image, told) for image, told in zip(sample.images, outcomes, strict=True) if told.reason), None)
+    return RowRecord(
+        identity=sample.identity,
+        status="skipped" if bad else "scored",
+        reason=bad[1].reason if bad else None,
+        detail=f"`{bad[0].text[-_SHOWN_LENGTH:]}`: {bad[1].detail}" if bad else None,
+        image_bytes=tuple(told.bytes for told in outcomes),
+        exif_rotated=any(told.exif_rotated for told in outcomes),
+        alpha=any(told.alpha for told in outcomes),
+    )
+
+
+def _problem(identity: RowIdentity, kind: str, effect: Effect, detail: str) -> Problem:
+    return Problem(identity.row, identity.source, identity.id, kind, effect, detail)
+
+
+def _id_hash(identity: RowIdentity) -> int:
+    if identity.id is None:
+        return 0
+    spelled = f"{identity.id_type} {identity.id}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(spelled, digest_size=8).digest()) or 1
+
+
+def _reopened(pool: JoinedPool) -> JoinedPool:
+    """Return the same pool with files of its own; what lies in memory stays shared."""
+    parts = [part if part.container == "list" else pickle.loads(pickle.dumps(part)) for part in pool.parts]  # noqa: S301
+    return JoinedPool(parts, first_row=pool.rows.start)

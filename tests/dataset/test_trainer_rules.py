@@ -1,0 +1,130 @@
+"""What the four trainers did to rows with one fault each, as measured; a row without fault is none's problem."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import pytest
+
+from scalselect.dataset.opening import open_pool
+from scalselect.dataset.record_fields import record_fields
+from scalselect.dataset.record_view import view_record
+from scalselect.dataset.trainer_rules import MISSING_IMAGE, Effect, faults_for
+from scalselect.trainers import TRAINERS
+
+OK = None
+DROPPED, STOPS, WRONG = "dropped", "stops the run", "trained wrongly"
+
+
+def talk(*turns, **fields):
+    return {"conversations": [{"from": role, "value": text} for role, text in turns], **fields}
+
+
+def messages(*turns, **fields):
+    return {"messages": [{"role": role, "content": text} for role, text in turns], **fields}
+
+
+ASK, TELL = ("human", "<image>\nWhat?"), ("gpt", "A cat.")
+
+# Each line: a record, and what LLaMA-Factory 0.9.5, ms-swift 4.6.0, TRL 1.16.0 and LLaVA 1.2.2 did with such a row.
+MEASURED = {
+    "whole": (talk(ASK, TELL, image="a.png"), OK, OK, OK, OK),
+    "several rounds": (talk(ASK, TELL, ("human", "And?"), TELL, image="a.png"), OK, OK, OK, OK),
+    "marker in a later turn": (talk(("human", "Hi"), TELL, ASK, TELL, image="a.png"), OK, OK, OK, OK),
+    "text-only, no key": (talk(("human", "Hi"), TELL), OK, OK, OK, OK),
+    "text-only, empty list": (talk(("human", "Hi"), TELL, image=[]), OK, OK, OK, STOPS),
+    "text-only, null": (talk(("human", "Hi"), TELL, image=None), OK, OK, OK, STOPS),
+    "two images": (
+        talk(("human", "<image><image>Which?"), TELL, image=["a.png", "b.png"]),
+        OK,
+        OK,
+        OK,
+        STOPS,
+    ),
+    "image, no marker": (talk(("human", "What?"), TELL, image="a.png"), STOPS, OK, OK, WRONG),
+    "marker, no image": (talk(ASK, TELL, image=[]), STOPS, WRONG, STOPS, STOPS),
+    "marker in an answer": (talk(ASK, ("gpt", "<image> A cat."), image="a.png"), STOPS, STOPS, STOPS, WRONG),
+    "ends with the user": (talk(ASK, TELL, ("human", "And?"), image="a.png"), DROPPED, WRONG, OK, WRONG),
+    "starts with the assistant": (talk(TELL, ASK, TELL, image="a.png"), DROPPED, WRONG, OK, WRONG),
+    "human and gpt under role": (
+        messages(("human", "<image>What?"), ("gpt", "A cat."), images=["a.png"]),
+        DROPPED,
+        OK,
+        STOPS,
+        STOPS,
+    ),
+    "empty messages": (messages(images=[]), DROPPED, DROPPED, WRONG, STOPS),
+    "system turn": (talk(("system", "Be kind."), ASK, TELL, image="a.png"), OK, OK, OK, STOPS),
+    "extra key in a turn": (
+        {"conversations": [{"from": "human", "value": "Hi", "n": 1}, {"from": "gpt", "value": "Hi"}]},
+        OK,
+        OK,
+        OK,
+        OK,
+    ),
+}
+NAMES = ("llamafactory", "ms-swift", "trl", "llava")
+
+
+def faults(trainer, record):
+    pool = open_pool([record], images="/")
+    return faults_for(trainer, view_record(record_fields(json.dumps(record).encode()), pool.record_format))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("row", MEASURED)
+def test_as_measured(row, name):
+    record, *effects = MEASURED[row]
+    found = faults(name, record)
+    assert {fault.effect for fault in found} == {effects[NAMES.index(name)]} - {OK}
+    assert all(fault.effect in get_args(Effect) and fault.detail and fault.kind.isidentifier() for fault in found)
+
+
+def test_every_trainer_has_rules():
+    assert set(NAMES) == set(TRAINERS) == set(MISSING_IMAGE)
+    assert MISSING_IMAGE["ms-swift"] == "replaced"
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        (talk(ASK, ASK, image="a.png"), "roles_not_alternating"),
+        (talk(ASK, TELL, TELL, ("human", "?"), image="a.png"), "roles_not_alternating"),
+        (talk(ASK, ("system", "late"), image="a.png"), "roles_not_alternating"),
+        (talk(("system", "alone")), "empty_conversation"),
+        (talk(ASK, ("assistant", "A cat."), image="a.png"), "role_not_known"),
+        (talk(ASK, TELL, ("human", "?"), image="a.png"), "ends_with_user"),
+    ],
+)
+def test_what_llamafactory_drops(record, kind):
+    assert [(fault.kind, fault.effect) for fault in faults("llamafactory", record)] == [(kind, "dropped")]
+
+
+def test_a_row_that_is_dropped_stops_nothing():
+    """LLaMA-Factory leaves such a row out before it counts its markers."""
+    record = talk(("human", "<image><image>"), TELL, ("human", "?"), image="a.png")
+    assert [fault.effect for fault in faults("llamafactory", record)] == ["dropped"]
+
+
+def test_tool_turns_take_the_places_of_user_and_assistant():
+    record = talk(ASK, ("function_call", "{}"), ("observation", "1"), TELL, image="a.png")
+    assert faults("llamafactory", record) == []
+
+
+def test_content_parts():
+    parts = [{"type": "image"}, {"type": "text", "text": "What?"}]
+    whole = messages(("user", parts), ("assistant", "A cat."), images=["a.png"])
+    assert faults("trl", whole) == []
+    assert [fault.kind for fault in faults("llamafactory", whole)] == ["content_parts"]
+    without = messages(("user", parts[1:]), ("assistant", "A cat."), images=["a.png"])
+    assert [(fault.kind, fault.effect) for fault in faults("trl", without)] == [("image_without_marker", STOPS)]
+
+
+def test_llava_reads_one_path_under_image():
+    assert [fault.kind for fault in faults("llava", talk(ASK, TELL, images=["a.png"]))] == ["image_key_not_read"]
+    assert faults("llava", talk(("human", "Hi"), TELL, images=[])) == []
+    twice = talk(ASK, TELL, ("human", "<image>Again?"), TELL, image="a.png")
+    assert [(fault.kind, fault.effect) for fault in faults("llava", twice)] == [("marker_twice", WRONG)]
+    same_turn = talk(("human", "<image><image>What?"), TELL, image="a.png")
+    assert faults("llava", same_turn) == []  # several markers of a turn become one
