@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scalselect.dataset.data_sets import data_sets_of, open_pools
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.opening import open_pool
+from scalselect.dataset.path_patterns import is_pattern
 from scalselect.errors import DatasetError, RunFolderError
 from scalselect.remote_path import path_of
 from scalselect.segments import Segment, segments_of
@@ -91,7 +92,7 @@ def _limit(segment: Segment) -> int | None:
 def _opened(segment: Segment) -> Pool:
     if segment.path is None:
         raise RunFolderError("the run was given a Python list: pass the same list as `dataset`")
-    if not path_of(segment.path).is_file():
+    if not is_pattern(segment.path) and not path_of(segment.path).exists():
         raise DatasetError(f"the data file of the run is gone: {segment.path} (give its new place with --dataset)")
     pool = open_pool(segment.path, format=segment.data_format)
     if pool.fingerprint() != segment.fingerprint:

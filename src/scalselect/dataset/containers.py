@@ -16,12 +16,12 @@ from scalselect.dataset.parquet_records import is_parquet, open_parquet
 from scalselect.dataset.path_patterns import expand, is_pattern
 from scalselect.dataset.python_dataset import PythonDataset, is_of_datasets
 from scalselect.dataset.record_list import RecordList
+from scalselect.dataset.remote_data import copies_of_data
 from scalselect.dataset.saved_dataset import is_saved, open_saved
 from scalselect.dataset.tar_index import begins_as_tar
 from scalselect.dataset.tar_records import open_tars
 from scalselect.errors import DatasetError, ScalselectError
-from scalselect.hub_locations import pinned
-from scalselect.local_copies import local_copy
+from scalselect.hub_locations import unpinned_name
 from scalselect.remote_files import is_remote
 from scalselect.remote_path import path_of
 
@@ -66,11 +66,11 @@ def name_of(location: str) -> str:
 
     A pattern is called by what stands before its first brace or `*`, else by its folder.
     """
-    path = Path(location)
+    path = path_of(location)
     if is_pattern(location):
         return _FROM_PATTERN.sub("", path.name) or path.parent.name
     if path.is_dir():
-        return path.name
+        return unpinned_name(path.name)
     return path.stem.removesuffix(".json").removesuffix(".jsonl") if path.suffix == ".gz" else path.stem
 
 
@@ -84,6 +84,10 @@ def _open_files(path: Path) -> RecordSource:
     paths = [Path(text) for text in expand(str(path))]
     if len(paths) == 1 and paths[0].is_dir() and not is_saved(paths[0]):
         paths = files_of_folder(paths[0]) or paths
+    return _open_paths(paths)
+
+
+def _open_paths(paths: Sequence[Path]) -> RecordSource:
     for is_kind, open_kind in _CONTAINERS:
         if is_kind(paths[0]):
             return open_kind(paths)
@@ -100,17 +104,12 @@ def _only(paths: Sequence[Path]) -> Path:
 
 
 def _open_remote(location: str) -> tuple[RecordSource, str]:
-    """Open a local copy of a remote data file. Raises DatasetError, and what opening the copy raises."""
+    """Open local copies of remote data. Raises DatasetError, OptionError, and what opening the copies raises."""
+    location, copies = copies_of_data(location)
     try:
-        location = pinned(location)
-        copy = local_copy(location)
-    except FileNotFoundError as error:
-        raise DatasetError(f"data file does not exist: {location} ({error.strerror})") from None
-    except IsADirectoryError:
-        raise DatasetError(f"data file is a folder: {location} (wanted: one file)") from None
-    except OSError as error:
-        raise DatasetError(f"data file cannot be read: {location} ({error.strerror or error})") from error
-    try:
-        return open_records(copy)[0], location
+        return _open_paths([copy.path for copy in copies]), location
     except ScalselectError as error:
-        raise type(error)(str(error).replace(str(copy), location)) from error
+        told = str(error)
+        for copy in copies:
+            told = told.replace(str(copy.path), copy.location)
+        raise type(error)(told) from error
