@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from integrations.expected import MARKER, collapsed
@@ -39,7 +40,7 @@ def _verdict(outcome: Outcome) -> str:
 
 
 def _printed(outcomes: list[Outcome]) -> list[str]:
-    """Return the versions, the text of one row, and the differences of one consumer."""
+    """Return the versions, the longest text of each file, and the differences of one consumer."""
     lines = [f"### {outcomes[0].consumer}", ""]
     for result in (outcome.result for outcome in outcomes if outcome.result):
         lines += ["Versions: " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()) + "."]
@@ -48,7 +49,8 @@ def _printed(outcomes: list[Outcome]) -> list[str]:
     for outcome in outcomes:
         texts = (outcome.result or {}).get("texts") or []
         if outcome.fault is None and texts:
-            lines.append(f"{outcome.file}, row {len(texts) - 1}: {_short(texts[-1])}")
+            row = max(range(len(texts)), key=lambda row: len(texts[row]))
+            lines.append(f"{outcome.file}, row {row}: {_short(texts[row])}")
         elif outcome.found:
             lines.append(f"{outcome.file}, {outcome.fault or 'no fault'}:")
         lines += [f"  {line}" for line in outcome.found[:_DIFFERENCES]]
@@ -59,11 +61,5 @@ def _printed(outcomes: list[Outcome]) -> list[str]:
 
 def _short(text: str) -> str:
     """Return a text in one line, a run of markers as one with their number."""
-    whole = collapsed(text)
-    count = whole.count(MARKER)
-    if count > 1:
-        first = whole.index(MARKER)
-        last = whole.rindex(MARKER) + len(MARKER)
-        if whole[first:last] == MARKER * count:
-            whole = f"{whole[:first]}{MARKER} x {count}{whole[last:]}"
-    return whole[:_SHOWN]
+    runs = re.compile(f"(?:{MARKER}){{2,}}")
+    return runs.sub(lambda run: f"{MARKER} x {len(run[0]) // len(MARKER)}", collapsed(text))[:_SHOWN]

@@ -167,6 +167,6 @@ def test_the_report_tells_what_is_wrong(rows):
     assert "| Trainer | llava | - | 6 | 5 | 3.00, 2.50 | **1 differences** |" in text
     assert "| the fault |" in text
     assert "| **not the fault** |" in text
-    assert "row 5: USER: <image> x 4 question 5 ASSISTANT: yes" in text
+    assert "row 0: USER: <image> x 4 question 0 ASSISTANT: yes" in text
     assert "### Other" in text
     assert "- all: 3 s\n" in text
