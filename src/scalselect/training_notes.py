@@ -243,7 +243,7 @@ def _folders(sets: Sequence[TrainingSet]) -> list[str]:
 
 def _folder(sets: Sequence[TrainingSet]) -> str | None:
     """Return the folder that image paths are relative to; None where none is."""
-    return next((part.images for part in sets if part.facts.relative), None)
+    return next((part.images or "IMAGE_FOLDER" for part in sets if part.facts.relative), None)
 
 
 def _unpacking(sets: Sequence[TrainingSet]) -> list[str]:

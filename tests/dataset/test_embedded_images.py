@@ -110,7 +110,13 @@ def test_urls_of_object_stores_pass_through():
     pool = open_pool([{"image": name, "conversations": [turn]} for name in names])
     paths = [sample.images[0].path for sample in pool.read(0, len(pool))]
     assert paths == [*names[:3], "/d/a%20.png", "/d/a", "/a"]
-    assert pool.images_found() == ("/d/a%20.png", 3)
+
+
+@pytest.mark.parametrize("name", ["ftp://x/a.png", "s3:///", "s3://", "x://y"])
+def test_other_protocols_are_told(name):
+    (row,) = pool_of("<image> x", images=[name]).read(1, 2)
+    assert row.reason == "image_missing"
+    assert f"neither a local path nor one of s3://, gs://, hf://: {name!r}" in row.detail
 
 
 def test_web_addresses_pass_through_where_they_are_allowed():
