@@ -6,7 +6,13 @@ import re
 
 from scalselect.remote_files import filesystem, key_of, normalised, told_as_os_errors
 
+_PINNED = re.compile("@[0-9a-f]{40}$")
 _COMMIT = re.compile("[0-9a-f]{40}")
+
+
+def unpinned_name(name: str) -> str:
+    """Return the name of a folder, of a repository on a hub without the commit behind it."""
+    return _PINNED.sub("", name)
 
 
 def pinned(location: str) -> str:

@@ -20,42 +20,48 @@ from scalselect.remote_files import filesystem, key_of, remote_facts, told_as_os
 from scalselect.remote_path import as_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
-class _Copy(NamedTuple):
-    version: tuple[str, ...]
-    path: Path
+class _Copies(NamedTuple):
+    versions: list[tuple[str, ...]]
+    root: Path
+    paths: list[Path]
 
 
 _folders: dict[int, Path] = {}  # of a process
-_kept: dict[str, _Copy] = {}  # by location
+_kept: dict[tuple[str, ...], _Copies] = {}  # by locations
 
 
 def local_copy(location: str) -> Path:
-    """Return a local file with the content of a remote one, under the same name. Kept until the process ends.
+    """Return a local file with the content of a remote one, under the same name; see `local_copies`."""
+    return local_copies([location])[0]
 
-    Asked for again, it is copied again only where the remote file has changed; the older copy is then removed. On
-    Linux whoever holds that one open or mapped can go on reading it.
+
+def local_copies(locations: Sequence[str]) -> list[Path]:
+    """Return local files with the content of remote ones, lying to one another as those do. Kept until exit.
+
+    Asked for again, they are copied again only where one of the remote files has changed; the older copies are then
+    removed. On Linux whoever holds those open or mapped can go on reading them.
 
     Raises
     ------
     OptionError
         See `scalselect.remote_files.filesystem`.
     DataChangedError
-        The remote file was written to while it was copied.
+        A remote file was written to while it was copied.
     OSError
         See `scalselect.remote_files.told_as_os_errors`; or the disk is full.
     """
-    version = _version(location)
-    before = _kept.get(location)
-    if before is not None and before.version == version and before.path.exists():
-        return before.path
-    path = _copied(location, version)
+    versions = [_version(location) for location in locations]
+    before = _kept.get(tuple(locations))
+    if before is not None and before.versions == versions and all(path.exists() for path in before.paths):
+        return before.paths
+    copies = _copied(locations, versions)
     if before is not None:
-        shutil.rmtree(before.path.parent, ignore_errors=True)
-    _kept[location] = _Copy(version, path)
-    return path
+        shutil.rmtree(before.root, ignore_errors=True)
+    _kept[tuple(locations)] = copies
+    return copies.paths
 
 
 @contextlib.contextmanager
@@ -64,11 +70,11 @@ def local_file(path: Path) -> Iterator[Path]:
     if as_remote(path) is None:
         yield path
         return
-    copy = _copied(str(path), _version(str(path)))
+    copies = _copied([str(path)], [_version(str(path))])
     try:
-        yield copy
+        yield copies.paths[0]
     finally:
-        shutil.rmtree(copy.parent, ignore_errors=True)
+        shutil.rmtree(copies.root, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -88,16 +94,21 @@ def _version(location: str) -> tuple[str, ...]:
     return version_of(facts)
 
 
-def _copied(location: str, version: tuple[str, ...]) -> Path:
-    path = Path(tempfile.mkdtemp(dir=_folder())) / key_of(location).rpartition("/")[2]
+def _copied(locations: Sequence[str], versions: list[tuple[str, ...]]) -> _Copies:
+    keys = [key_of(location) for location in locations]
+    above = os.path.commonpath([key.rpartition("/")[0] for key in keys])
+    root = Path(tempfile.mkdtemp(dir=_folder()))
     try:
-        with told_as_os_errors(location):
-            filesystem(location).get_file(key_of(location), str(path))
-        _check_unchanged(location, version)
+        paths = [root / os.path.relpath(key, above) for key in keys]
+        for location, key, path, version in zip(locations, keys, paths, versions, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with told_as_os_errors(location):
+                filesystem(location).get_file(key, str(path))
+            _check_unchanged(location, version)
     except BaseException:
-        shutil.rmtree(path.parent, ignore_errors=True)
+        shutil.rmtree(root, ignore_errors=True)
         raise
-    return path
+    return _Copies(versions, root, paths)
 
 
 def _check_unchanged(location: str, version: tuple[str, ...]) -> None:

@@ -74,6 +74,9 @@ class RemotePath:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RemotePath) and str(self) == str(other)
 
+    def __lt__(self, other: RemotePath) -> bool:
+        return str(self) < str(other)
+
     def __hash__(self) -> int:
         return hash(str(self))
 
