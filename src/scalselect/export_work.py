@@ -118,7 +118,7 @@ class SubsetExport:
                 path.mkdir(parents=True, exist_ok=True)
                 file = path / f"{part.source}.{ending}"
             with _published(file) as stream:
-                write_json_records(stream, _Rewritten(part, rewrite), rows, lines=part.container in _LINES)
+                write_json_records(stream, map(_Rewritten(part, rewrite), rows), lines=part.container in _LINES)
             self.counts.records += len(rows)
             written.append(file)
         return written
