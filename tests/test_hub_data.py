@@ -56,7 +56,10 @@ def test_a_run_of_a_hub_data_set_equals_a_local_one_and_names_its_commit(local, 
         assert "belongs to another run" in said
         code, said = worker.run("run", written["data"]["path"], *there)
         assert code == 0, said
-        for wrong, told in (("datasets/owner/none/pool.json", "not found"), ("datasets/owner/name/none.json", "exist")):
+        for wrong, told in (
+            ("datasets/owner/none/pool.json", "no such data set"),
+            ("datasets/owner/name/none.json", "no such file"),
+        ):
             code, said = worker.run("run", f"hf://{wrong}", *there)
             assert code == 2
             assert told in said

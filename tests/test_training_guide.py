@@ -86,6 +86,13 @@ def test_every_trainer_is_given_the_subset_where_it_lies(run, tmp_path, capsys):
     assert f"scalselect export {run} --to trl --budget 20" in other
 
 
+def test_the_check_it_names_can_be_run(run, capsys):
+    scalselect.select(run, budget=10)
+    words = shlex.split(re.search(r"`(scalselect check .*?)`", guide(run))[1])
+    assert command(*words[1:]) == 1  # the pictures of this pool are names alone
+    assert "image_missing" in capsys.readouterr().out
+
+
 def test_it_follows_the_folder_and_is_written_again_where_it_is_gone(run, tmp_path):
     scalselect.select(run, budget=10)
     (run / "how_to_train.md").unlink()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from scalselect.dataset.arrow_records import is_arrow, open_arrow
 from scalselect.dataset.data_folders import files_of_folder
 from scalselect.dataset.gzip_records import GzipRecordFile, begins_as_gzip
+from scalselect.dataset.hub_choice import DATA_ENDINGS
+from scalselect.dataset.hub_data import download_data, hub_place, is_hub_data
 from scalselect.dataset.json_records import RecordFile
 from scalselect.dataset.parquet_records import is_parquet, open_parquet
 from scalselect.dataset.path_patterns import expand, is_pattern
@@ -43,6 +45,8 @@ _FROM_PATTERN = re.compile(r"[-_.]*[{*?\[].*", re.DOTALL)
 
 def open_records(data: object) -> tuple[RecordSource, str | None]:
     """Return the records of a data file or list, whatever they are kept in, and where they lie. Raises DatasetError."""
+    if isinstance(data, str) and is_hub_data(data):
+        return _open_hub(data)
     if isinstance(data, str) and is_remote(data):
         return _open_remote(data)
     if isinstance(data, (str, os.PathLike)):
@@ -76,18 +80,22 @@ def data_exist(location: str) -> bool:
 def name_of(location: str) -> str:
     """Return what a data set is called after the place of its data: a file's stem, a folder's name.
 
-    A pattern is called by what stands before its first brace or `*`, else by its folder.
+    A pattern is called by what stands before its first brace or `*`, else by its folder; a whole repository of a hub
+    by its name.
     """
-    path = path_of(location)
-    if is_pattern(location):
+    on_hub = is_hub_data(location)
+    path = path_of(hub_place(location).path or hub_place(location).repository) if on_hub else path_of(location)
+    if is_pattern(str(path)):
         return _FROM_PATTERN.sub("", path.name) or path.parent.name
-    if path.is_dir():
-        return unpinned_name(path.name)
-    return path.stem.removesuffix(".json").removesuffix(".jsonl") if path.suffix == ".gz" else path.stem
+    if path.name.endswith(DATA_ENDINGS) if on_hub else not path.is_dir():  # on a hub nobody looks
+        return path.stem.removesuffix(".json").removesuffix(".jsonl") if path.suffix == ".gz" else path.stem
+    return unpinned_name(path.name)
 
 
 def folder_of(location: str) -> Path:
-    """Return the folder that data lie in: of a folder itself."""
+    """Return the folder that data lie in: of a folder itself, of data on a hub their repository."""
+    if is_hub_data(location):
+        return path_of(hub_place(location).root)
     path = path_of(location)
     return path if path.is_dir() else path.parent
 
@@ -113,6 +121,15 @@ def _only(paths: Sequence[Path]) -> Path:
             f"several JSON files are several data sets: {paths[0]} and {len(paths) - 1} more (give each of them)"
         )
     return paths[0]
+
+
+def _open_hub(location: str) -> tuple[RecordSource, str]:
+    """Open what was downloaded of a data set on a hub; the location returned names the commit. Raises DatasetError."""
+    files = download_data(location)
+    try:
+        return _open_paths(files.paths), str(files.place)
+    except ScalselectError as error:
+        raise type(error)(str(error).replace(str(files.folder), files.place.root)) from error
 
 
 def _open_remote(location: str) -> tuple[RecordSource, str]:
