@@ -7,14 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
 TORCH = "torch==2.13.0"  # read by all trainers; older than ours, whose torchvision they do not need
 
 
-def prepare(name: str, folder: Path) -> tuple[Path, float]:
+def prepare(name: str, folder: Path) -> Path:
     """Install the environment `name` into `folder`, unless it lies there as its requirements say.
 
     Every distribution is pinned in ``requirements-NAME.txt`` and installed without its dependencies, since what the
@@ -24,8 +23,6 @@ def prepare(name: str, folder: Path) -> tuple[Path, float]:
     -------
     Path
         The environment's Python.
-    float
-        Seconds the installation took, 0 where there was nothing to do.
 
     Raises
     ------
@@ -37,8 +34,7 @@ def prepare(name: str, folder: Path) -> tuple[Path, float]:
     python, installed = environment / "bin" / "python", environment / "installed"
     digest = hashlib.sha256(TORCH.encode() + requirements.read_bytes()).hexdigest()
     if installed.is_file() and installed.read_text(encoding="ascii") == digest:
-        return python, 0.0
-    began = time.monotonic()
+        return python
     shutil.rmtree(environment, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check"]
@@ -46,7 +42,7 @@ def prepare(name: str, folder: Path) -> tuple[Path, float]:
     for words in ([TORCH], ["--no-deps", "--requirement", requirements]):
         subprocess.run([*pip, *words], check=True, stdout=sys.stderr)
     installed.write_text(digest, encoding="ascii")
-    return python, time.monotonic() - began
+    return python
 
 
 def quiet_variables(folder: Path) -> dict[str, str]:

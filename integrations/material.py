@@ -24,6 +24,9 @@ SYSTEM = "Answer in one word."
 POOLS = {  # name of the subset: what lies in the folder of the material
     "llava": "pool.json",
     "messages": "messages.jsonl",
+    "parquet": "messages.parquet",
+    "saved": "messages",
+    "tar": "messages.tar",
 }
 MESSAGES = Features(
     {
@@ -82,9 +85,12 @@ def messages_records(pool: list[Record]) -> list[Record]:
 
 def choose(pool: Path, model: Path, run_dir: Path, *options: str) -> Path:
     """Run `scalselect run` as a user does, and return the subset it wrote."""
-    words = [str(pool), "--model", str(model), "--budget", str(BUDGET), "--output", str(run_dir)]
-    words += ["--text-only", "keep", *options]
-    command = [sys.executable, "-m", "scalselect", "run", *words]
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    words = ["run", str(pool), "--model", str(model), "--budget", str(BUDGET), "--output", str(run_dir)]
+    scalselect(*words, "--text-only", "keep", *options)
     (subset,) = run_dir.glob("selected*")
     return subset
+
+
+def scalselect(*words: str) -> None:
+    """Run our command line, its output with the progress."""
+    subprocess.run([sys.executable, "-m", "scalselect", *words], check=True, stdout=sys.stderr)

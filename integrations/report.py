@@ -13,8 +13,8 @@ _SHOWN = 300  # characters of a text
 _DIFFERENCES = 3
 
 
-def report(outcomes: list[Outcome]) -> str:
-    """Return the report of some outcomes."""
+def report(outcomes: list[Outcome], times: list[str]) -> str:
+    """Return the report of some outcomes, and of what took how long."""
     lines = [
         "| consumer | file | known fault | rows in the file | rows kept | losses of two steps | found |",
         "|---|---|---|---|---|---|---|",
@@ -25,6 +25,7 @@ def report(outcomes: list[Outcome]) -> str:
         kept = result.get("rows_kept", "-")
         cells = [outcome.consumer, outcome.file, outcome.fault or "-", outcome.rows, kept, losses, _verdict(outcome)]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
+    lines += ["", *(f"- {time}" for time in times)]
     consumers = dict.fromkeys(outcome.consumer for outcome in outcomes)
     for consumer in consumers:
         lines += ["", *_printed([outcome for outcome in outcomes if outcome.consumer == consumer])]

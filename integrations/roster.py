@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from integrations.container_faults import exported_file, write_faulty_trl, write_members_apart
 from integrations.expected import as_llamafactory, as_recorded, as_swift, as_trl
-from integrations.trl_files import exported_file, write_faulty_trl
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from integrations.guide import Guide
     from integrations.subsets import Subset
 
+GIVEN = {  # trainer, as `how_to_train.md` names it: the pools whose subsets it is given
+    "LLaMA-Factory": ("llava", "messages", "parquet", "tar"),
+    "ms-swift": ("llava", "messages", "parquet", "saved"),
+    "TRL": ("llava", "messages", "parquet"),
+}
 IMAGE_TOKENS = 64  # of the demo's checkpoint, for each picture
 
 
@@ -99,12 +104,13 @@ def consumers(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Consum
             Consumer(f"datasets {version}", environment, "datasets_consumer.py", _datasets(chosen, work))
             for version, environment in readers
         ),
+        Consumer("webdataset", "trl", "webdataset_consumer.py", _webdataset(chosen, work)),
     ]
 
 
 def _llamafactory(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Case]:
     cases = []
-    for name, fault in (("llava", None), ("messages", None), ("llava", "no answer")):
+    for name, fault in (*_clean(*GIVEN["LLaMA-Factory"]), ("llava", "no answer")):
         subset = chosen[name].subset.with_fault(fault, work) if fault else chosen[name].subset
         info, options = chosen[name].guide.llamafactory()
         if fault:
@@ -118,7 +124,7 @@ def _llamafactory(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Ca
 
 def _swift(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Case]:
     cases = []
-    for name, fault in (("llava", None), ("messages", None), ("messages", "missing picture")):
+    for name, fault in (*_clean(*GIVEN["ms-swift"]), ("messages", "missing picture")):
         subset = chosen[name].subset.with_fault(fault, work) if fault else chosen[name].subset
         flags, variables = chosen[name].guide.swift()
         if fault:  # which passes silently only without `--strict true`
@@ -132,7 +138,7 @@ def _swift(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Case]:
 def _trl(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Case]:
     cases = []
     faults = {"marker in the text": "^it failed: ValueError", "another picture": "^images of row 1: "}
-    for name, fault in (("llava", None), ("messages", None), *(("messages", fault) for fault in faults)):
+    for name, fault in (*_clean(*GIVEN["TRL"]), *(("messages", fault) for fault in faults)):
         subset, code = chosen[name].subset, chosen[name].guide.trl()
         if fault:
             exported = exported_file(code)
@@ -145,10 +151,27 @@ def _trl(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Case]:
 
 def _datasets(chosen: dict[str, Chosen], work: Path) -> list[Case]:
     cases = []
-    for name, loader, fault in (("llava", "json", None), ("messages", "json", None), ("messages", "json", "mixed ids")):
+    loaders = {"llava": "json", "messages": "json", "parquet": "parquet", "saved": "saved"}
+    for name, fault in (*_clean(*loaders), ("messages", "mixed ids")):
         subset = chosen[name].subset.with_fault(fault, work) if fault else chosen[name].subset
+        loader = loaders[name]
         entry = {"file": str(subset.path), "loader": loader, "pictures_inside": loader != "json"}
         sign = fault and "^it failed: DatasetGenerationError|^id of row 1: "
         rows = subset.expected(as_recorded)
         cases.append(Case(name, entry, rows, fault, sign, image_tokens=1, trained=False))
     return cases
+
+
+def _webdataset(chosen: dict[str, Chosen], work: Path) -> list[Case]:
+    subset = chosen["tar"].subset
+    rows = subset.expected(as_recorded)
+    apart = write_members_apart(subset.path, work / "members-apart.tar")
+    sign = f"^rows_kept is {len(rows) + 1},"
+    return [
+        Case("tar", {"files": [str(path)]}, rows, fault, fault and sign, image_tokens=1, trained=False)
+        for path, fault in ((subset.path, None), (apart, "members apart"))
+    ]
+
+
+def _clean(*names: str) -> tuple[tuple[str, None], ...]:
+    return tuple((name, None) for name in names)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +22,14 @@ from integrations.comparing import Outcome, differences
 from integrations.consumers.reporting import MARK
 from integrations.environments import prepare, quiet_variables
 from integrations.guide import Guide
-from integrations.material import POOLS, build_material, choose
+from integrations.material import POOLS, build_material, choose, scalselect
 from integrations.report import report
-from integrations.roster import Chosen, consumers
+from integrations.roster import GIVEN, Chosen, consumers
 from integrations.subsets import Subset
-from integrations.trl_files import exported_file, write_trl
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from integrations.roster import Consumer
 
 SCRIPTS = Path(__file__).parent / "consumers"
@@ -40,10 +43,23 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     shutil.rmtree(folder / "work", ignore_errors=True)
-    work = folder / "work"
-    files = work / "files"
-    files.mkdir(parents=True)
-    began = time.monotonic()
+    times: list[str] = []
+    with timed("choosing and exporting", times):
+        chosen, model = choose_all(folder / "work")
+    outcomes = []
+    for consumer in consumers(chosen, model, folder / "work"):
+        if arguments.only.lower() in consumer.title.lower():
+            outcomes += consume(consumer, folder, times)
+    if not outcomes:
+        parser.error(f"no consumer's name holds {arguments.only!r}")
+    text = report(outcomes, times)
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    print(text)
+    return 0 if all(outcome.as_it_must_be for outcome in outcomes) else 1
+
+
+def choose_all(work: Path) -> tuple[dict[str, Chosen], Path]:
+    """Choose a subset of each pool, export as its page says, and return what was chosen and the checkpoint."""
     material = build_material(work / "material")
     model = material / "checkpoint"
     chosen = {}
@@ -51,41 +67,26 @@ def main() -> int:
         run_dir = work / f"run-{name}"
         subset = Subset.read(choose(material / pool, model, run_dir), material)
         chosen[name] = Chosen(subset, Guide.read(run_dir))
-        target = exported_file(chosen[name].guide.trl())
-        target.parent.mkdir(exist_ok=True)
-        write_trl(subset, target)
-    _say(f"{len(chosen)} subsets were chosen in {time.monotonic() - began:.0f} s")
-    outcomes = []
-    for consumer in consumers(chosen, model, files):
-        if arguments.only.lower() in consumer.title.lower():
-            outcomes += consume(consumer, folder)
-    if not outcomes:
-        parser.error(f"no consumer's name holds {arguments.only!r}")
-    text = report(outcomes)
-    (folder / "report.md").write_text(text, encoding="utf-8")
-    print(text)
-    return 0 if all(outcome.as_it_must_be for outcome in outcomes) else 1
+        for trainer in (trainer for trainer, pools in GIVEN.items() if name in pools):
+            for _, *words in chosen[name].guide.exports(trainer):
+                scalselect(*words)
+    return chosen, model
 
 
-def consume(consumer: Consumer, folder: Path) -> list[Outcome]:
+def consume(consumer: Consumer, folder: Path, times: list[str]) -> list[Outcome]:
     """Give a consumer its files, in its environment, and compare what it printed."""
-    python, installing = prepare(consumer.environment, folder)
-    if installing:
-        _say(f"environment {consumer.environment} installed in {installing:.0f} s")
-    name = consumer.title.lower().replace(" ", "-")
-    jobs = folder / "work" / f"{name}.json"
+    with timed(f"installing the environment {consumer.environment}", times):
+        python = prepare(consumer.environment, folder)
+    jobs = folder / "work" / f"{consumer.title.lower().replace(' ', '-')}.json"
     entries = [{"name": str(number), **case.entry} for number, case in enumerate(consumer.cases)]
     jobs.write_text(json.dumps(entries), encoding="utf-8")
+    command = [python, SCRIPTS / consumer.script, jobs]
+    environment = quiet_variables(folder / "work" / "caches")
     printed = jobs.with_suffix(".log")
-    began = time.monotonic()
-    with printed.open("wb") as log:
-        command = [python, SCRIPTS / consumer.script, jobs]
-        environment = quiet_variables(folder / "work" / "caches")
+    with printed.open("wb") as log, timed(f"{consumer.title}, {len(entries)} files", times):
         ended = subprocess.run(
             command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=folder / "work", check=False
         )
-    seconds = time.monotonic() - began
-    _say(f"{consumer.title}: {len(consumer.cases)} files in {seconds:.0f} s")
     results = printed_results(printed)
     outcomes = []
     for number, case in enumerate(consumer.cases):
@@ -98,15 +99,27 @@ def consume(consumer: Consumer, folder: Path) -> list[Outcome]:
     return outcomes
 
 
+@contextmanager
+def timed(what: str, times: list[str]) -> Iterator[None]:
+    """Note how long something took, and how much of the processors its processes used; nothing if under a second."""
+    began, used = time.monotonic(), _processor_seconds()
+    yield
+    seconds = time.monotonic() - began
+    if seconds >= 1:
+        times.append(f"{what}: {seconds:.0f} s, {_processor_seconds() - used:.0f} s of one core")
+        print(times[-1], file=sys.stderr, flush=True)
+
+
+def _processor_seconds() -> float:
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime + time.process_time()
+
+
 def printed_results(log: Path) -> dict[str, dict[str, Any]]:
     """Return the results in what a consumer printed, by the name of the file's entry."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     results = [json.loads(line.removeprefix(MARK)) for line in lines if line.startswith(MARK)]
     return {result["name"]: result for result in results}
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

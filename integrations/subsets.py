@@ -77,16 +77,16 @@ def _read_saved(folder: Path) -> list[Record]:
 def _read_tar(path: Path) -> list[Record]:
     """Return the `.json` members, the bytes of the pictures beside each under `images`."""
     records: dict[str, Record] = {}
+    pictures: dict[str, list[Record]] = {}
     with tarfile.open(path) as tar:
         for member in tar:
             key, field = member.name.split(".", 1)
-            record = records.setdefault(key, {"images": []})
             content = cast("IO[bytes]", tar.extractfile(member)).read()
             if field == "json":
-                record |= json.loads(content)
+                records[key] = json.loads(content)
             else:
-                record["images"].append({"bytes": content})
-    return list(records.values())
+                pictures.setdefault(key, []).append({"bytes": content})
+    return [record | {"images": pictures.get(key, [])} for key, record in records.items()]
 
 
 _READERS: dict[str, Callable[[Path], list[Record]]] = {

@@ -235,3 +235,14 @@ def test_reading_prints_a_table_for_each_container():
         for quantity in ("open, seconds", "write 16%, seconds", "peak above the file's size, MB"):
             assert re.search(rf"^{quantity}(\s+\d+\.\d+ \(\d+\.\d+\.\.\d+\.\d+\)){{2}}$", table, re.MULTILINE)
     assert [table.count("(goal: ") for table in tables] == [4, 4, 3, 3]
+
+
+@pytest.mark.slow
+def test_checking_prints_its_tables():
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "checking.py", "--quick"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("command   python benchmarks/checking.py --quick\n")
+    rows = re.findall(r"^(.+?)  +\d+\.\d\d \(\d+\.\d\d\.\.\d+\.\d\d\) +[\d,]+ +\d+\.\d\d$", done.stdout, re.MULTILINE)
+    assert len(rows) == 7

@@ -23,7 +23,9 @@ from scalselect.records import Budget
 
 DEFAULTS = {
     "format": "auto",
+    "dataset_info": None,
     "images": None,
+    "allow_remote_images": False,
     "revision": None,
     "chat_template": None,
     "trust_remote_code": False,

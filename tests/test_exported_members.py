@@ -13,7 +13,18 @@ import pytest
 
 import scalselect
 
-FUNCTIONS = ("check", "compare", "compose_llava", "extend", "open_pool", "represent", "run", "score", "select")
+FUNCTIONS = (
+    "check",
+    "compare",
+    "compose_llava",
+    "export",
+    "extend",
+    "open_pool",
+    "represent",
+    "run",
+    "score",
+    "select",
+)
 
 
 def test_the_public_names():
@@ -21,6 +32,7 @@ def test_the_public_names():
         "CheckResult",
         "Comparison",
         "ComposedLlava",
+        "Exported",
         "Extended",
         "MisuseError",
         "Pool",
@@ -33,6 +45,7 @@ def test_the_public_names():
         "check",
         "compare",
         "compose_llava",
+        "export",
         "extend",
         "open_pool",
         "represent",

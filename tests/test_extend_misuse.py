@@ -185,7 +185,7 @@ def test_old_records_that_are_gone_are_missed_before_the_work(finished, run_dir,
     content["data"]["path"] = str(tmp_path / "moved.json")
     (run_dir / "run.json").write_text(json.dumps(content))
     path = more(tmp_path, pictures)
-    assert f"the data file of the run is gone: {tmp_path / 'moved.json'}" in refused(capsys, run_dir, path)
+    assert f"the data of the run are gone: {tmp_path / 'moved.json'}" in refused(capsys, run_dir, path)
     content["select"] = None  # without a choice nobody copies records
     (run_dir / "run.json").write_text(json.dumps(content))
     assert command("extend", run_dir, path) == 0
@@ -194,7 +194,7 @@ def test_old_records_that_are_gone_are_missed_before_the_work(finished, run_dir,
     other = more(tmp_path, pictures, name="other", first=300)
     capsys.readouterr()
     assert command("select", run_dir, "--budget", "3", "--dataset", other) == 2
-    assert "is gone" in capsys.readouterr().err
+    assert "are gone" in capsys.readouterr().err
 
 
 def test_skipped_rows_of_the_new_data_alone_are_judged(run_dir, tmp_path, pictures):

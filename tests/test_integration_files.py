@@ -5,18 +5,21 @@ from __future__ import annotations
 import ast
 import json
 import re
+import tarfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
 
+from integrations.container_faults import exported_file, write_faulty_trl, write_members_apart
 from integrations.environments import HERE
 from integrations.expected import as_swift
 from integrations.guide import Guide
+from integrations.material import POOLS
 from integrations.roster import Chosen, consumers
 from integrations.subsets import Subset, one_fault
-from integrations.trl_files import exported_file, write_faulty_trl, write_trl
-from small_subsets import small_subsets
+from small_subsets import small_subsets, write_exported, write_tar
 
 ROOT = Path(__file__).parents[1]
 GUIDE = """\
@@ -93,19 +96,39 @@ def test_known_faults(subsets, tmp_path):
         assert [row.images for row in faulty.expected(as_swift)].count((None,)) == 1
 
 
-def test_a_file_for_trl_has_blocks_of_two_keys_and_its_faults(subsets, tmp_path):
-    path = write_trl(subsets["messages"], tmp_path / "trl.parquet")
+def test_known_faults_of_a_file_for_trl(subsets, tmp_path):
+    path = write_exported(subsets["messages"], tmp_path / "trl.parquet")
     rows = pq.read_table(path).to_pylist()
-    assert rows[0]["messages"][0]["content"] == [
-        {"type": "image", "text": None},
-        {"type": "text", "text": "question 0"},
-    ]
-    assert [len(row["images"]) for row in rows] == [1, 1, 1, 0, 1, 1]
     wrong = pq.read_table(write_faulty_trl(path, "marker in the text", tmp_path / "a.parquet")).to_pylist()
     assert wrong[1]["messages"][0]["content"][1]["text"] == "<image>\nquestion 1"
     wrong = pq.read_table(write_faulty_trl(path, "another picture", tmp_path / "b.parquet")).to_pylist()
     assert wrong[1]["images"] == rows[0]["images"]
     assert wrong[:1] + wrong[2:] == rows[:1] + rows[2:]
+
+
+def test_a_tar_is_read_and_can_have_its_members_apart(subsets, tmp_path):
+    path = write_tar(subsets["messages"], tmp_path / "selected.tar")
+    whole = subsets["messages"].expected(as_swift)
+    assert Subset.read(path, tmp_path).expected(as_swift) == whole
+    apart = write_members_apart(path, tmp_path / "apart.tar")
+    with tarfile.open(path) as before, tarfile.open(apart) as after:
+        names = before.getnames()
+        assert after.getnames() == [name for name in names if name != "row-1.0.png"] + ["row-1.0.png"]
+
+
+def test_tables_are_read(subsets, tmp_path):
+    rows = [
+        {
+            **record,
+            "images": [{"bytes": (tmp_path / name).read_bytes(), "path": None} for name in record.get("images", [])],
+        }
+        for record in subsets["messages"].records
+    ]
+    whole = subsets["messages"].expected(as_swift)
+    Dataset.from_list(rows).to_parquet(tmp_path / "selected.parquet")
+    assert Subset.read(tmp_path / "selected.parquet", tmp_path).expected(as_swift) == whole
+    Dataset.from_list(rows).save_to_disk(tmp_path / "selected")
+    assert Subset.read(tmp_path / "selected", tmp_path).expected(as_swift) == whole
 
 
 def test_what_the_page_says_is_what_is_given(guide, tmp_path):
@@ -134,17 +157,20 @@ def test_a_page_without_what_is_wanted_is_no_page_of_ours(guide):
 
 def test_every_consumer_has_clean_files_and_a_fault(subsets, guide, tmp_path):
     (tmp_path / "work").mkdir()
-    write_trl(subsets["messages"], tmp_path / "trl.parquet")
-    chosen = {name: Chosen(subset, guide) for name, subset in subsets.items()}
+    write_exported(subsets["messages"], tmp_path / "trl.parquet")
+    tar = Subset.read(write_tar(subsets["messages"], tmp_path / "selected.tar"), tmp_path)
+    others = {"parquet": subsets["messages"], "saved": subsets["messages"], "tar": tar}
+    chosen = {name: Chosen(subset, guide) for name, subset in (subsets | others).items()}
     roster = consumers(chosen, tmp_path / "model", tmp_path / "work")
     for consumer in roster:
         assert (ROOT / "integrations/consumers" / consumer.script).is_file()
         assert (HERE / f"requirements-{consumer.environment}.txt").is_file()
         assert {case.fault is None for case in consumer.cases} == {True, False}
         assert all((case.fault is None) == (case.sign is None) for case in consumer.cases)
-        entries = [json.dumps(case.entry) for case in consumer.cases]
-        assert len(set(entries)) == len(entries)
+        assert {case.name for case in consumer.cases if case.fault is None} <= set(POOLS)
+        json.dumps([case.entry for case in consumer.cases])
     assert len({consumer.title for consumer in roster}) == len(roster)
+    assert {case.name for consumer in roster for case in consumer.cases} == set(POOLS)
 
 
 @pytest.mark.parametrize("path", sorted(HERE.glob("requirements-*.txt")), ids=lambda path: path.stem)

@@ -162,10 +162,11 @@ def test_the_report_tells_what_is_wrong(rows):
     bad = outcome(["rows_kept is 5, and the file has 6 rows"], result=reported(rows, rows_kept=5))
     noticed = outcome(["images of row 1: x"], fault="picture", sign="images", result=reported(rows))
     unnoticed = outcome([], fault="picture", sign="images", result=reported(rows))
-    text = report([good, bad, noticed, unnoticed, replace(bad, consumer="Other", result=None)])
+    text = report([good, bad, noticed, unnoticed, replace(bad, consumer="Other", result=None)], ["all: 3 s"])
     assert "| Trainer | llava | - | 6 | 6 | 3.00, 2.50 | as it must be |" in text
     assert "| Trainer | llava | - | 6 | 5 | 3.00, 2.50 | **1 differences** |" in text
     assert "| the fault |" in text
     assert "| **not the fault** |" in text
     assert "row 5: USER: <image> x 4 question 5 ASSISTANT: yes" in text
     assert "### Other" in text
+    assert "- all: 3 s\n" in text

@@ -42,7 +42,15 @@ def run_dir(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["run", "--help"], ["compare", "--help"], ["compose-llava", "--help"], ["--version"]]
+    "words",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["compare", "--help"],
+        ["compose-llava", "--help"],
+        ["export", "--help"],
+        ["--version"],
+    ],
 )
 def test_help_and_version_load_no_numerical_library_at_all(words):
     code, loaded, shown = start(*words, watched=(*HEAVY, "numpy", "scipy", "pyarrow"))
@@ -60,6 +68,10 @@ def test_score_then_select_then_compare_load_no_torch(run_dir):
     assert (code, loaded) == (0, ["numpy"])
     assert "3 rows (30% asked, 10 eligible)" in shown
     assert len(json.loads((run_dir / "selected.json").read_bytes())) == 3
+    words = ("--to", "source", "--ids-as-strings")
+    code, loaded, shown = start("export", run_dir, *words, watched=(*HEAVY, "numpy"))
+    assert (code, loaded) == (0, ["numpy"])
+    assert "exported   3 records" in shown
     code, loaded, shown = start("compare", run_dir, run_dir, watched=(*HEAVY, "numpy"))
     assert (code, loaded) == (0, ["numpy"])
     assert "3 in A, 3 in B, 3 in both" in shown

@@ -74,7 +74,7 @@ def test_again_does_nothing_and_other_data_are_refused(tmp_path, two, checkpoint
     moved = tmp_path / "moved.jsonl"
     (tmp_path / "b" / "second.jsonl").rename(moved)
     assert command("select", tmp_path / "run", "--budget", "7") == 2
-    assert "is gone" in capsys.readouterr().err
+    assert "are gone" in capsys.readouterr().err
     assert command("select", tmp_path / "run", "--budget", "7", "--dataset", moved) == 0
 
 

@@ -8,6 +8,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 
@@ -86,6 +87,13 @@ def test_every_trainer_is_given_the_subset_where_it_lies(run, tmp_path, capsys):
     assert f"scalselect export {run} --to trl --budget 20" in other
 
 
+def test_the_check_it_names_can_be_run(run, capsys):
+    scalselect.select(run, budget=10)
+    words = shlex.split(re.search(r"`(scalselect check .*?)`", guide(run))[1])
+    assert command(*words[1:]) == 1  # the pictures of this pool are names alone
+    assert "image_missing" in capsys.readouterr().out
+
+
 def test_it_follows_the_folder_and_is_written_again_where_it_is_gone(run, tmp_path):
     scalselect.select(run, budget=10)
     (run / "how_to_train.md").unlink()
@@ -115,6 +123,20 @@ def test_vectors_alone_have_nothing_to_train_on(tmp_path):
     content = scalselect.select(run, budget=5).summary
     assert content["subset"] is None
     assert not (run / "how_to_train.md").exists()
+
+
+def test_a_saved_folder_is_named_as_a_folder(tmp_path):
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+    datasets.Dataset.from_list([{"id": f"{row}", "messages": turns} for row in range(ROWS)]).save_to_disk(
+        tmp_path / "a"
+    )
+    np.save(tmp_path / "X.npy", clustered_vectors(ROWS))
+    run = tmp_path / "run"
+    scalselect.score(representations=tmp_path / "X.npy", output=run)
+    (part,) = scalselect.select(run, budget=5, dataset=tmp_path / "a").summary["subset"]
+    assert (part["container"], part["names"]) == ("saved", ["selected"])
+    assert len(datasets.load_from_disk(run / "selected")) == 5
+    assert "it reads no folders that `save_to_disk` wrote" in guide(run)
 
 
 def test_how_the_pool_was_seen_is_told(run):

@@ -108,6 +108,7 @@ def test_an_entry_that_the_run_was_given_is_given_back_with_its_tags_in_full():
         ({"turn_keys": [["from", "value"], ["role", "content"]]}, "written in two ways"),
         ({"roles": ["human", "gpt", "user"]}, "calls the same role by several words"),
         ({"image_keys": ["image", "images"]}, "images of `pool` are under `image` and `images`"),
+        ({"in_data": 2}, "2 records of `pool` have image bytes in their text"),
         ({"content_parts": 2}, "2 records of `pool` have content in parts"),
         ({"without_marker": 3}, "3 records of `pool` have images and no `<image>`"),
         ({"ids": {"number": 4, "string": 6}}, "the id of `pool` is a number in 4 rows and a string in 6 rows"),
@@ -182,7 +183,13 @@ def test_what_lies_in_a_bucket_must_be_copied_first():
     part = a_set(images="s3://pool/images")
     text = document(list(notes(part).values()), [part], "Seen.")
     assert "copy `s3://pool/images` to one first" in text
-    assert "copy" not in document([], [a_set()], "Seen.")
+    plain = document([], [a_set()], "Seen.")
+    assert "copy" not in plain
+    assert "`scalselect check '/runs/my run/selected.json' --images /data --like llamafactory`" in plain
+    assert "IMAGE_FOLDER" not in plain
+    unknown = a_set(images=None)
+    assert "`IMAGE_FOLDER` stands for the folder" in document([], [unknown], "Seen.")
+    assert 'media_dir: "IMAGE_FOLDER"' in notes(unknown)["LLaMA-Factory"].text
 
 
 def test_two_image_folders_cannot_both_be_given():

@@ -17,7 +17,7 @@ def consume(entry: dict[str, Any]) -> Result:
     shards = webdataset.WebDataset(entry["files"], shardshuffle=False, empty_check=False).decode("pilrgb")
     ids, texts, images = [], [], []
     for sample in shards:
-        record = sample["json"]
+        record = sample.get("json", {"messages": []})  # the rest of a sample that was split has none
         ids.append(record.get("id"))
         texts.append(" ".join(turns_of(record)))
         fields = [name for name in sample if name.rsplit(".", 1)[-1] in PICTURES]

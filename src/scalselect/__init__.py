@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from scalselect.dataset.opening import open_pool
     from scalselect.dataset.pool import Pool
     from scalselect.errors import MisuseError, ScalselectError, ScalselectWarning, WorkError
+    from scalselect.exporting import export
     from scalselect.extending import extend
     from scalselect.pipeline import represent, run, score, select
     from scalselect.records import Reason
-    from scalselect.results import Extended, Represented, RunResult
+    from scalselect.results import Exported, Extended, Represented, RunResult
     from scalselect.vlm.llava_composition import ComposedLlava, compose_llava
 
 _HOMES = {
     "CheckResult": "checking",
     "Comparison": "comparison",
     "ComposedLlava": "vlm.llava_composition",
+    "Exported": "results",
     "Extended": "results",
     "MisuseError": "errors",
     "Pool": "dataset.pool",
@@ -42,6 +44,7 @@ _HOMES = {
     "check": "checking",
     "compare": "comparison",
     "compose_llava": "vlm.llava_composition",
+    "export": "exporting",
     "extend": "extending",
     "open_pool": "dataset.opening",
     "represent": "pipeline",
@@ -54,6 +57,7 @@ __all__ = [
     "CheckResult",
     "Comparison",
     "ComposedLlava",
+    "Exported",
     "Extended",
     "MisuseError",
     "Pool",
@@ -66,6 +70,7 @@ __all__ = [
     "check",
     "compare",
     "compose_llava",
+    "export",
     "extend",
     "open_pool",
     "represent",

@@ -11,7 +11,7 @@ from scalselect.sample_work import SampleWork
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from scalselect.dataset.joined_pool import JoinedPool
+    from scalselect.dataset.pool import Pool
     from scalselect.image_files import PictureView
     from scalselect.records import RowRecord, Sample
     from scalselect.vlm.preparation import Preparation
@@ -31,14 +31,14 @@ class PrepareSamples:
         self._view = view
         self._max_length = max_length
 
-    def __call__(self, samples: Sequence[Sample], pool: JoinedPool) -> Iterable[RowRecord]:
+    def __call__(self, samples: Sequence[Sample], pool: Pool) -> Iterable[RowRecord]:
         """Return what was found of each sample, in order; neighbours of the same images share them."""
         for _, same in groupby(samples, key=lambda sample: sample.images):
             group = list(same)
             for begin in range(0, len(group), _GROUP_ROWS):
                 yield from self._records(group[begin : begin + _GROUP_ROWS], pool)
 
-    def _records(self, group: Sequence[Sample], pool: JoinedPool) -> Iterable[RowRecord]:
+    def _records(self, group: Sequence[Sample], pool: Pool) -> Iterable[RowRecord]:
         _, facts = SampleWork(self._preparation.whole, self._view, pool.embedded_image)(group)
         limit, limited = self._max_length, self._preparation.limited
         too_long = [

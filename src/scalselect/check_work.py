@@ -22,6 +22,18 @@ if TYPE_CHECKING:
     from scalselect.progress import Progress
 
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
+_COUNTED = (
+    "rows",
+    "text_only",
+    "unusable",
+    "images",
+    "image_bytes",
+    "images_in_front",
+    "exif_rotated",
+    "alpha",
+    "truncated",
+    "escaped",
+)
 _DIED = "the process that opened it was killed: a decoder that crashes, or a want of memory"
 
 
@@ -47,7 +59,7 @@ class CheckedPool:
 
     kinds: dict[tuple[str, str], int] = field(default_factory=dict)
     examples: list[Problem] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTED, 0))
     lengths: dict[str, dict[str, float]] = field(default_factory=dict)
     repeated_ids: tuple[int, int] = (0, 0)
     seconds: float = 0.0
@@ -107,7 +119,7 @@ def check_rows(
         for problem in findings.problems:
             take(problem)
         for name, number in findings.counts.items():
-            found.counts[name] = found.counts.get(name, 0) + number
+            found.counts[name] += number
         for part, kinds_here in findings.kinds.items():
             kinds.setdefault(part, FieldKinds()).merge(kinds_here)
         ids.append(findings.ids)

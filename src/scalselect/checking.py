@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scalselect.pipeline import Dataset
     from scalselect.progress import Progress
 
-_OF_DATA = ("format", "images", "limit", "like", "dataloader_workers")
+_OF_DATA = ("format", "dataset_info", "images", "allow_remote_images", "limit", "like", "dataloader_workers")
 _OF_PICTURES = ("exif", "alpha", "image_resize", "image_min_pixels", "image_max_pixels")
 _OF_MODEL = (
     "image_fit",
@@ -130,7 +130,9 @@ def check(
     pools, _ = open_pools(
         dataset,
         format=config.format,
+        dataset_info=config.dataset_info,
         images=config.images,
+        allow_remote_images=config.allow_remote_images,
         image_position=config.image_position,
         limit=config.limit,
     )

@@ -151,6 +151,22 @@ def _check(namespace: argparse.Namespace) -> int:
     return EXIT_DONE if result.ok else EXIT_FAILED
 
 
+def _export(namespace: argparse.Namespace) -> int:
+    from scalselect.export_summary import summary_of_export  # noqa: PLC0415  `--help` needs no numpy
+    from scalselect.progress import Stderr  # noqa: PLC0415
+
+    exported = scalselect.export(
+        namespace.run_dir,
+        **_options(namespace),
+        output=namespace.output,
+        dataset=namespace.dataset,
+        progress=Stderr(),
+    )
+    summary = summary_of_export(exported)
+    _print(summary.as_json() if namespace.json else summary.as_text())
+    return EXIT_DONE
+
+
 def _compose_llava(namespace: argparse.Namespace) -> int:
     from scalselect.summary import summary_of_composing  # noqa: PLC0415  `--help` needs no numpy
 
@@ -174,6 +190,7 @@ _COMMANDS = {
     "extend": _extend,
     "check": _check,
     "compare": _compare,
+    "export": _export,
     "compose-llava": _compose_llava,
 }
 

@@ -6,17 +6,20 @@ import argparse
 import sys
 import textwrap
 from dataclasses import MISSING, fields
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import scalselect
 from scalselect.config import DEFAULT_MAX_SKIPPED, RepresentConfig, ScoreConfig, SelectConfig
 from scalselect.errors import did_you_mean
+from scalselect.records import ExportForm
 
 EXIT_MISUSE = 2
-_OF_NEW_DATA = ("format", "images", "trust_remote_code", "device", "dataloader_workers")
+_OF_NEW_DATA = ("format", "dataset_info", "images", "trust_remote_code", "device", "dataloader_workers")
 _OF_CHECK = (
     "format",
+    "dataset_info",
     "images",
+    "allow_remote_images",
     "limit",
     "like",
     "exif",
@@ -133,7 +136,9 @@ def build_parser() -> _Parser:
         "vision tower and LLaVA's mm_projector.bin: the model before instruction tuning, which no hub has as one.",
     )
     _add_parts(compose)
-    for command in (run, represent, score, select, extend, check, compare, compose):
+    export = commands.add_parser("export", help="the chosen rows in the form that a trainer wants (no model)")
+    _add_exports(export)
+    for command in (run, represent, score, select, extend, check, compare, export, compose):
         command.add_argument("--json", action="store_true", help="print the summary as JSON")
         command.add_argument("--version", action="version", version=f"scalselect {scalselect.__version__}")
     return parser
@@ -208,6 +213,31 @@ def _add_max_skipped(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help=f"stop when more rows than this are skipped (default: {DEFAULT_MAX_SKIPPED}%%)",
     )
+
+
+def _add_exports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=get_args(ExportForm),
+        help="trl: Parquet with content blocks; messages: JSON Lines for LLaMA-Factory and ms-swift; llava: a JSON "
+        "array; source: the records as they were, but for ids or paths",
+    )
+    parser.add_argument("--output", metavar="FILE", help="file to write (default: one in RUN_DIR/exported)")
+    parser.add_argument(
+        "--budget",
+        default=argparse.SUPPRESS,
+        metavar="16%|N",
+        help="which subset, where several budgets were asked for (default: the first)".replace("%", "%%"),
+    )
+    for name, text in (
+        ("embed-images", "with trl: copy images into the file (default: their paths)"),
+        ("absolute-paths", "with source: make image paths absolute"),
+        ("ids-as-strings", "with source: make every id a string"),
+    ):
+        parser.add_argument(f"--{name}", default=argparse.SUPPRESS, action="store_true", help=text)
+    parser.add_argument("--dataset", metavar="DATASET", help="the data file of the run, where it has moved")
 
 
 def _add_parts(parser: argparse.ArgumentParser) -> None:

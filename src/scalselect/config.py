@@ -73,6 +73,9 @@ class RepresentConfig:
     """
 
     format: str = _option("auto", "record format of the data file; auto looks at its records", choices=Format)
+    dataset_info: str | None = _option(
+        None, "LLaMA-Factory's dataset_info.json; DATASET is then a name in it, or several", metavar="FILE"
+    )
     images: str | None = _option(
         None,
         "folder that image paths are relative to (default: the data file's)",
@@ -94,6 +97,9 @@ class RepresentConfig:
     vectors: str = _option("vision", "what is stored of a sample", choices=Vectors)
     store_dtype: str = _option(
         "float32", "number type of stored vectors; float16: about the mean of their shard", choices=StoreDtype
+    )
+    allow_remote_images: bool = _option(
+        default=False, text="fetch images at web addresses that records name", kind=bool
     )
     like: str | None = _option(
         None,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.config import RepresentConfig, RunConfig, SelectConfig, select_config
-from scalselect.dataset.data_sets import data_sets_of, free_name
+from scalselect.dataset.data_sets import data_sets_of, data_sets_of_info, free_name
 from scalselect.dataset.opening import open_pool
 from scalselect.errors import DatasetError, ModelError, OptionError, RunFolderError, did_you_mean
 from scalselect.row_lists import LISTS, digest_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scalselect.dataset.pool import Pool
     from scalselect.run_folder import RunFolder
 
-OPTIONS = ("format", "images", "trust_remote_code", "device", "dataloader_workers", "max_skipped")
+OPTIONS = ("format", "dataset_info", "images", "trust_remote_code", "device", "dataloader_workers", "max_skipped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ def plan_extension(folder: RunFolder, run: Mapping[str, Any], data: Any, options
     data
         One data set or several; see `scalselect.dataset.data_sets.data_sets_of`.
     options
-        `format` and `images` of the new data, where they are given.
+        `format`, `dataset_info` and `images` of the new data, where they are given.
 
     Raises
     ------
@@ -108,7 +108,8 @@ def plan_extension(folder: RunFolder, run: Mapping[str, Any], data: Any, options
     if not isinstance(data, (str, os.PathLike)) and not data:
         raise DatasetError("no new data were given; name one data file or several")
     began_with = len(run["represent"].get("data_sets", [None]))
-    for one in data_sets_of(data):
+    info = options.get("dataset_info")
+    for one in data_sets_of(data) if info is None else data_sets_of_info(data, info, options.get("images")):
         if not isinstance(one.data, (str, os.PathLike)):
             kind = type(one.data).__name__
             raise DatasetError(f"a run is extended with data files: {kind}; write the records to a file")
@@ -118,6 +119,8 @@ def plan_extension(folder: RunFolder, run: Mapping[str, Any], data: Any, options
             format=one.format or options.get("format", "auto"),
             images=one.images or options.get("images"),
             image_position=run["represent"]["image_position"],
+            allow_remote_images=run["represent"]["allow_remote_images"],
+            mapping=one.mapping,
         )
         segment = _known_segment(before, pool, one.name, began_with)
         if segment is None:
@@ -233,7 +236,7 @@ def _known_segment(segments: list[Segment], pool: Pool, name: str | None, began_
         same = Path(str(segment.path)).stem == Path(str(pool.location)).stem if name is None else segment.source == name
         if not same:
             raise DatasetError(f"these data are in the run already, as {segment.path}: {pool.location}")
-        for key, now in (("images", pool.images), ("data_format", pool.format)):
+        for key, now in (("images", pool.images), ("data_format", pool.format), ("mapping", pool.mapping)):
             if getattr(segment, key) != now:
                 raise RunFolderError(
                     f"data file belongs to the run with another {key}: {pool.location} ({getattr(segment, key)} in "

@@ -206,7 +206,9 @@ def _open_checked(dataset: Dataset, config: RunConfig, folder: RunFolder) -> tup
     pools, records = open_pools(
         dataset,
         format=options.format,
+        dataset_info=options.dataset_info,
         images=options.images,
+        allow_remote_images=options.allow_remote_images,
         image_position=options.image_position,
         limit=options.limit,
     )

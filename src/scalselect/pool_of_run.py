@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from scalselect.dataset.containers import data_exist
 from scalselect.dataset.data_sets import data_sets_of, open_pools
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.opening import open_pool
-from scalselect.dataset.path_patterns import is_pattern
 from scalselect.errors import DatasetError, RunFolderError
-from scalselect.remote_path import path_of
 from scalselect.segments import Segment, segments_of
 
 if TYPE_CHECKING:
@@ -59,7 +58,16 @@ def pool_of_run(
             raise _changed(segment, unused[0])
         if pool is None:
             pool = _opened(segment)
-        pools.append(replace(pool, source=segment.source, images=segment.images or pool.images, limit=_limit(segment)))
+        pools.append(
+            replace(
+                pool,
+                source=segment.source,
+                images=segment.images or pool.images,
+                limit=_limit(segment),
+                image_position=represent.get("image_position", pool.image_position),
+                allow_remote_images=represent.get("allow_remote_images", False),
+            )
+        )
     if unused:
         known = ", ".join(str(segment.path) for segment in segments)
         raise DatasetError(
@@ -73,14 +81,19 @@ def _format(segments: Sequence[Segment]) -> str:
     return formats.pop() if len(formats) == 1 else "auto"
 
 
+def _mapping(segments: Sequence[Segment]) -> dict[str, Any] | None:
+    first = segments[0].mapping
+    return first if all(segment.mapping == first for segment in segments) else None
+
+
 def _given(dataset: Any, segments: Sequence[Segment]) -> list[Pool]:
     # Known data are opened as the run has them; others, to be told of, as they present themselves.
     pools = []
     for one in data_sets_of(dataset):
-        pool = open_pool(one.data, format=_format(segments))
+        pool = open_pool(one.data, format=_format(segments), mapping=_mapping(segments))
         segment = next((segment for segment in segments if segment.fingerprint == pool.fingerprint()), None)
-        if segment is not None and segment.data_format != pool.format:
-            pool = open_pool(one.data, format=segment.data_format)
+        if segment is not None and (segment.data_format, segment.mapping) != (pool.format, pool.mapping):
+            pool = open_pool(one.data, format=segment.data_format, mapping=segment.mapping)
         pools.append(pool)
     return pools
 
@@ -92,9 +105,9 @@ def _limit(segment: Segment) -> int | None:
 def _opened(segment: Segment) -> Pool:
     if segment.path is None:
         raise RunFolderError("the run was given a Python list: pass the same list as `dataset`")
-    if not is_pattern(segment.path) and not path_of(segment.path).exists():
-        raise DatasetError(f"the data file of the run is gone: {segment.path} (give its new place with --dataset)")
-    pool = open_pool(segment.path, format=segment.data_format)
+    if not data_exist(segment.path):
+        raise DatasetError(f"the data of the run are gone: {segment.path} (give their new place with --dataset)")
+    pool = open_pool(segment.path, format=segment.data_format, mapping=segment.mapping)
     if pool.fingerprint() != segment.fingerprint:
         raise _changed(segment, pool)
     return pool

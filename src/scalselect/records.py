@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Role = Literal["system", "user", "assistant", "tool"]
 IdType = Literal["string", "number", "null", "absent", "other"]
 Status = Literal["scored", "skipped", "text_only"]
+ExportForm = Literal["trl", "messages", "llava", "source"]
 
 
 class Reason(StrEnum):

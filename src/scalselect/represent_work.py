@@ -220,7 +220,7 @@ def _say_model(checkpoint: Checkpoint, config: RepresentConfig, settings: Settin
 def _option_keys(config: RepresentConfig, settings: Settings) -> dict[str, Any]:
     """Return the `represent` keys of run.json that options, machine and versions decide."""
     options = asdict(config)
-    for name in ("format", "chat_template", "batch_size", "device", "dataloader_workers"):
+    for name in ("format", "dataset_info", "chat_template", "batch_size", "device", "dataloader_workers"):
         del options[name]  # resolved elsewhere, or without a say in any vector
     return {
         **options,

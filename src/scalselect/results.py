@@ -111,6 +111,28 @@ class Extended:
     selected: RunResult | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was written of a subset in another form.
+
+    Attributes
+    ----------
+    files
+        The files of records, in order.
+    records
+        Number of records in them.
+    images
+        Number of images that were copied, into the file or beside it.
+    left_out
+        Records of the subset that the trainer could not be given, by reason.
+    """
+
+    files: tuple[Path, ...]
+    records: int
+    images: int
+    left_out: dict[str, int]
+
+
 def represented_of(folder: RunFolder, reports: Sequence[ShardReport], pool_rows: int) -> Represented:
     """Return what stage 1 has done for the shards of these reports."""
 

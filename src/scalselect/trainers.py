@@ -5,6 +5,7 @@ Found by running LLaMA-Factory, ms-swift, TRL and LLaVA with their own loaders, 
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,11 +14,9 @@ if TYPE_CHECKING:
 
 TrainerName = Literal["llava", "llamafactory", "ms-swift", "trl"]
 
-_VICUNA = (
-    'its prompt for LLaVA-1.5 is Vicuna\'s, with the system prompt "A chat between a curious user and ..."; '
-    "`--chat-template vicuna` gives it"
-)
-_OWN_TEMPLATE = "the checkpoint's own is used here"
+_VICUNA = 'Vicuna\'s prompt, with the system prompt "A chat between a curious user and ..."'
+_OWN_TEMPLATE = "the checkpoint's own is used here, `--chat-template vicuna` gives Vicuna's"
+_WIDTH = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +51,7 @@ TRAINERS: dict[str, Trainer] = {
             "chat_template": "vicuna",
             "max_length": 2048,
         },
-        'Vicuna\'s prompt, with the system prompt "A chat between a curious user and ..."; a system turn of a record '
-        "is refused there",
+        f"{_VICUNA}; a system turn of a record is refused there",
     ),
     "llamafactory": Trainer(
         "LLaMA-Factory",
@@ -68,13 +66,13 @@ TRAINERS: dict[str, Trainer] = {
             "image_position": "record",
             "max_length": 2048,
         },
-        f"the one that its option `template` names; {_OWN_TEMPLATE}. With `template: llava` {_VICUNA}",
+        f"the one that its option `template` names, of which `llava` is {_VICUNA}; {_OWN_TEMPLATE}",
     ),
     "ms-swift": Trainer(
         "ms-swift",
         "4.6.0",
         {"image_fit": "processor", "exif": "ignore", "alpha": "drop", "image_position": "record"},
-        f"the one that it keeps for the model's type; {_OWN_TEMPLATE}. For LLaVA-1.5 {_VICUNA}",
+        f"the one that it keeps for the model's type, for LLaVA-1.5 {_VICUNA}; {_OWN_TEMPLATE}",
     ),
     "trl": Trainer(
         "TRL",
@@ -118,4 +116,5 @@ def preset_lines(name: str, values: Mapping[str, Any]) -> list[str]:
         told = "none" if used is None else used
         instead = f" (given; {trainer.title}: {value})" if option in changed else ""
         lines.append(f"  --{option.replace('_', '-')} {told}{instead}")
-    return [*lines, f"  chat template of {trainer.title}: {trainer.template}"]
+    template = f"chat template of {trainer.title}: {trainer.template}"
+    return [*lines, *textwrap.wrap(template, _WIDTH, initial_indent="  ", subsequent_indent="    ")]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scalselect.training_sets import TrainingSet
 
 _SWIFT_FORMATS = ("llava", "messages", "alpaca", "query-response")
+_UNKNOWN_FOLDER = "IMAGE_FOLDER"
 _LLAVA_ROLES = {"human", "gpt"}
 _UNREAD = {"tar": "tar archives", "saved": "folders that `save_to_disk` wrote"}
 
@@ -65,8 +66,23 @@ def document(notes: Sequence[Notes], sets: Sequence[TrainingSet], like: str) -> 
     if remote:
         told = " and ".join(f"`{place}`" for place in remote)
         files += f"\n\nThese trainers read local disks: copy {told} to one first, and put its place there below."
+    if any(part.facts.relative and not part.images for part in sets):
+        files += (
+            f"\n\n`{_UNKNOWN_FOLDER}` stands for the folder that image paths start from, which the run does not know."
+        )
     sections = "\n\n".join(f"## {note.trainer}\n\n{note.text}" for note in notes)
-    return f"# How to train with this subset\n\n{files}\n\n{like}\n\n{sections}\n"
+    return f"# How to train with this subset\n\n{files}\n\n{like}\n\n{_check_words(sets)}\n\n{sections}\n"
+
+
+def _check_words(sets: Sequence[TrainingSet]) -> str:
+    """Return how to ask which rows a trainer would drop or stop at."""
+    folder = _folder(sets)
+    images = ["--images", folder] if folder and len({part.images for part in sets}) == 1 else []
+    command = shlex.join(["scalselect", "check", *(file for part in sets for file in part.files), *images, "--like"])
+    return (
+        f"`{command} llamafactory`, or with another of llava, ms-swift and trl, names the rows that this trainer would "
+        "drop, replace or stop at."
+    )
 
 
 def _text_only_words(part: TrainingSet) -> str:
@@ -166,12 +182,11 @@ def _llava(sets: Sequence[TrainingSet], export: _Export) -> Notes:
     if reasons:
         lines = ["Its trainer cannot train on the subset: " + "; ".join(reasons) + ". Export it first:", ""]
         lines += [_code("bash", export.command("llava")), ""]
-        lines += (
-            ["Images that lie in the data are written beside it as files."]
-            if any(s.facts.in_data for s in sets)
-            else []
-        )
-        options = f"--data_path {shlex.quote(export.file('llava.json'))} --image_folder {shlex.quote(folder or '/')}"
+        lines += [
+            "Rows with several images or with a system turn are left out and counted, as it would stop at them.",
+            "",
+        ]
+        options = f"--data_path {shlex.quote(export.file('llava.json'))} --image_folder /"  # its paths are absolute
         lines += [_code("bash", options)]
         return Notes("LLaVA", f"`{export.command('llava')}` first; then {options}", "\n".join(lines))
     file = sets[0].unpacked[0]
@@ -243,7 +258,7 @@ def _folders(sets: Sequence[TrainingSet]) -> list[str]:
 
 def _folder(sets: Sequence[TrainingSet]) -> str | None:
     """Return the folder that image paths are relative to; None where none is."""
-    return next((part.images for part in sets if part.facts.relative), None)
+    return next((part.images or _UNKNOWN_FOLDER for part in sets if part.facts.relative), None)
 
 
 def _unpacking(sets: Sequence[TrainingSet]) -> list[str]:

@@ -53,6 +53,7 @@ def test_bytes_are_found_by_row_and_number_in_order_of_appearance():
         ({"bytes": encoded(SECOND)[:100] + "\n" + encoded(SECOND)[100:]}, SECOND),
         ({"bytes": data_url(SECOND)}, SECOND),
         ({"bytes": "", "path": "a.png"}, b""),
+        (encoded(SECOND * 8), SECOND * 8),
     ],
 )
 def test_spellings_of_bytes(image, content):
@@ -90,6 +91,12 @@ def test_where_the_container_has_null_the_file_beside_it_is_read(tmp_path):
     assert pool.embedded_image(sample.images[0]) == FIRST
 
 
+def test_a_long_path_stays_a_path():
+    names = ["a/" * 2_000 + "b.png", encoded(SECOND)]
+    (sample,) = pool_of("<image> <image> x", images=names, folder="/").read(1, 2)
+    assert [image.path for image in sample.images] == [f"/{name}" for name in names]
+
+
 def test_another_pools_image_is_misuse():
     pool = pool_of("<image> x", images=[data_url(FIRST)])
     for wrong in (None, (9, 0), (-1, 0), (1, 1), (0, 0)):
@@ -110,7 +117,13 @@ def test_urls_of_object_stores_pass_through():
     pool = open_pool([{"image": name, "conversations": [turn]} for name in names])
     paths = [sample.images[0].path for sample in pool.read(0, len(pool))]
     assert paths == [*names[:3], "/d/a%20.png", "/d/a", "/a"]
-    assert pool.images_found() == ("/d/a%20.png", 3)
+
+
+@pytest.mark.parametrize("name", ["ftp://x/a.png", "s3:///", "s3://", "x://y"])
+def test_other_protocols_are_told(name):
+    (row,) = pool_of("<image> x", images=[name]).read(1, 2)
+    assert row.reason == "image_missing"
+    assert f"neither a local path nor one of s3://, gs://, hf://: {name!r}" in row.detail
 
 
 def test_web_addresses_pass_through_where_they_are_allowed():

@@ -1,10 +1,12 @@
 """Every record format is recognised by looking, read under its name, and described in words."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from scalselect.dataset.opening import open_pool
+from scalselect.dataset.record_formats import FORMATS
 from scalselect.errors import DatasetError
 from scalselect.records import ImagePart, Sample, UnusableRecord
 
@@ -175,3 +177,16 @@ def test_a_pool_in_no_format_is_told_what_is_wanted():
     assert "keys instruction, answer (wanted: turns under `conversations` or `messages`" in str(caught.value)
     for pair in ("`instruction` and `output`", "`query` and `response`", "`prompt` and `completion`"):
         assert f"or {pair}" in str(caught.value)
+
+
+def test_the_examples_of_the_page_are_recognised_each_as_what_it_is():
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    text = page.partition("One record of each")[2].partition("```json\n")[2].partition("```")[0].strip()
+    names, decoder = [], json.JSONDecoder()
+    while text:
+        record, end = decoder.raw_decode(text)
+        pool = open_pool([record])
+        names.append(pool.format)
+        assert spoken(next(iter(pool.read(0, 1))))[-1] == ("assistant", "White.")
+        text = text[end:].strip()
+    assert names == list(FORMATS)

@@ -96,13 +96,16 @@ def test_tar_without_an_end_is_read_as_readers_do(tmp_path):
     assert len(index_of(path)) == 2 == len(read_back(path))
 
 
-def test_damaged_header_is_no_end(tmp_path):
+@pytest.mark.parametrize(
+    ("place", "words"), [(0, "bad checksum of the header at byte {}"), (150, "at byte {} no header")]
+)
+def test_damaged_header_is_no_end(tmp_path, place, words):
     path = write_tar(tmp_path / "pool.tar", samples(3))
     content = bytearray(path.read_bytes())
     begin = int(index_of(path).begins[3])
-    content[begin + 150] ^= 0xFF  # its checksum
+    content[begin + place] ^= 0xFF  # of its name, of its checksum
     path.write_bytes(content)
-    with pytest.raises(DatasetError, match=rf"at byte {begin} no header"):
+    with pytest.raises(DatasetError, match=words.format(begin)):
         index_of(path)
 
 

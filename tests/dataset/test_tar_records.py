@@ -176,6 +176,16 @@ def test_bad_json_members_are_rows(tmp_path):
     assert list(record_fields(pool.raw(4))) == ["id"]
 
 
+def test_images_and_other_media_reach_the_pool(tmp_path):
+    written = samples(3)
+    written[1]["mp4"] = b"a film"
+    pool = open_pool(write_tar(tmp_path / "pool.tar", written))
+    first, second, third = pool.read(0, 3)
+    assert (second.reason, second.detail) == ("unsupported_content", "the record has something under `videos`")
+    assert [image.text for image in third.images] == ["000002.0.png", "000002.1.png"]
+    assert [pool.embedded_image(image) for image in (*first.images, *third.images)] == [png(0), png(2), png(102)]
+
+
 def test_nothing_but_empty_tars_is_refused(tmp_path):
     path = write_tar(tmp_path / "a.tar", [])
     with pytest.raises(DatasetError, match=rf"data hold no record: {path}$"):

@@ -54,6 +54,7 @@ class TurnTags:
 
 
 USUAL_TAGS = TurnTags()
+_SPELLED = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def hash_of_turns(turns: Sequence[Turn]) -> str:
     spelled = [
         [turn.role, [part.text if isinstance(part, TextPart) else part.index for part in turn.parts]] for turn in turns
     ]
-    encoded = json.dumps(spelled, ensure_ascii=False, separators=(",", ":")).encode()
+    encoded = _SPELLED.encode(spelled).encode()
     return hashlib.sha256(encoded).hexdigest()
 
 
@@ -137,10 +138,12 @@ def _read_turn(turn: object, where: str, tags: TurnTags) -> Spoken:
 def _keys_of(turn: dict[str, Any], tags: TurnTags) -> tuple[str, str]:
     """Return the keys this turn uses: the pair it has whole, else the one whose role is there."""
     # Tables give every turn all keys: those that are null do not make a pair whole.
-    whole = [pair for pair in tags.keys if turn.get(pair[0]) is not None and turn.get(pair[1]) is not None]
+    for pair in tags.keys:
+        if turn.get(pair[0]) is not None and turn.get(pair[1]) is not None:
+            return pair
     begun = [pair for pair in tags.keys if turn.get(pair[0]) is not None]
     there = [pair for pair in tags.keys if pair[0] in turn]
-    return (whole or begun or there or list(tags.keys))[0]
+    return (begun or there or list(tags.keys))[0]
 
 
 def _has_no_place(spoken: list[Spoken], images: Sequence[ImageValue]) -> bool:

@@ -15,11 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from scalselect.dataset.dataset_info import dataset_info_entry
 from scalselect.dataset.opening import check_limit, open_pool
 from scalselect.dataset.python_dataset import is_of_datasets
 from scalselect.errors import DatasetError, OptionError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from scalselect.dataset.pool import Pool
 
 RESERVED_NAMES = ("rows",)  # `selected/rows.parquet` lists the chosen rows of all data sets
@@ -40,12 +43,15 @@ class DataSet:
         Its name in the run.
     images, format
         What holds for it instead of the options of the call.
+    mapping
+        What a `dataset_info.json` says of its records.
     """
 
     data: Any
     name: str | None = None
     images: str | None = None
     format: str | None = None
+    mapping: dict[str, Any] | None = None
 
 
 def parse_data_set(word: str) -> DataSet:
@@ -110,7 +116,45 @@ def data_sets_of(dataset: Any) -> list[DataSet]:
     return asked
 
 
-def open_pools(dataset: Any, *, limit: int | None = None, **options: Any) -> tuple[list[Pool], int]:
+def data_sets_of_info(dataset: Any, dataset_info: str | Path, images: str | None) -> list[DataSet]:
+    """Return the data sets that LLaMA-Factory means by names in its `dataset_info.json`.
+
+    Parameters
+    ----------
+    dataset
+        A name, several with commas, or a list of such; a name may stand behind another one, ``mine=name``.
+    dataset_info
+        The file, or its folder.
+    images
+        Folder of the images where one is given, LLaMA-Factory's `media_dir`; else that of the `dataset_info.json`.
+
+    Raises
+    ------
+    DatasetError, OptionError
+        The file cannot be read, has no such entry, or the entry means no data that can be read.
+    """
+    words = [dataset] if isinstance(dataset, str) else dataset
+    if not isinstance(words, Sequence) or not words or not all(isinstance(word, str) for word in words):
+        raise OptionError("with dataset_info, data sets are given by their names in it")
+    found = []
+    for word in ",".join(words).split(","):
+        new, _, name = word.rpartition("=")
+        if new:
+            _check_name(new)
+        entry = dataset_info_entry(dataset_info, name)
+        folder = images or entry.folder
+        found += [DataSet(file, new or name, folder, None, entry.mapping()) for file in entry.files()]
+    return found
+
+
+def open_pools(
+    dataset: Any,
+    *,
+    limit: int | None = None,
+    dataset_info: str | Path | None = None,
+    images: str | None = None,
+    **options: Any,
+) -> tuple[list[Pool], int]:
     """Open every data set of a call; their rows follow one another in the order given.
 
     Parameters
@@ -119,7 +163,9 @@ def open_pools(dataset: Any, *, limit: int | None = None, **options: Any) -> tup
         See `data_sets_of`.
     limit
         Only the first rows of all data sets together; data sets beyond are opened and left out.
-    **options
+    dataset_info
+        LLaMA-Factory's file, in which the data sets have names; see `data_sets_of_info`.
+    images, **options
         Of `scalselect.dataset.opening.open_pool`, for every data set that says nothing else.
 
     Returns
@@ -137,9 +183,16 @@ def open_pools(dataset: Any, *, limit: int | None = None, **options: Any) -> tup
     check_limit(limit)
     pools: list[Pool] = []
     records, left = 0, limit
-    for one in data_sets_of(dataset):
-        own = {name: value for name, value in (("images", one.images), ("format", one.format)) if value is not None}
-        pool = open_pool(one.data, **{**options, **own}, name=one.name, limit=left or None)
+    for one in data_sets_of_info(dataset, dataset_info, images) if dataset_info is not None else data_sets_of(dataset):
+        own = {"format": one.format} if one.format is not None else {}
+        pool = open_pool(
+            one.data,
+            **{**options, **own},
+            images=images if one.images is None else one.images,
+            mapping=one.mapping,
+            name=one.name,
+            limit=left or None,
+        )
         twin = next((other for other in pools if other.fingerprint() == pool.fingerprint()), None)
         if twin is not None:
             where = pool.location or "a list of records"

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from scalselect.dataset.image_values import lies_in_the_data, path_of
 from scalselect.dataset.record_fields import shown
 from scalselect.errors import SampleError
+from scalselect.http_images import is_web_address
 from scalselect.records import ImageReference, Reason
+from scalselect.remote_files import PROTOCOLS, is_known, is_remote
 
 if TYPE_CHECKING:
     from scalselect.dataset.image_values import ImageValue
 
-_URL = re.compile(r"([a-z][a-z0-9+.\-]*)://", re.IGNORECASE)
 _FILE = re.compile(r"file:(?://(?:localhost(?=/))?)?(?=/)", re.IGNORECASE)
-_WEB = ("http", "https")
 
 
 def reference_of(
@@ -45,22 +45,21 @@ def image_reference(text: str, folder: str, *, allow_remote: bool = False) -> Im
     Raises
     ------
     SampleError
-        `image_missing`: a web address.
+        `image_missing`: a web address that is not allowed, or a protocol that is not read.
     """
     local_file = _FILE.match(text)
     if local_file:
         return ImageReference(text, text[local_file.end() :])
-    scheme = _URL.match(text)
-    if scheme:
-        if scheme[1].lower() in _WEB and not allow_remote:
+    if is_web_address(text):
+        if not allow_remote:
             detail = f"a web address, not fetched without --allow-remote-images: {shown(text)}"
             raise SampleError(Reason.IMAGE_MISSING, detail)
         return ImageReference(text, text)
-    if is_url(folder) and not text.startswith("/"):
+    if is_remote(text):
+        if not is_known(text):
+            known = ", ".join(f"{protocol}://" for protocol in PROTOCOLS)
+            raise SampleError(Reason.IMAGE_MISSING, f"neither a local path nor one of {known}: {shown(text)}")
+        return ImageReference(text, text)
+    if is_remote(folder) and not text.startswith("/"):
         return ImageReference(text, f"{folder.rstrip('/')}/{text}")
     return ImageReference(text, os.path.join(folder, text))  # noqa: PTH118  a Path would drop `./` and `//`
-
-
-def is_url(path: str) -> bool:
-    """Tell whether this is a URL and no local path."""
-    return _URL.match(path) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from scalselect.config import ImagePosition
 from scalselect.dataset.containers import folder_of, name_of, open_records
@@ -29,23 +29,29 @@ def open_pool(
     images: str | Path | None = None,
     image_position: str = "record",
     limit: int | None = None,
+    allow_remote_images: bool = False,
+    mapping: Mapping[str, Any] | None = None,
 ) -> Pool:
-    """Open data files, a list of records or a `datasets.Dataset` as a pool. Records are read later, one by one.
+    """Open a data set as a pool. Records are read later, one by one.
 
     Parameters
     ----------
     data
-        Path, pattern or location of the data, or the records themselves; see `docs/containers.md`.
+        Path, pattern or URL of the data, a list of records, or a `datasets.Dataset`; see docs/containers.md.
     name
         Name of the data set; default: see `name_of`; `records` for a list or a `datasets.Dataset`.
     format
-        `llava`, `messages`, or `auto`: whichever most of the first 100 records are in.
+        A record format by name, or `auto`: the one that most of the first 100 records are in; see docs/formats.md.
     images
         Folder that image paths are relative to; default: see `folder_of`; the working directory for a list.
     image_position
         `record` or `turn-start`.
     limit
         Only the first rows; as many as there are, or more, means all.
+    allow_remote_images
+        Whether images at web addresses are fetched.
+    mapping
+        `formatting`, `columns` and `tags` of the records, as an entry of LLaMA-Factory's `dataset_info.json` has them.
 
     Raises
     ------
@@ -68,7 +74,9 @@ def open_pool(
         image_position=image_position,
         limit=None if limit is not None and limit >= len(records) else limit,
         _records=records,
-        _format=choose_format(format, rows, location or "the list", records.first_fault()),
+        _format=choose_format(format, rows, location or "the list", records.first_fault(), mapping),
+        allow_remote_images=allow_remote_images,
+        mapping=None if mapping is None else dict(mapping),
     )
 
 

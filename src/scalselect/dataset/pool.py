@@ -51,6 +51,8 @@ class Pool:
         Number of rows looked at, from the first, if there are more; None for all.
     allow_remote_images
         Images may lie at web addresses.
+    mapping
+        What a `dataset_info.json` says of the records, None where none was named.
     """
 
     source: str
@@ -61,6 +63,7 @@ class Pool:
     _records: RecordSource
     _format: RecordFormat
     allow_remote_images: bool = False
+    mapping: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return self.total_records if self.limit is None else self.limit
@@ -181,6 +184,7 @@ class Pool:
             "images": self.images,
             "rows": len(self),
             "data_format": self.format,
+            "mapping": self.mapping,
             **{f"data_{name}": value for name, value in self.fingerprint().items()},
         }
 
@@ -194,7 +198,7 @@ class Pool:
         Parameters
         ----------
         first
-            Number of local files looked at, at most, among the first 1,000 rows.
+            Number of image references looked at, at most, among the first 1,000 rows.
 
         Returns
         -------

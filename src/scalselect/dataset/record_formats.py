@@ -14,7 +14,7 @@ from scalselect.errors import SampleError
 from scalselect.records import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from scalselect.dataset.conversations import Conversation, TurnTags
     from scalselect.dataset.image_values import ImageValue
@@ -82,9 +82,7 @@ class RecordFormat:
         SampleError
             What `read_conversation` raises, and `unsupported_content` for a record with video or audio.
         """
-        for key in self.other_media_keys:
-            if decode_field(fields, key):
-                raise SampleError(Reason.UNSUPPORTED_CONTENT, f"the record has something under `{key}`")
+        refuse_other_media(fields, self.other_media_keys)
         system = decode_field(fields, self.system_key) if self.system_key else None
         if system is not None:
             system = checked_text(system, f"`{self.system_key}`")
@@ -115,3 +113,10 @@ FORMATS = {
         RecordFormat("prompt-completion", "Prompt and completion records", PromptAndCompletion(), ("images", "image")),
     )
 }
+
+
+def refuse_other_media(fields: Fields, keys: Iterable[str] = OTHER_MEDIA_KEYS) -> None:
+    """Raise SampleError, `unsupported_content`, for a record with video or audio."""
+    for key in keys:
+        if decode_field(fields, key):
+            raise SampleError(Reason.UNSUPPORTED_CONTENT, f"the record has something under `{key}`")

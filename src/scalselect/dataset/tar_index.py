@@ -12,10 +12,10 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from scalselect.dataset.data_files import first_bytes
+from scalselect.dataset.tar_headers import ENCODING, ERRORS, Member, members_of
 from scalselect.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # key and field, as `webdataset` and `datasets` cut a name
 _META = re.compile(r"__[^/]*__($|/)")  # what `webdataset` passes over
 _PIECE = 1 << 20
-_ENCODING, _ERRORS = "utf-8", "surrogateescape"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +65,7 @@ class TarIndex:
     def name(self, member: int) -> str:
         """Return the name of a member."""
         start = int(self.name_stops[member - 1]) if member else 0
-        return self.names[start : int(self.name_stops[member])].decode(_ENCODING, _ERRORS)
+        return self.names[start : int(self.name_stops[member])].decode(ENCODING, ERRORS)
 
 
 def key_and_field(name: str) -> tuple[str, str]:
@@ -81,7 +80,7 @@ def begins_as_tar(path: Path) -> bool:
     if block == bytes(tarfile.BLOCKSIZE):
         return True
     try:
-        tarfile.TarInfo.frombuf(block, _ENCODING, _ERRORS)
+        tarfile.TarInfo.frombuf(block, ENCODING, ERRORS)
     except tarfile.TarError:
         return False
     return True
@@ -107,27 +106,16 @@ def index_tar(stream: IO[bytes], size: int, path: Path) -> TarIndex:
     found = _Members()
     end = 0
     try:
-        for member, end in _members_of(stream):
-            found.add(member, end)
+        for member in members_of(stream, size):
+            found.add(member)
+            end = member.stop
     except (tarfile.TarError, ValueError, OverflowError) as error:
         raise DatasetError(f"data file is damaged: {path} (a tar, and at or behind byte {end}: {error})") from None
-    _check_end(stream, end, size, path)
+    _check_end(stream, end, path)
     return found.index()
 
 
-def _members_of(stream: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, int]]:
-    """Yield each member, and where it ends; `tarfile` would keep all it has seen."""
-    stop = 0
-    with tarfile.open(fileobj=stream, mode="r:", encoding=_ENCODING, errors=_ERRORS) as tar:
-        while member := tar.next():
-            tar.members.clear()  # type: ignore[attr-defined]
-            before, stop = stop, tar.offset
-            if stop <= before:
-                raise tarfile.ReadError("a member of negative size")
-            yield member, stop
-
-
-def _check_end(stream: IO[bytes], end: int, size: int, path: Path) -> None:
+def _check_end(stream: IO[bytes], end: int, path: Path) -> None:
     """Check that a tar ends where its last member does. `tarfile` takes a broken header for the end."""
     stream.seek(end)
     position = end
@@ -138,8 +126,6 @@ def _check_end(stream: IO[bytes], end: int, size: int, path: Path) -> None:
             together = "; were two tars put together? Readers stop at the first end" if how != "no header" else ""
             raise DatasetError(f"data file is damaged: {path} (a tar, and at byte {place} {how}{together})")
         position += len(piece)
-    if end > size:
-        raise DatasetError(f"data file is damaged: {path} (a tar that is cut short)")
 
 
 class _Members:
@@ -156,28 +142,28 @@ class _Members:
         self._key = ""
         self._fields: set[str] = set()  # of the sample that members are being added to
 
-    def add(self, member: tarfile.TarInfo, stop: int) -> None:
-        """Add the next member of the tar, which ends at `stop`, unless it belongs to no sample."""
-        if member.offset > self._end:
-            self._shared.append((self._end, member.offset))
+    def add(self, member: Member) -> None:
+        """Add the next member of the tar, unless it belongs to no sample."""
+        name, begin, content, stop, size, kind = member
+        if begin > self._end:
+            self._shared.append((self._end, begin))
         self._end = stop
-        key, field = key_and_field(member.name)
-        if not key or not (member.isreg() or member.issym() or member.islnk()) or _META.match(member.name):
+        key, field = key_and_field(name)
+        if not key or kind == "other" or _META.match(name):
             return
         if key != self._key:
             self._key, self._fields = key, set()
             self._firsts.append(len(self._numbers) // 5)
-            spelled = key.encode(_ENCODING, _ERRORS)
+            spelled = key.encode(ENCODING, ERRORS)
             self._hashes.append(int.from_bytes(hashlib.blake2b(spelled, digest_size=8).digest()))
-        sample = len(self._firsts) - 1
         if field in self._fields:
-            self._faults.setdefault(sample, f"sample `{key}` has two members `.{field}`")
-        if member.issparse() or not member.isreg():
-            kind = "sparse file" if member.isreg() else "link, which no reader of WebDataset follows"
-            self._faults.setdefault(sample, f"member `{member.name}` is a {kind}")
+            self._faults.setdefault(len(self._firsts) - 1, f"sample `{key}` has two members `.{field}`")
+        if kind != "file":
+            what = "link, which no reader of WebDataset follows" if kind == "link" else kind
+            self._faults.setdefault(len(self._firsts) - 1, f"member `{name}` is a {what}")
         self._fields.add(field)
-        self._names += member.name.encode(_ENCODING, _ERRORS)
-        self._numbers.extend((member.offset, stop, member.offset_data, member.size, len(self._names)))
+        self._names += name.encode(ENCODING, ERRORS)
+        self._numbers.extend((begin, stop, content, size, len(self._names)))
 
     def index(self) -> TarIndex:
         """Return what was found."""

@@ -17,7 +17,6 @@ _PAIR = 2
 # Of a turn that is a whole round, as in the `conversation` of ms-swift: keys of the question and of the answer.
 _QUESTION_KEYS = ("human", "user")
 _ANSWER_KEYS = ("assistant", "gpt", "bot")
-_ROLE_KEYS = ("role", "from")
 
 
 class TurnSource(Protocol):
@@ -145,7 +144,7 @@ class PromptAndCompletion:
 
 def _turns_of_round(turn: object) -> list[Any]:
     """Return the two turns of an object that is a whole round, and anything else as it is."""
-    if not isinstance(turn, dict) or any(turn.get(key) is not None for key in _ROLE_KEYS):
+    if not isinstance(turn, dict) or turn.get("role") is not None or turn.get("from") is not None:
         return [turn]
     question = next((key for key in _QUESTION_KEYS if turn.get(key) is not None), None)
     answer = next((key for key in _ANSWER_KEYS if turn.get(key) is not None), None)

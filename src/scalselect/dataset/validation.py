@@ -13,11 +13,11 @@ import numpy as np
 
 from scalselect.dataset.file_rules import FieldKinds
 from scalselect.dataset.joined_pool import JoinedPool
-from scalselect.dataset.record_fields import record_fields
+from scalselect.dataset.record_fields import record_fields, row_identity
 from scalselect.dataset.record_view import view_record
 from scalselect.dataset.trainer_rules import MISSING_IMAGE, Effect, faults_for
 from scalselect.errors import SampleError
-from scalselect.image_files import decode_image, open_image
+from scalselect.image_files import decode_image, image_exists, open_image
 from scalselect.records import Reason, RowRecord, Sample
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scalselect.dataset.pool import Pool
     from scalselect.image_files import PictureView
-    from scalselect.records import ImageReference, RowIdentity, UnusableRecord
+    from scalselect.records import ImageReference, RowIdentity
 
 _REMEMBERED = 4096  # images whose outcome a process keeps, for the next question about them
-_URL = "://"
 _SHOWN_LENGTH = 200
 
 
@@ -69,6 +69,8 @@ class Findings:
         Types of the fields, for each data set by its number.
     tokens, vision_tokens
         Of the rows that were prepared for a model, int32 [prepared] each.
+    first_row
+        Position of the data set's first row in the pool.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -77,18 +79,32 @@ class Findings:
     kinds: dict[int, FieldKinds] = field(default_factory=dict)
     tokens: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     vision_tokens: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    first_row: int = 0
 
-    def count(self, **numbers: int) -> None:
-        """Add to the counts."""
-        for name, number in numbers.items():
-            self.counts[name] = self.counts.get(name, 0) + int(number)
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a count."""
+        if number:
+            self.counts[name] = self.counts.get(name, 0) + number
+
+    def tell(self, identity: RowIdentity, kind: str, effect: Effect, detail: str) -> None:
+        """Add a problem of a row; the identity counts within its data set."""
+        row = self.first_row + identity.row
+        self.problems.append(Problem(row, identity.source, identity.id, kind, effect, detail))
 
 
 class Examiner(Protocol):
     """Opens the images of samples, and whatever more is asked for."""
 
-    def __call__(self, samples: Sequence[Sample], pool: JoinedPool) -> Iterable[RowRecord]:
-        """Return what was found of each sample; `skipped` with a reason where it cannot be used."""
+    def __call__(self, samples: Sequence[Sample], pool: Pool) -> Iterable[RowRecord]:
+        """Return what was found of samples, `skipped` with a reason where one cannot be used; of others maybe nothing.
+
+        Parameters
+        ----------
+        samples
+            Some with images, of one data set.
+        pool
+            The data set, for images that lie in it.
+        """
         ...
 
 
@@ -113,52 +129,56 @@ class RowChecker:
         """Return what is found of some rows. Raises DataChangedError."""
         if os.getpid() != self._process:  # open files are not to be shared: their positions would be
             self._pool, self._process = _reopened(self._pool), os.getpid()
-        found = Findings()
+        number = self._pool.part_of(rows.start)
+        part, first = self._pool.parts[number], self._pool.rows_of(number).start  # looked at by itself: it is faster
+        found = Findings(first_row=first)
         ids, shown = [], []
-        for row, sample in zip(rows, self._pool.samples_at(rows), strict=True):
+        for sample in part.read(rows.start - first, rows.stop - first):
             ids.append(_id_hash(sample.identity))
-            self._note(found, row, sample)
-            if isinstance(sample, Sample) and sample.images:
+            if not isinstance(sample, Sample):
+                found.tell(sample.identity, str(sample.reason), "skipped", sample.detail)
+                found.count("unusable")
+            elif sample.images:
                 shown.append(sample)
-        tokens = []
-        for record in self._examine(shown, self._pool):
-            self._note_record(found, record)
-            if record.tokens is not None and record.vision_tokens is not None:
-                tokens.append((record.tokens, record.vision_tokens))
-        lengths = np.array(tokens, dtype=np.int32).reshape(-1, 2)
-        found.tokens, found.vision_tokens = lengths[:, 0], lengths[:, 1]
+                found.count("images", len(sample.images))
+                found.count("images_in_front", sample.images_in_front)
+            else:
+                found.count("text_only")
+        found.count("rows", len(ids))
         found.ids = np.array(ids, dtype=np.uint64)
+        self._note_images(found, shown, part)
+        if self._like is not None:
+            self._note_rules(found, part, number, range(rows.start - first, rows.stop - first))
         found.problems.sort(key=lambda problem: problem.row or 0)  # stable: a row's own come first
         return found
 
-    def _note(self, found: Findings, row: int, sample: Sample | UnusableRecord) -> None:
-        found.count(rows=1)
-        if not isinstance(sample, Sample):
-            found.problems.append(_problem(sample.identity, str(sample.reason), "skipped", sample.detail))
-            found.count(unusable=1)
-        else:
-            found.count(text_only=not sample.images, images=len(sample.images), images_in_front=sample.images_in_front)
-        if self._like is None:
-            return
-        part = self._pool.part_of(row)
-        record_format = self._pool.parts[part].record_format
-        try:
-            fields = record_fields(self._pool.raw(row))
-            found.kinds.setdefault(part, FieldKinds()).add(row, fields, record_format)
-            faults = faults_for(self._like, view_record(fields, record_format))
-        except SampleError:
-            return  # told above
-        found.problems += [_problem(sample.identity, fault.kind, fault.effect, fault.detail) for fault in faults]
+    def _note_images(self, found: Findings, shown: Sequence[Sample], part: Pool) -> None:
+        tokens = []
+        for record in self._examine(shown, part):
+            found.count("image_bytes", sum(record.image_bytes))
+            for name in ("exif_rotated", "alpha", "truncated", "escaped"):
+                found.count(name, bool(getattr(record, name)))
+            if record.tokens is not None and record.vision_tokens is not None:
+                tokens.append((record.tokens, record.vision_tokens))
+            if record.reason is not None:
+                effect: Effect = "skipped"
+                if self._like is not None and record.reason == Reason.IMAGE_MISSING:
+                    effect = MISSING_IMAGE[self._like]
+                found.tell(record.identity, str(record.reason), effect, record.detail or "")
+        lengths = np.array(tokens, dtype=np.int32).reshape(-1, 2)
+        found.tokens, found.vision_tokens = lengths[:, 0], lengths[:, 1]
 
-    def _note_record(self, found: Findings, record: RowRecord) -> None:
-        found.count(exif_rotated=record.exif_rotated, alpha=record.alpha, image_bytes=sum(record.image_bytes))
-        found.count(truncated=record.truncated, escaped=record.escaped > 0)
-        if record.reason is None:
-            return
-        effect: Effect = "skipped"
-        if self._like is not None and record.reason == Reason.IMAGE_MISSING:
-            effect = MISSING_IMAGE[self._like]
-        found.problems.append(_problem(record.identity, str(record.reason), effect, record.detail or ""))
+    def _note_rules(self, found: Findings, part: Pool, number: int, rows: range) -> None:
+        kinds = found.kinds[number] = FieldKinds()
+        for row in rows:
+            try:
+                fields = record_fields(part.raw(row))
+                kinds.add(row + found.first_row, fields, part.record_format)
+                faults = faults_for(str(self._like), view_record(fields, part.record_format))
+            except SampleError:
+                continue  # told as what it is
+            for fault in faults:
+                found.tell(row_identity(row, part.source, fields), fault.kind, fault.effect, fault.detail)
 
 
 class DecodeImages:
@@ -167,12 +187,12 @@ class DecodeImages:
     def __init__(self, view: PictureView) -> None:
         self._view = view
 
-    def __call__(self, samples: Sequence[Sample], pool: JoinedPool) -> Iterable[RowRecord]:
+    def __call__(self, samples: Sequence[Sample], pool: Pool) -> Iterable[RowRecord]:
         """Return what was found of each sample."""
         for sample in samples:
             yield _record_of(sample, [self._outcome(image, pool) for image in sample.images])
 
-    def _outcome(self, image: ImageReference, pool: JoinedPool) -> _Outcome:
+    def _outcome(self, image: ImageReference, pool: Pool) -> _Outcome:
         if image.embedded is None:
             return _outcome_of_file(image.path, self._view)
         try:
@@ -185,19 +205,24 @@ class DecodeImages:
 class FindImages:
     """Only looks whether the files of images are there; what lies in the data is there."""
 
-    def __call__(self, samples: Sequence[Sample], pool: JoinedPool) -> Iterable[RowRecord]:  # noqa: ARG002
-        """Return what was found of each sample."""
+    def __call__(self, samples: Sequence[Sample], pool: Pool) -> Iterable[RowRecord]:  # noqa: ARG002
+        """Return the samples of which an image is not there."""
         for sample in samples:
-            yield _record_of(sample, [_outcome_of_path(image) for image in sample.images])
+            outcomes = [_outcome_of_path(image) for image in sample.images]
+            if any(told.reason for told in outcomes):
+                yield _record_of(sample, outcomes)
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    reason: Reason | None
+    reason: Reason | None = None
     detail: str = ""
     exif_rotated: bool = False
     alpha: bool = False
     bytes: int = 0
+
+
+_THERE = _Outcome()
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -210,9 +235,11 @@ def _outcome_of_file(path: str, view: PictureView) -> _Outcome:
 
 
 def _outcome_of_path(image: ImageReference) -> _Outcome:
-    if image.embedded is not None or _URL in image.path or os.path.isfile(image.path):  # noqa: PTH113  may hold a NUL
-        return _Outcome(None)
-    return _Outcome(Reason.IMAGE_MISSING, "no such file")
+    try:
+        there = image.embedded is not None or image_exists(image.path)
+    except (SampleError, OSError) as error:
+        return _failed(error)
+    return _THERE if there else _Outcome(Reason.IMAGE_MISSING, "no such file")
 
 
 def _failed(error: BaseException) -> _Outcome:
@@ -234,10 +261,6 @@ def _record_of(sample: Sample, outcomes: Sequence[_Outcome]) -> RowRecord:
         exif_rotated=any(told.exif_rotated for told in outcomes),
         alpha=any(told.alpha for told in outcomes),
     )
-
-
-def _problem(identity: RowIdentity, kind: str, effect: Effect, detail: str) -> Problem:
-    return Problem(identity.row, identity.source, identity.id, kind, effect, detail)
 
 
 def _id_hash(identity: RowIdentity) -> int:

@@ -1,0 +1,62 @@
+"""Samples as JSON that trainers read without being told more: message records, and LLaVA's own records."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from scalselect.dataset.content_parts import IMAGE_MARKER
+from scalselect.records import TextPart
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scalselect.records import Sample, Turn
+
+_LLAVA_ROLES = {"user": "human", "assistant": "gpt"}
+
+
+def message_record(sample: Sample, paths: Sequence[str]) -> dict[str, Any]:
+    """Return a record with `messages` of `role` and `content`, and `images`, a list of paths.
+
+    Parameters
+    ----------
+    paths
+        Where the images of the sample lie, in the order of `Sample.images`.
+    """
+    messages = [{"role": turn.role, "content": _text(turn)} for turn in sample.turns]
+    return {**_id(sample), "messages": messages, "images": [paths[index] for index in _shown(sample)]}
+
+
+def llava_record(sample: Sample, paths: Sequence[str]) -> dict[str, Any]:
+    """Return a record with `conversations` of `human` and `gpt`, and `image`, which a text-only row does not have.
+
+    The sample must be one that LLaVA can be given; see `why_not_llava`.
+    """
+    turns = [{"from": _LLAVA_ROLES[turn.role], "value": _text(turn)} for turn in sample.turns]
+    return {**_id(sample), **({"image": paths[0]} if paths else {}), "conversations": turns}
+
+
+def why_not_llava(sample: Sample) -> str | None:
+    """Return what LLaVA's trainer would stop at, `several_images`, `system_turn` or `tool_turn`; None if at nothing."""
+    if len(sample.images) > 1:
+        return "several_images"
+    return next((f"{turn.role}_turn" for turn in sample.turns if turn.role not in _LLAVA_ROLES), None)
+
+
+def encoded(record: dict[str, Any]) -> bytes:
+    """Return a record as one line of JSON in UTF-8."""
+    return json.dumps(record, ensure_ascii=False).encode()
+
+
+def _shown(sample: Sample) -> list[int]:
+    return [part.index for turn in sample.turns for part in turn.parts if not isinstance(part, TextPart)]
+
+
+def _text(turn: Turn) -> str:
+    """Return a turn as one text, a marker for every image, on a line of its own."""
+    return "\n".join(part.text if isinstance(part, TextPart) else IMAGE_MARKER for part in turn.parts)
+
+
+def _id(sample: Sample) -> dict[str, str]:
+    return {} if sample.identity.id is None else {"id": sample.identity.id}
