@@ -167,15 +167,12 @@ class SubsetExport:
 
 @dataclass(frozen=True, slots=True)
 class _Rewritten:
-    """Returns the records of some rows of a pool, rewritten."""
+    """Returns the record of a row of a pool, rewritten."""
 
     part: Pool
     rewrite: Rewriting
 
-    def __call__(self, rows: Sequence[int]) -> list[bytes]:
-        return [self._record(row) for row in rows]
-
-    def _record(self, row: int) -> bytes:
+    def __call__(self, row: int) -> bytes:
         paths = {}
         if self.rewrite.image_keys:
             sample = next(iter(self.part.samples_at([row])))
