@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from integrations.guide import Guide
     from integrations.subsets import Subset
 
+GIVEN = {  # trainer, as `how_to_train.md` names it: the pools whose subsets it is given
+    "LLaMA-Factory": ("llava", "messages", "parquet", "tar"),
+    "ms-swift": ("llava", "messages", "parquet", "saved"),
+    "TRL": ("llava", "messages", "parquet"),
+}
 IMAGE_TOKENS = 64  # of the demo's checkpoint, for each picture
 
 
@@ -105,7 +110,7 @@ def consumers(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Consum
 
 def _llamafactory(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Case]:
     cases = []
-    for name, fault in (*_clean("llava", "messages", "parquet", "tar"), ("llava", "no answer")):
+    for name, fault in (*_clean(*GIVEN["LLaMA-Factory"]), ("llava", "no answer")):
         subset = chosen[name].subset.with_fault(fault, work) if fault else chosen[name].subset
         info, options = chosen[name].guide.llamafactory()
         if fault:
@@ -119,7 +124,7 @@ def _llamafactory(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Ca
 
 def _swift(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Case]:
     cases = []
-    for name, fault in (*_clean("llava", "messages", "parquet", "saved"), ("messages", "missing picture")):
+    for name, fault in (*_clean(*GIVEN["ms-swift"]), ("messages", "missing picture")):
         subset = chosen[name].subset.with_fault(fault, work) if fault else chosen[name].subset
         flags, variables = chosen[name].guide.swift()
         if fault:  # which passes silently only without `--strict true`
@@ -133,7 +138,7 @@ def _swift(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Case]:
 def _trl(chosen: dict[str, Chosen], model: Path, work: Path) -> list[Case]:
     cases = []
     faults = {"marker in the text": "^it failed: ValueError", "another picture": "^images of row 1: "}
-    for name, fault in (*_clean("llava", "messages", "parquet"), *(("messages", fault) for fault in faults)):
+    for name, fault in (*_clean(*GIVEN["TRL"]), *(("messages", fault) for fault in faults)):
         subset, code = chosen[name].subset, chosen[name].guide.trl()
         if fault:
             exported = exported_file(code)

@@ -24,7 +24,7 @@ from integrations.environments import prepare, quiet_variables
 from integrations.guide import Guide
 from integrations.material import POOLS, build_material, choose, scalselect
 from integrations.report import report
-from integrations.roster import Chosen, consumers
+from integrations.roster import GIVEN, Chosen, consumers
 from integrations.subsets import Subset
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from integrations.roster import Consumer
 
 SCRIPTS = Path(__file__).parent / "consumers"
-TRAINERS = ("LLaMA-Factory", "ms-swift", "TRL")
 
 
 def main() -> int:
@@ -68,9 +67,9 @@ def choose_all(work: Path) -> tuple[dict[str, Chosen], Path]:
         run_dir = work / f"run-{name}"
         subset = Subset.read(choose(material / pool, model, run_dir), material)
         chosen[name] = Chosen(subset, Guide.read(run_dir))
-        commands = {tuple(words) for trainer in TRAINERS for words in chosen[name].guide.exports(trainer)}
-        for _, *words in sorted(commands):
-            scalselect(*words)
+        for trainer in (trainer for trainer, pools in GIVEN.items() if name in pools):
+            for _, *words in chosen[name].guide.exports(trainer):
+                scalselect(*words)
     return chosen, model
 
 
