@@ -188,7 +188,9 @@ def test_bad_rows_have_reasons_and_the_others_are_scored(tmp_path, pictures, che
         "unknown_role": {"image": str(pictures[0]), "conversations": [{"from": "narrator", "value": "<image>x"}]},
         "unsupported_content": {
             "image": str(pictures[0]),
-            "conversations": [{"from": "human", "value": [{"type": "image"}]}],
+            "conversations": [
+                {"from": "human", "value": [{"type": "video", "video": "a.mp4"}, {"type": "text", "text": "x"}]}
+            ],
         },
         "invalid_record": 17,
         "too_long": record(24, pictures[0], question="word " * 3000, answer="x"),

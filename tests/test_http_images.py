@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import threading
 import time
@@ -15,6 +16,8 @@ from scalselect.errors import SampleError
 from scalselect.http_images import fetch_image, is_web_address
 from scalselect.image_files import image_exists, open_image
 from scalselect.records import Reason
+from scalselect.run_folder import RunFolder
+from small_pools import command, record
 
 
 class Web:
@@ -169,6 +172,25 @@ def test_spaces_and_other_characters_are_encoded(web):
 def test_broken_addresses_are_missing_images(address, monkeypatch):
     monkeypatch.setattr(http_images, "WAITS", ())
     assert refused(address)[0] is Reason.IMAGE_MISSING
+
+
+def test_a_run_fetches_images_where_that_is_allowed(web, pictures, checkpoints, tmp_path):
+    web.answers["/a.png"] = [(200, pictures[0].read_bytes())]
+    addresses = [f"{web.address}/a.png", str(pictures[1]), f"{web.address}/gone.png"]
+    (tmp_path / "pool.json").write_text(json.dumps([record(row, image) for row, image in enumerate(addresses)]))
+    words = ("represent", tmp_path / "pool.json", "--model", checkpoints("llava"), "--max-skipped", "99%", "--output")
+    assert command(*words, tmp_path / "refused") == 0
+    assert not web.asked
+    assert command(*words, tmp_path / "allowed", "--allow-remote-images") == 0
+    assert web.asked == {"/a.png": 1, "/gone.png": 1}
+    found = {
+        run: [(row["status"], row["detail"]) for row in RunFolder(tmp_path / run).store.rows(0).to_pylist()]
+        for run in ("refused", "allowed")
+    }
+    assert [status for status, _ in found["refused"]] == ["skipped", "scored", "skipped"]
+    assert "--allow-remote-images" in found["refused"][0][1]
+    assert found["allowed"][:2] == [("scored", None)] * 2
+    assert found["allowed"][2] == ("skipped", f"`{addresses[2]}`: the server answers 404")
 
 
 def test_images_are_fetched_in_processes_that_were_forked(web):

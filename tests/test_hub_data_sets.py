@@ -90,6 +90,9 @@ def test_a_run_of_a_pushed_data_set(hub, online, offline, checkpoints, tmp_path)
     assert "belongs to another run" in said
     code, said = offline.run("run", f"{LOCATION}@{COMMITS[0]}", *options)
     assert code == 0, said
+    code, said = offline.run("select", tmp_path / "run", "--budget", "5")
+    assert code == 0, said
+    assert pq.read_table(tmp_path / "run" / "selected" / "rows.parquet").num_rows == 5
 
 
 def refused(worker, location, tmp_path, **environment):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,10 +94,41 @@ def test_commands_without_the_model_work_on_a_folder_in_a_bucket(local, bucket, 
     assert command("compare", f"{bucket}/run", run) == 0
     here = tmp_path / "here"
     upload_of_local = download(f"{bucket}/run", tmp_path / "there")
-    subprocess.run(["cp", "-r", str(run), str(here)], check=True)
+    shutil.copytree(run, here)
     assert command("score", here, "--energy", "0.8") == 0
     assert command("select", here, *choice) == 0
     assert promised_files(upload_of_local) == promised_files(here)
+
+
+def test_a_run_in_a_bucket_is_extended_with_data_there(local, bucket, checkpoints, tmp_path):
+    data, run = local
+    here = tmp_path / "here"
+    shutil.copytree(run, here)
+    pictures = [f"pictures/{path.name}" for path in sorted((data / "pictures").iterdir())]
+    more = [record(row, pictures[row % 3], question="Where? ") for row in range(20, 24)]
+    (data / "more.json").write_text(json.dumps(more))
+    upload(data, f"{bucket}/data")
+    upload(run, f"{bucket}/run")
+    words = ("--model", checkpoints("llava"), "--max-skipped", "50%")
+    assert command("extend", here, data / "more.json", *words) == 0
+    (data / "pool.json").rename(data / "moved.json")  # from now on only the bucket has it
+    try:
+        moved = json.loads((run / "run.json").read_bytes())
+        moved["data"]["path"] = f"{bucket}/data/pool.json"
+        store().pipe_file(f"{bucket}/run/run.json", json.dumps(moved).encode())
+        assert command("extend", f"{bucket}/run", f"{bucket}/data/more.json", *words) == 0
+    finally:
+        (data / "moved.json").rename(data / "pool.json")
+    there = download(f"{bucket}/run", tmp_path / "there")
+    assert (there / "selected" / "more.json").read_bytes() == (here / "selected" / "more.json").read_bytes()
+    assert vectors_and_scores(there) == vectors_and_scores(here)
+
+
+def vectors_and_scores(run):
+    """Return what must be equal though the two runs tell of other places in their guides for trainers."""
+    return {
+        name: content for name, content in promised_files(run).items() if name.endswith((".safetensors", ".parquet"))
+    }
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 
@@ -122,6 +123,20 @@ def test_vectors_alone_have_nothing_to_train_on(tmp_path):
     content = scalselect.select(run, budget=5).summary
     assert content["subset"] is None
     assert not (run / "how_to_train.md").exists()
+
+
+def test_a_saved_folder_is_named_as_a_folder(tmp_path):
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+    datasets.Dataset.from_list([{"id": f"{row}", "messages": turns} for row in range(ROWS)]).save_to_disk(
+        tmp_path / "a"
+    )
+    np.save(tmp_path / "X.npy", clustered_vectors(ROWS))
+    run = tmp_path / "run"
+    scalselect.score(representations=tmp_path / "X.npy", output=run)
+    (part,) = scalselect.select(run, budget=5, dataset=tmp_path / "a").summary["subset"]
+    assert (part["container"], part["names"]) == ("saved", ["selected"])
+    assert len(datasets.load_from_disk(run / "selected")) == 5
+    assert "it reads no folders that `save_to_disk` wrote" in guide(run)
 
 
 def test_how_the_pool_was_seen_is_told(run):

@@ -17,7 +17,9 @@ EXIT_MISUSE = 2
 _OF_NEW_DATA = ("format", "dataset_info", "images", "trust_remote_code", "device", "dataloader_workers")
 _OF_CHECK = (
     "format",
+    "dataset_info",
     "images",
+    "allow_remote_images",
     "limit",
     "like",
     "exif",

@@ -118,7 +118,7 @@ class SubsetExport:
                 path.mkdir(parents=True, exist_ok=True)
                 file = path / f"{part.source}.{ending}"
             with _published(file) as stream:
-                write_json_records(stream, _Rewritten(part, rewrite), rows, lines=part.container in _LINES)
+                write_json_records(stream, map(_Rewritten(part, rewrite), rows), lines=part.container in _LINES)
             self.counts.records += len(rows)
             written.append(file)
         return written
@@ -167,15 +167,12 @@ class SubsetExport:
 
 @dataclass(frozen=True, slots=True)
 class _Rewritten:
-    """Returns the records of some rows of a pool, rewritten."""
+    """Returns the record of a row of a pool, rewritten."""
 
     part: Pool
     rewrite: Rewriting
 
-    def __call__(self, rows: Sequence[int]) -> list[bytes]:
-        return [self._record(row) for row in rows]
-
-    def _record(self, row: int) -> bytes:
+    def __call__(self, row: int) -> bytes:
         paths = {}
         if self.rewrite.image_keys:
             sample = next(iter(self.part.samples_at([row])))

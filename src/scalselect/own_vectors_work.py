@@ -15,6 +15,7 @@ import numpy as np
 
 from scalselect.dataset.vector_files import open_vectors
 from scalselect.records import Reason, RowIdentity, RowRecord
+from scalselect.remote_files import is_remote
 from scalselect.run_folder import refuse_other_keys
 from scalselect.segments import shards_of
 from scalselect.storage import remove_temporary_files
@@ -65,7 +66,7 @@ def import_vectors(
     recorded = folder.read()
     before = None if recorded is None else recorded["represent"]
     vectors = open_vectors(path)
-    progress.say(_description(vectors))
+    progress.say(_description(vectors, path if is_remote(path) else vectors.path))
     keys = _keys(vectors, before or {}, shard_size, threads)
     if before is not None:
         refuse_other_keys(before, keys, folder.path)
@@ -156,10 +157,10 @@ def _run_json(vectors: VectorFile, keys: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _description(vectors: VectorFile) -> str:
+def _description(vectors: VectorFile, place: str | Path) -> str:
     second = ", a second vector each" if vectors.has_instruction else ""
     ignored = f"; not read: {', '.join(vectors.ignored)}" if vectors.ignored else ""
-    return f"vectors: {vectors.rows:,} rows of {vectors.hidden:,} {vectors.dtype}{second} from {vectors.path}{ignored}"
+    return f"vectors: {vectors.rows:,} rows of {vectors.hidden:,} {vectors.dtype}{second} from {place}{ignored}"
 
 
 def _usable_cpus() -> int:

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scalselect.dataset.pool import Pool
+    from scalselect.dataset.python_dataset import DatasetLike
     from scalselect.progress import Progress
     from scalselect.records import Budget, DominantSubspace
 
-    Dataset = str | Path | Sequence[Mapping[str, object]] | Sequence[str | Path] | Mapping[str, Any]
+    Dataset = str | Path | Sequence[Mapping[str, object]] | DatasetLike | Sequence[str | Path] | Mapping[str, Any]
 
 
 def run(
@@ -50,8 +51,9 @@ def run(
     Parameters
     ----------
     dataset
-        Data file, or a list of records; several as a list of files or a mapping of names to data, or one or more words
-        such as ``"coco=pool.json,images=DIR"``. Their rows follow one another in the order given.
+        Data file, folder, pattern or location, a list of records, or a `datasets.Dataset`; several as a list of files
+        or a mapping of names to data, or one or more words such as ``"coco=pool.json,images=DIR"``. Their rows follow
+        one another in the order given.
     model
         Folder or hub name of a checkpoint, or a loaded transformers model (then with its `processor`).
     budget

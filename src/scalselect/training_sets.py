@@ -33,7 +33,7 @@ class TrainingSet:
     source, container, format
         Name of the data set, what its records are kept in, and the name of their format.
     files
-        Its files of chosen records, absolute paths.
+        Its files of chosen records, absolute paths; of a folder that `save_to_disk` wrote the folder.
     names
         A name for each file, for trainers that want one.
     images
@@ -69,6 +69,8 @@ def account_of_subset(
     for number, part in enumerate(joined.parts):
         span = joined.rows_of(number)
         own = [path for path in files if len(joined.parts) == 1 or _belongs(path, part.source)]
+        if part.container == "saved":  # one data set is a folder there, with files that only describe it
+            own = [own[0].parent]
         of_part = rows[(rows >= span.start) & (rows < span.stop)] - span.start
         account.append(
             {

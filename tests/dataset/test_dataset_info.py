@@ -136,6 +136,7 @@ def test_files_are_found_as_the_file_says(tmp_path):
         absolute={"file_name": str(tmp_path / "a.json")},
         many={"file_name": "folder"},
         hub={"hf_hub_url": "owner/name", "ms_hub_url": "other/name"},
+        inside={"hf_hub_url": "owner/name", "folder": "data/", "split": "train", "subset": None},
         cloud={"cloud_file_name": "s3://bucket/a.json"},
     )
     entries = read_dataset_info(path)
@@ -143,6 +144,7 @@ def test_files_are_found_as_the_file_says(tmp_path):
     assert entries["one"].files() == entries["absolute"].files() == [str(tmp_path / "a.json")]
     assert entries["many"].files() == [str(tmp_path / "folder/1.json"), str(tmp_path / "folder/2.json")]
     assert entries["hub"].files() == ["hf://datasets/owner/name"]
+    assert entries["inside"].files() == ["hf://datasets/owner/name/data"]
     assert entries["cloud"].files() == ["s3://bucket/a.json"]
     assert entries["one"].folder == str(tmp_path)
     assert (entries["one"].num_samples, entries["many"].num_samples) == (5, None)
@@ -156,6 +158,9 @@ def test_files_are_found_as_the_file_says(tmp_path):
         ({"file_name": 5}, OptionError, "needs a `file_name`: 5"),
         ({}, OptionError, "needs a `file_name`: None"),
         ({"script_url": "x"}, OptionError, "is a loading script, which is not read: script_url = 'x'"),
+        ({"hf_hub_url": "a/b", "subset": "en"}, OptionError, "names a subset, which cannot be told from files: 'en'"),
+        ({"hf_hub_url": "a/b", "split": "test"}, OptionError, "names a split, which cannot be told from files: 'test'"),
+        ({"hf_hub_url": "a/b", "folder": 5}, OptionError, "needs a `folder`: 5"),
         ({"ms_hub_url": "x"}, OptionError, "is a data set of the ModelScope hub"),
         ({"om_hub_url": "x", "script_url": "y"}, OptionError, "om_hub_url = 'x'|loading script"),
     ],

@@ -53,6 +53,7 @@ def test_bytes_are_found_by_row_and_number_in_order_of_appearance():
         ({"bytes": encoded(SECOND)[:100] + "\n" + encoded(SECOND)[100:]}, SECOND),
         ({"bytes": data_url(SECOND)}, SECOND),
         ({"bytes": "", "path": "a.png"}, b""),
+        (encoded(SECOND * 8), SECOND * 8),
     ],
 )
 def test_spellings_of_bytes(image, content):
@@ -88,6 +89,12 @@ def test_where_the_container_has_null_the_file_beside_it_is_read(tmp_path):
     pool = pool_of("<image> x", images=[{"bytes": {"embedded": 0}, "path": "a.png"}], folder=tmp_path)
     (sample,) = pool.read(1, 2)
     assert pool.embedded_image(sample.images[0]) == FIRST
+
+
+def test_a_long_path_stays_a_path():
+    names = ["a/" * 2_000 + "b.png", encoded(SECOND)]
+    (sample,) = pool_of("<image> <image> x", images=names, folder="/").read(1, 2)
+    assert [image.path for image in sample.images] == [f"/{name}" for name in names]
 
 
 def test_another_pools_image_is_misuse():

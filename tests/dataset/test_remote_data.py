@@ -7,6 +7,7 @@ import json
 import tarfile
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from object_store import download, names_in, store, upload
 from scalselect.dataset.opening import open_pool
 from scalselect.dataset.remote_data import copies_of_data
-from scalselect.errors import DatasetError
+from scalselect.dataset.vector_files import open_vectors
+from scalselect.errors import DatasetError, OptionError
 from scalselect.remote_path import path_of
 
 ROWS = 6
@@ -120,6 +122,20 @@ def test_what_cannot_be_used_is_named_by_its_url(name, told, bucket):
         open_pool(f"{bucket}/{name}")
     assert told.format(bucket=bucket) in str(raised.value)
     assert "/tmp" not in str(raised.value)
+
+
+def test_vectors_are_read_from_a_copy(bucket, tmp_path):
+    X = np.arange(12, dtype=np.float32).reshape(4, 3)
+    np.save(tmp_path / "X.npy", X)
+    upload(tmp_path, bucket)
+    vectors = open_vectors(f"{bucket}/X.npy")
+    assert (vectors.rows, vectors.hidden, vectors.path.name) == (4, 3, "X.npy")
+    assert vectors.fingerprint() == open_vectors(tmp_path / "X.npy").fingerprint()
+    with pytest.raises(DatasetError, match=rf"does not exist: {bucket}/Y\.npy"):
+        open_vectors(f"{bucket}/Y.npy")
+    store().pipe_file(f"{bucket}/X.txt", b"x")
+    with pytest.raises(OptionError, match=rf"{bucket}/X\.txt"):
+        open_vectors(f"{bucket}/X.txt")
 
 
 def test_image_folders_are_looked_for(bucket, tmp_path):

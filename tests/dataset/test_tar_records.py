@@ -71,6 +71,15 @@ def test_several_tars_are_one_pool_and_become_as_many(tmp_path, shards):
     assert (tmp_path / "selected" / shards[1].name).read_bytes() == bytes(tarfile.RECORDSIZE)
 
 
+def test_folder_of_tars_is_a_data_set(tmp_path, shards):
+    pool = open_pool(tmp_path)
+    assert (pool.container, len(pool), pool.source) == ("tar", 7, tmp_path.name)
+    shards[2].rename(tmp_path / "val-0.tar")
+    shards[0].rename(tmp_path / "train-0.tar")
+    with pytest.raises(DatasetError, match="several splits, train, val"):
+        open_pool(tmp_path)
+
+
 def test_one_tar_of_every_row_is_the_tar_itself(tmp_path):
     path = write_tar(tmp_path / "pool.tar", samples(6))
     records = open_tars([path])

@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from scalselect.dataset.dataset_info_format import format_from_mapping
 from scalselect.dataset.opening import open_pool
 from scalselect.dataset.record_fields import record_fields
 from scalselect.dataset.record_view import view_record
@@ -128,3 +129,18 @@ def test_llava_reads_one_path_under_image():
     assert [(fault.kind, fault.effect) for fault in faults("llava", twice)] == [("marker_twice", WRONG)]
     same_turn = talk(("human", "<image><image>What?"), TELL, image="a.png")
     assert faults("llava", same_turn) == []  # several markers of a turn become one
+
+
+def test_roles_are_those_of_the_dataset_info_where_there_is_one():
+    tags = {"role_tag": "who", "content_tag": "says", "user_tag": "me", "assistant_tag": "you"}
+    entry = {"formatting": "sharegpt", "columns": {"messages": "talk", "images": "pics"}, "tags": tags}
+    record_format = format_from_mapping(entry)
+
+    def found(*roles):
+        record = {"talk": [{"who": role, "says": "<image>" * (number == 0)} for number, role in enumerate(roles)]}
+        fields = record_fields(json.dumps({**record, "pics": ["a.png"]}).encode())
+        return [(fault.kind, fault.effect) for fault in faults_for("llamafactory", view_record(fields, record_format))]
+
+    assert found("me", "you") == []
+    assert found("me", "gpt") == [("role_not_known", "dropped")]
+    assert found("system", "me", "you") == [("role_not_known", "dropped")]  # tags without a system_tag

@@ -67,6 +67,8 @@ def open_records(data: object) -> tuple[RecordSource, str | None]:
 
 def data_exist(location: str) -> bool:
     """Tell whether anything lies at the place of a data set. Raises OSError where a store cannot be asked."""
+    if is_hub_data(location):  # opening it tells what is gone, and asks no hub for what is in the cache
+        return True
     if is_remote(location):
         return is_pattern(location) or path_of(location).exists()  # a file that is gone is told when it is copied
     if not is_pattern(location):

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_ENDINGS = (".parquet", ".arrow")
+_ENDINGS = (".parquet", ".arrow", ".tar")
 _SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval")
 _SPLIT = re.compile(rf"(?:^|[-_.])({'|'.join(_SPLITS)})(?:[-_.]|$)")
 
 
 def files_of_folder(folder: Path) -> list[Path]:
-    """Return the table files of a folder, sorted by name; none where it holds none.
+    """Return the table files, or else the tars, of a folder, sorted by name; none where it holds none.
 
     Those of Parquet go before those of Arrow. A folder that has none of them, but whose `data` folder does, means
     that one: so the repositories of a hub lie on disk.

@@ -63,7 +63,7 @@ class DatasetInfoEntry:
         """
         entry = self.entry
         if "hf_hub_url" in entry:
-            return [f"hf://datasets/{self._text('hf_hub_url')}"]
+            return [self._on_the_hub()]
         for key, what in _NOT_READ.items():
             if key in entry:
                 raise OptionError(f"{self._where} is {what}, which is not read: {key} = {shown(entry[key])}")
@@ -79,6 +79,17 @@ class DatasetInfoEntry:
             near = did_you_mean(path.name, _names_in(path.parent))
             raise DatasetError(f"the data file that {self._where} names does not exist: {path}{near}")
         return [str(path)]
+
+    def _on_the_hub(self) -> str:
+        for key, usual in (("subset", None), ("split", "train")):
+            value = self.entry.get(key)
+            if value not in (None, usual):
+                advice = "wanted: the data set's files by name, hf://datasets/OWNER/NAME/FILE"
+                raise OptionError(
+                    f"{self._where} names a {key}, which cannot be told from files: {shown(value)} ({advice})"
+                )
+        folder = [self._text("folder").strip("/")] if self.entry.get("folder") else []
+        return "/".join(["hf://datasets", self._text("hf_hub_url").strip("/"), *folder])
 
     @property
     def _where(self) -> str:

@@ -107,7 +107,7 @@ class GzipRecordFile:
             publish_stream(path) as stream,
             gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=stream, mtime=0) as packed,
         ):
-            write_json_records(packed, self._records.texts, rows, lines=lines)
+            write_json_records(packed, self._records.texts(rows), lines=lines)
         return [WrittenFile(path, len(rows))]
 
     def fingerprint(self) -> dict[str, str | int]:

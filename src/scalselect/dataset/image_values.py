@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +16,8 @@ from scalselect.records import Reason
 ImageValue = str | dict[str, Any]
 
 _DATA_URL = "data:"
+_LONGEST_PATH = 2_000  # characters; a longer text of nothing but base64 is no path, and ms-swift takes it so
+_BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 
 
 def image_values(value: object, key: str) -> list[ImageValue]:
@@ -39,10 +42,11 @@ def checked_image(value: object, where: str) -> ImageValue:
         if content is None and path is None:
             raise SampleError(Reason.INVALID_RECORD, f"{where} is an object with neither `bytes` nor `path`")
         if path is not None and (content is None or path != ""):
-            _check_text(path, f"`path` of {where}")
+            _checked_text(path, f"`path` of {where}")
         return {"bytes": content, "path": path or None}
-    _check_text(value, where)
-    return str(value)
+    text = _checked_text(value, where)
+    bare = len(text) > _LONGEST_PATH and _BASE64.fullmatch(text) is not None
+    return {"bytes": text, "path": None} if bare else text
 
 
 def lies_in_the_data(value: ImageValue) -> bool:
@@ -96,8 +100,9 @@ def _is_empty(value: object) -> bool:
     return isinstance(value, dict) and bool(value) and set(value) <= {"bytes", "path"} and not any(value.values())
 
 
-def _check_text(text: object, where: str) -> None:
+def _checked_text(text: object, where: str) -> str:
     if not isinstance(text, str) or not text:
         raise SampleError(Reason.INVALID_RECORD, f"{where} holds what is no path: {shown(text)}")
     if has_lone_surrogate(text):
         raise SampleError(Reason.INVALID_RECORD, f"{where} holds half of a surrogate pair: {shown(text)}")
+    return text

@@ -18,9 +18,11 @@ from scalselect.remote_path import as_remote, path_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scalselect.dataset.python_dataset import DatasetLike
+
 
 def open_pool(
-    data: str | Path | Sequence[Mapping[str, object]],
+    data: str | Path | Sequence[Mapping[str, object]] | DatasetLike,
     *,
     name: str | None = None,
     format: str = "auto",  # noqa: A002  the name of the option
@@ -35,13 +37,13 @@ def open_pool(
     Parameters
     ----------
     data
-        Path or URL of the data, a list of records, or a `datasets.Dataset`; see docs/containers.md.
+        Path, pattern or URL of the data, a list of records, or a `datasets.Dataset`; see docs/containers.md.
     name
-        Name of the data set; default: the stem of the data file's name, `records` for a list.
+        Name of the data set; default: see `name_of`; `records` for a list or a `datasets.Dataset`.
     format
         A record format by name, or `auto`: the one that most of the first 100 records are in; see docs/formats.md.
     images
-        Folder that image paths are relative to; default: the data file's folder, the working directory for a list.
+        Folder that image paths are relative to; default: see `folder_of`; the working directory for a list.
     image_position
         `record` or `turn-start`.
     limit

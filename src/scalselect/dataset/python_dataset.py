@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 100
 _ROWS_AT_ONCE = 100  # as many as `datasets` writes in a row group where there are images
+
+
+class DatasetLike(Protocol):
+    """As much of a `datasets.Dataset` as is used."""
+
+    @property
+    def features(self) -> Any: ...  # noqa: D102  see the documentation of `datasets`
+
+    @property
+    def cache_files(self) -> list[dict[str, Any]]: ...  # noqa: D102
+
+    def with_format(self, type: str | None) -> Any: ...  # noqa: A002, D102
+
+    def __len__(self) -> int: ...
 
 
 def is_of_datasets(data: object) -> bool:

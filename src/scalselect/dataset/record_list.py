@@ -59,7 +59,7 @@ class RecordList:
         """Write some records as a JSON array, images as base64; see `RecordSource.write`."""
         path = target.with_name(f"{target.name}.json")
         with publish_stream(path) as stream:
-            write_json_records(stream, lambda some: [self._written(row) for row in some], rows, lines=False)
+            write_json_records(stream, map(self._written, rows), lines=False)
         return [WrittenFile(path, len(rows))]
 
     def fault(self, row: int) -> str | None:

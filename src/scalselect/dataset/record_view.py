@@ -6,28 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from scalselect.dataset.content_parts import IMAGE_MARKER
+from scalselect.dataset.dataset_info_format import MAPPED_FORMAT
 from scalselect.dataset.record_fields import decode_field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scalselect.dataset.conversations import TurnTags
     from scalselect.dataset.record_fields import Fields
     from scalselect.dataset.record_formats import RecordFormat
+    from scalselect.records import Role
 
-Speaker = Literal["user", "assistant", "system", "tool"]
 ImageKind = Literal["absent", "null", "empty", "string", "object", "list", "other"]
 
-_SPEAKERS: dict[str, Speaker] = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "bot": "assistant",
-    "function_call": "assistant",
-    "system": "system",
-    "tool": "tool",
-    "observation": "tool",
-}
 _TYPES: dict[ImageKind, type] = {"string": str, "list": list, "object": dict}
 _IMAGE_PARTS = ("image", "image_url")
 
@@ -39,11 +30,11 @@ class TurnView:
     Attributes
     ----------
     style
-        Key of the role: `from` or `role`; None where the turn has neither, or is no object.
+        Key of the role, such as `from` or `role`; None where the turn has none, or is no object.
     role
         The role as it is written; None where it is no text.
     speaker
-        Who that is in every trainer that knows the word; None for an unknown one.
+        Who that is; None for an unknown word.
     markers
         `<image>` in the text, and content parts that are images.
     in_parts
@@ -52,7 +43,7 @@ class TurnView:
 
     style: str | None
     role: str | None
-    speaker: Speaker | None
+    speaker: Role | None
     markers: int
     in_parts: bool
 
@@ -69,12 +60,15 @@ class RecordView:
         What lies under that key.
     images
         Number of images, under the record's own keys and in content parts.
+    named_roles
+        The words for roles that a `dataset_info.json` lists; None where none describes the records.
     """
 
     turns: tuple[TurnView, ...]
     image_key: str | None
     image_kind: ImageKind
     images: int
+    named_roles: frozenset[str] | None = None
 
     @property
     def markers(self) -> int:
@@ -90,7 +84,8 @@ class RecordView:
 def view_record(fields: Fields, record_format: RecordFormat) -> RecordView:
     """Return what a loader meets of a record. Raises SampleError where there are no turns, or a field is no JSON."""
     turns = record_format.turns(fields)
-    views = tuple(_view_turn(turn) for turn in turns)
+    views = tuple(_view_turn(turn, record_format.tags) for turn in turns)
+    named = frozenset(record_format.tags.roles) if record_format.name == MAPPED_FORMAT else None
     key: str | None = None
     kind: ImageKind = "absent"
     images = 0
@@ -100,17 +95,19 @@ def view_record(fields: Fields, record_format: RecordFormat) -> RecordView:
         value = decode_field(fields, name)
         if key is None or (not images and _count(value)):
             key, kind, images = name, _kind_of(value), _count(value)
-    return RecordView(views, key, kind, images + _own_images(turns))
+    return RecordView(views, key, kind, images + _own_images(turns, record_format.tags), named)
 
 
-def _view_turn(turn: object) -> TurnView:
+def _view_turn(turn: object, tags: TurnTags) -> TurnView:
     if not isinstance(turn, dict):
         return TurnView(None, None, None, 0, in_parts=False)
-    style = next((key for key in ("from", "role") if key in turn), None)
-    role = turn.get(style) if style else None
-    content = turn.get("value" if style == "from" and "value" in turn else "content", turn.get("value"))
+    pairs = [pair for pair in tags.keys if turn.get(pair[0]) is not None]
+    if not pairs:
+        return TurnView(None, None, None, 0, in_parts=False)
+    style, key = next((pair for pair in pairs if turn.get(pair[1]) is not None), pairs[0])
+    role, content = turn[style], turn.get(key)
     word = role if isinstance(role, str) else None
-    return TurnView(style, word, _SPEAKERS.get(word or ""), _markers(content), isinstance(content, list))
+    return TurnView(style, word, tags.roles.get(word or ""), _markers(content), isinstance(content, list))
 
 
 def _markers(content: object) -> int:
@@ -121,9 +118,9 @@ def _markers(content: object) -> int:
     return sum(1 if _is_image(part) else _markers(_text_of(part)) for part in content)
 
 
-def _own_images(turns: Sequence[Any]) -> int:
+def _own_images(turns: Sequence[Any], tags: TurnTags) -> int:
     """Return the number of content parts that bring their own image."""
-    contents = [turn.get("content", turn.get("value")) for turn in turns if isinstance(turn, dict)]
+    contents = [turn.get(key) for turn in turns if isinstance(turn, dict) for _, key in tags.keys]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     return sum(_is_image(part) and any(part[key] is not None for key in part if key != "type") for part in parts)
 

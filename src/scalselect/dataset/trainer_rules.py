@@ -73,7 +73,7 @@ def _dropped_by_llamafactory(record: RecordView) -> Fault | None:
     if not turns:
         return Fault("empty_conversation", "dropped", "no turns")
     for number, turn in enumerate(turns, start=1):
-        known = _LLAMAFACTORY_ROLES.get(turn.style or "", set())
+        known = record.named_roles or _LLAMAFACTORY_ROLES.get(turn.style or "", set())
         if turn.role not in known:
             wanted = ", ".join(sorted(known - {"observation", "function_call"}))
             return Fault("role_not_known", "dropped", f"turn {number} is of {turn.role!r} (wanted: {wanted})")
