@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scalselect.dataset.data_files import DataFile, begins_with
 from scalselect.dataset.parquet_groups import RowGroups
 from scalselect.dataset.parquet_writing import write_parquet_rows
+from scalselect.dataset.table_columns import check_same_columns
 from scalselect.dataset.table_records import TableRecords
 from scalselect.errors import DataChangedError, DatasetError, SampleError
 from scalselect.records import Reason
@@ -31,7 +32,9 @@ def is_parquet(path: Path) -> bool:
 def open_parquet(paths: Sequence[Path]) -> TableRecords:
     """Return the records of one or several Parquet files, in the order given. Raises DatasetError."""
     title = "a Parquet file" if len(paths) == 1 else f"{len(paths)} Parquet files"
-    return TableRecords([ParquetTable(path) for path in paths], container="parquet", title=title, ending=".parquet")
+    tables = [ParquetTable(path) for path in paths]
+    check_same_columns((table.file.path, table.schema) for table in tables)
+    return TableRecords(tables, container="parquet", title=title, ending=".parquet")
 
 
 class ParquetTable:
@@ -55,10 +58,11 @@ class ParquetTable:
         except (OSError, ValueError, NotImplementedError) as error:  # Arrow's own are of these
             raise DatasetError(f"Parquet file cannot be read: {path} ({_first_line(error)})") from error
         self._bounds: list[int] = list(accumulate(groups.rows_of_groups, initial=0))  # [row groups + 1]
+        self.schema = groups.schema
         self.release()  # of thousands of files, few may be open at once
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"file": self.file, "_bounds": self._bounds}
+        return {"file": self.file, "schema": self.schema, "_bounds": self._bounds}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
