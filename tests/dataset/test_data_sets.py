@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scalselect.dataset.data_sets import DataSet, data_sets_of, free_name, open_pools, parse_data_set
@@ -99,6 +101,17 @@ def test_the_same_data_twice(tmp_path):
     path = write(tmp_path / "a.json", "12")
     with pytest.raises(DatasetError, match="the same data are given twice"):
         open_pools([path, f"b={path}"])
+
+
+def test_one_file_in_two_data_sets(tmp_path):
+    for name in ("train-0", "train-1", "val-0"):
+        pq.write_table(pa.Table.from_pylist([{"id": name, "conversations": TURNS}]), tmp_path / f"{name}.parquet")
+    (tmp_path / "other.parquet").symlink_to(tmp_path / "train-1.parquet")
+    both = tmp_path / "train-*.parquet"
+    assert len(open_pools([both, tmp_path / "val-0.parquet"])[0]) == 2
+    for first, second in (("train-0", "train-*"), ("train-*", "train-1"), ("train-*", "other")):
+        with pytest.raises(DatasetError, match=r"given twice: .*\.parquet is in .* and in .* before"):
+            open_pools([tmp_path / f"{first}.parquet", f"b={tmp_path / second}.parquet"])
 
 
 def test_free_names():

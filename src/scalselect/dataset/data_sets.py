@@ -182,6 +182,7 @@ def open_pools(
     """
     check_limit(limit)
     pools: list[Pool] = []
+    known: dict[str, str] = {}
     records, left = 0, limit
     for one in data_sets_of_info(dataset, dataset_info, images) if dataset_info is not None else data_sets_of(dataset):
         own = {"format": one.format} if one.format is not None else {}
@@ -197,6 +198,7 @@ def open_pools(
         if twin is not None:
             where = pool.location or "a list of records"
             raise DatasetError(f"the same data are given twice: {where} (as {twin.source} before)")
+        _refuse_shared_file(pool, known)
         records += pool.total_records
         if left == 0:
             continue
@@ -212,6 +214,18 @@ def free_name(name: str, taken: set[str]) -> str:
         number += 1
         found = f"{name}-{number}"
     return found
+
+
+def _refuse_shared_file(pool: Pool, known: dict[str, str]) -> None:
+    """Remember which data set each file belongs to. Raises DatasetError where one belongs to an earlier one as well."""
+    paths = {os.path.realpath(path): path for path in pool.paths}
+    for real, path in paths.items():
+        if real in known:
+            raise DatasetError(
+                f"the same data are given twice: {path} is in {pool.source} ({pool.location}) "
+                f"and in {known[real]} before"
+            )
+    known |= dict.fromkeys(paths, f"{pool.source} ({pool.location})")
 
 
 def _told_apart(pools: list[Pool]) -> list[Pool]:
