@@ -52,6 +52,8 @@ def test_a_file_of_that_very_name_is_meant_first(tmp_path, monkeypatch):
         (".a=pool.json", "not begin with a dot"),
         ("a b=pool.json", "name of a data set"),
         ("rows=pool.json", "cannot be the name"),
+        ("p.json,image=d", r"no option `image`.*images=DIR, format=NAME.*did you mean `images`"),
+        ("a=p.json,images=d,formt=llava", r"no option `formt`.*did you mean `format`"),
         ("a=p.json,images=", "images of a data set is empty"),
         ("a=p.json,images=c,images=d", "images of a data set is given twice"),
     ],
@@ -59,6 +61,15 @@ def test_a_file_of_that_very_name_is_meant_first(tmp_path, monkeypatch):
 def test_words_that_mean_nothing(word, told):
     with pytest.raises(OptionError, match=told):
         parse_data_set(word)
+
+
+def test_an_option_like_no_other_behind_a_file_that_is_there(tmp_path):
+    path = write(tmp_path / "a.json", "1")
+    for word in (f"{path},folder=d", f"b={path},folder=d"):
+        with pytest.raises(OptionError, match="no option `folder`"):
+            parse_data_set(word)
+    year = f"{tmp_path}/part,year=2020/a.json"
+    assert parse_data_set(year) == DataSet(year)
 
 
 def test_what_a_call_may_be_given(tmp_path):

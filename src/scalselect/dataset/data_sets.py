@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from scalselect.dataset.dataset_info import dataset_info_entry
 from scalselect.dataset.opening import check_limit, open_pool
 from scalselect.dataset.python_dataset import is_of_datasets
-from scalselect.errors import DatasetError, OptionError
+from scalselect.errors import DatasetError, OptionError, did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,8 @@ RESERVED_NAMES = ("rows",)  # `selected/rows.parquet` lists the chosen rows of a
 _NAME = re.compile(r"(?!\.)[\w.\-]+")
 _NAMED = re.compile(r"([^/\\=,:]*)=(.*)", re.DOTALL)
 _OPTION = re.compile(r"(.*),(images|format)=([^,]*)", re.DOTALL)
+
+_OTHER_OPTION = re.compile(r"(.*),(\w+)=([^,]*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def parse_data_set(word: str) -> DataSet:
     Raises
     ------
     OptionError
-        The name cannot be one, or an option is empty or given twice.
+        The name cannot be one, or an option is unknown, empty or given twice.
     """
     if os.path.lexists(word):
         return DataSet(word)
@@ -71,6 +73,7 @@ def parse_data_set(word: str) -> DataSet:
             problem = "is given twice" if option in options else "is empty"
             raise OptionError(f"{option} of a data set {problem}: {word!r}")
         options[option] = value
+    _refuse_other_option(path, word)
     named = _NAMED.fullmatch(path)
     if named is None:
         return DataSet(path, None, options.get("images"), options.get("format"))
@@ -239,6 +242,16 @@ def _told_apart(pools: list[Pool]) -> list[Pool]:
         taken.add(name.casefold())
         named.append(replace(pool, source=name))
     return named
+
+
+def _refuse_other_option(path: str, word: str) -> None:
+    """Raise OptionError where an option is mistyped: it is like one there is, or a file lies under what is before."""
+    found = _OTHER_OPTION.fullmatch(path)
+    if found is None:
+        return
+    near = did_you_mean(found[2], ("images", "format"))
+    if near or os.path.lexists(found[1]) or os.path.lexists(found[1].partition("=")[2]):
+        raise OptionError(f"a data set has no option `{found[2]}`: {word!r} (wanted: images=DIR, format=NAME){near}")
 
 
 def _check_name(name: object) -> None:
