@@ -74,10 +74,13 @@ class ParquetTable:
         return self._bounds[-1]
 
     def text(self, row: int) -> bytes:
-        """Return a row as JSON. Raises ValueError: a value without JSON, a damaged row group; DataChangedError."""
+        """Return a row as JSON. Raises ValueError: a value without JSON; SampleError: damage; DataChangedError."""
         group, within = self._place(row)
-        with self._groups() as groups:
-            return groups.text(group, within)
+        try:
+            with self._groups() as groups:
+                return groups.text(group, within)
+        except _DamagedError as error:
+            raise SampleError(Reason.INVALID_RECORD, str(error)) from error
 
     def embedded(self, row: int, number: int) -> bytes | None:
         """Return a bytes value of a row by its number, None where there is none.
@@ -115,7 +118,7 @@ class ParquetTable:
 
     @contextmanager
     def _groups(self) -> Iterator[RowGroups]:
-        """Yield the open file to one thread; what Arrow raises of damage becomes a ValueError."""
+        """Yield the open file to one thread; what Arrow raises of damage becomes a _DamagedError."""
         if self._process != os.getpid():  # a child must not share its parent's file, nor a lock held at the fork
             self._forget()
         with self._lock:
@@ -125,7 +128,7 @@ class ParquetTable:
                 self.file.check_unchanged()
                 if error.errno is not None:
                     raise DataChangedError(f"data file cannot be read: {self.file.path} ({error.strerror})") from error
-                raise ValueError(f"damaged, {_first_line(error)}") from error
+                raise _DamagedError(f"lies in a damaged row group: {_first_line(error)}") from error
 
     def _opened(self) -> RowGroups:
         if self._open is None:
@@ -137,6 +140,10 @@ class ParquetTable:
         self._open = None
         self._lock = threading.Lock()
         self._process = os.getpid()
+
+
+class _DamagedError(ValueError):
+    """A row group that cannot be read."""
 
 
 def _first_line(error: Exception) -> str:

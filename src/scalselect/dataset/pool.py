@@ -164,8 +164,10 @@ class Pool:
         if place is None:
             return written_bytes(shown[number])
         content = self._records.embedded(row, place)
-        if content is not None:
+        if content:
             return content
+        if content is not None:
+            raise SampleError(Reason.IMAGE_UNREADABLE, "the bytes in the data are empty")
         path = path_of(shown[number])
         if path is None:
             raise SampleError(Reason.IMAGE_MISSING, "no bytes in the data, and no path beside them")
