@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from scalselect.dataset.pool import Pool
     from scalselect.segments import Segment
 
-_PLACES = "rows.parquet"  # tells which row is where, and holds no records
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
@@ -64,7 +62,7 @@ def account_of_subset(
 ) -> list[dict[str, Any]]:
     """Return what `selection.json` keeps of a subset that was written: for each data set its files and facts."""
     joined = pool if isinstance(pool, JoinedPool) else JoinedPool([pool])
-    files = [path for path in written if len(written) == 1 or path.name != _PLACES]
+    files = written if len(written) == 1 else written[:-1]  # the last tells which row is where, and holds no records
     account = []
     for number, part in enumerate(joined.parts):
         span = joined.rows_of(number)
