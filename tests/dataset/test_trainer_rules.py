@@ -50,7 +50,7 @@ MEASURED = {
     "starts with the assistant": (talk(TELL, ASK, TELL, image="a.png"), DROPPED, WRONG, OK, WRONG),
     "human and gpt under role": (
         messages(("human", "<image>What?"), ("gpt", "A cat."), images=["a.png"]),
-        DROPPED,
+        OK,  # with the tags that say so, which the guide of a run writes; dropped with others
         OK,
         STOPS,
         STOPS,
@@ -94,7 +94,8 @@ def test_every_trainer_has_rules():
         (talk(ASK, TELL, TELL, ("human", "?"), image="a.png"), "roles_not_alternating"),
         (talk(ASK, ("system", "late"), image="a.png"), "roles_not_alternating"),
         (talk(("system", "alone")), "empty_conversation"),
-        (talk(ASK, ("assistant", "A cat."), image="a.png"), "role_not_known"),
+        (talk(ASK, ("narrator", "A cat."), image="a.png"), "role_not_known"),
+        (talk(ASK, TELL, ("user", "?"), TELL, image="a.png"), "role_not_known"),  # and human: one word is taken
         (talk(ASK, TELL, ("human", "?"), image="a.png"), "ends_with_user"),
     ],
 )
@@ -110,6 +111,39 @@ def test_a_row_that_is_dropped_stops_nothing():
 
 def test_tool_turns_take_the_places_of_user_and_assistant():
     record = talk(ASK, ("function_call", "{}"), ("observation", "1"), TELL, image="a.png")
+    assert faults("llamafactory", record) == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        messages(("user", "<image>?"), ("assistant", "call"), ("tool", "1"), ("assistant", "b"), images=["a.png"]),
+        talk(("user", "<image>?"), ("assistant", "A cat."), image="a.png"),
+        talk(ASK, ("bot", "A cat."), image="a.png"),
+    ],
+)
+def test_llamafactory_takes_the_words_that_its_tags_are_written_for(record):
+    assert faults("llamafactory", record) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        ("", "image_empty"),
+        ("data:image/png;base64,AAAA", "image_in_text"),
+        ({"bytes": "AAAA", "path": "a.png"}, "image_in_text"),
+        (["data:image/png;base64,AAAA"], "image_in_text"),
+    ],
+)
+def test_llamafactory_wants_names_of_files_in_json(image, kind):
+    asked = ("human", "Hi") if image == "" else ASK
+    found = faults("llamafactory", talk(asked, TELL, image=image))
+    assert [(fault.kind, fault.effect) for fault in found] == [(kind, STOPS)]
+
+
+def test_bytes_of_a_table_are_no_text():
+    """Parquet with images as objects of bytes and path was read by LLaMA-Factory."""
+    record = talk(ASK, TELL, image=[{"bytes": {"embedded": 0}, "path": "a.png"}])
     assert faults("llamafactory", record) == []
 
 

@@ -43,9 +43,13 @@ MISSING_IMAGE: dict[str, Effect] = {
 
 _BY_TURNS = {"user": 0, "tool": 0, "assistant": 1}
 _LLAVA_ROLES = {"human", "gpt"}
-_LLAMAFACTORY_ROLES = {
-    "from": {"human", "gpt", "observation", "function_call", "system"},
-    "role": {"user", "assistant", "observation", "function_call", "system"},
+# Words that a tag of LLaMA-Factory's `dataset_info.json` can be for: of each the one that a file uses is named.
+ENTRY_ROLES = {
+    "user_tag": ("human", "user"),
+    "assistant_tag": ("gpt", "assistant", "bot"),
+    "observation_tag": ("observation", "tool"),
+    "function_tag": ("function_call",),
+    "system_tag": ("system",),
 }
 _TRL_ROLES = {"user", "assistant", "system", "tool"}
 
@@ -64,19 +68,22 @@ def _llamafactory(record: RecordView) -> Iterator[Fault]:
         if turn.in_parts:
             yield Fault("content_parts", "stops the run", f"turn {number} has content parts, a text is wanted")
             return
-    if record.markers != record.images:
+    if record.image_text_empty:
+        yield Fault("image_empty", "stops the run", f'`{record.image_key}` is "", which is one image without a name')
+    elif record.markers != record.images:
         yield Fault("markers_not_images", "stops the run", _counts(record))
+    elif record.images_in_text:
+        detail = f"names of files are wanted; image bytes in the text: {record.images_in_text} of {record.images}"
+        yield Fault("image_in_text", "stops the run", detail)
 
 
 def _dropped_by_llamafactory(record: RecordView) -> Fault | None:
     turns = record.turns
     if not turns:
         return Fault("empty_conversation", "dropped", "no turns")
-    for number, turn in enumerate(turns, start=1):
-        known = record.named_roles or _LLAMAFACTORY_ROLES.get(turn.style or "", set())
-        if turn.role not in known:
-            wanted = ", ".join(sorted(known - {"observation", "function_call"}))
-            return Fault("role_not_known", "dropped", f"turn {number} is of {turn.role!r} (wanted: {wanted})")
+    fault = _role_without_tag(record)
+    if fault is not None:
+        return fault
     if turns[0].speaker == "system":
         turns = turns[1:]
     if not turns:
@@ -86,6 +93,24 @@ def _dropped_by_llamafactory(record: RecordView) -> Fault | None:
         return fault
     if len(turns) % 2:
         return Fault("ends_with_user", "dropped", f"{len(turns)} turns, the last one is not the assistant's")
+    return None
+
+
+def _role_without_tag(record: RecordView) -> Fault | None:
+    """Return which turn has a role that no tag names: of the given `dataset_info.json`, else of the one written."""
+    used: dict[str, str] = {}
+    for number, turn in enumerate(record.turns, start=1):
+        if record.named_roles is not None:
+            if turn.role not in record.named_roles:
+                wanted = ", ".join(sorted(record.named_roles))
+                return Fault("role_not_known", "dropped", f"turn {number} is of {turn.role!r} (wanted: {wanted})")
+            continue
+        tag = next((tag for tag, words in ENTRY_ROLES.items() if turn.role in words), None)
+        if tag is None:
+            return Fault("role_not_known", "dropped", f"turn {number} is of {turn.role!r}, which no tag is for")
+        if used.setdefault(tag, turn.role or "") != turn.role:
+            detail = f"turn {number} is of {turn.role!r}, an earlier one of {used[tag]!r}: one word is taken"
+            return Fault("role_not_known", "dropped", detail)
     return None
 
 

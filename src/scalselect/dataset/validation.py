@@ -174,7 +174,9 @@ class RowChecker:
             try:
                 fields = record_fields(part.raw(row))
                 kinds.add(row + found.first_row, fields, part.record_format)
-                faults = faults_for(str(self._like), view_record(fields, part.record_format))
+                view = view_record(fields, part.record_format)
+                kinds.words.add(row + found.first_row, view)
+                faults = faults_for(str(self._like), view)
             except SampleError:
                 continue  # told as what it is
             for fault in faults:
