@@ -82,6 +82,15 @@ def test_many_problems_are_counted_and_a_few_shown(tmp_path, capsys):
     assert [problem["row"] for problem in content["problems"]] == list(range(300))
 
 
+@pytest.mark.parametrize(
+    ("like", "effect"), [("llamafactory", "stops the run"), ("ms-swift", "replaced"), ("trl", "stops the run")]
+)
+def test_of_broken_images_and_of_long_rows_the_trainer_s_effect_is_told(demo, like, effect):
+    found = scalselect.check(demo / "pool.json", model=demo / "checkpoint", like=like, max_length=40)
+    effects = {kind["kind"]: kind["effect"] for kind in found.kinds}
+    assert {effects[kind] for kind in ("image_missing", "image_unreadable", "too_long")} == {effect}
+
+
 def test_the_number_of_processes_changes_nothing(demo):
     def facts(processes):
         told = []

@@ -11,7 +11,8 @@ from scalselect.dataset.dataset_info_format import format_from_mapping
 from scalselect.dataset.opening import open_pool
 from scalselect.dataset.record_fields import record_fields
 from scalselect.dataset.record_view import view_record
-from scalselect.dataset.trainer_rules import MISSING_IMAGE, Effect, faults_for
+from scalselect.dataset.trainer_rules import Effect, effect_of, faults_for
+from scalselect.records import Reason
 from scalselect.trainers import TRAINERS
 
 OK = None
@@ -83,8 +84,28 @@ def test_as_measured(row, name):
 
 
 def test_every_trainer_has_rules():
-    assert set(NAMES) == set(TRAINERS) == set(MISSING_IMAGE)
-    assert MISSING_IMAGE["ms-swift"] == "replaced"
+    assert set(NAMES) == set(TRAINERS)
+    assert all(effect_of(reason, name) in get_args(Effect) for reason in Reason for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("reason", "effects"),
+    [
+        (Reason.IMAGE_MISSING, [STOPS, "replaced", STOPS, STOPS]),
+        (Reason.IMAGE_UNREADABLE, [STOPS, "replaced", STOPS, STOPS]),
+        (Reason.TOO_LONG, [STOPS, "replaced", STOPS, WRONG]),
+        (Reason.IMAGE_TOO_LARGE, ["skipped"] * 4),  # a limit of scalselect
+    ],
+)
+def test_rows_that_are_skipped_have_the_effect_that_the_trainer_has_on_them(reason, effects):
+    assert [effect_of(reason, name) for name in NAMES] == effects
+    assert effect_of(reason, None) == "skipped"
+
+
+def test_a_null_among_images():
+    record = messages(("user", "<image>What?"), ("assistant", "A cat."), images=[None])
+    assert [(fault.kind, fault.effect) for fault in faults("llamafactory", record)] == [("image_null", STOPS)]
+    assert [(fault.kind, fault.effect) for fault in faults("ms-swift", record)] == [("image_null", "replaced")]
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ class RecordView:
         The key that holds the turns, where they are a list under one key.
     image_text_empty
         An image is given as a text without letters: `""`.
+    has_null_image
+        A list of images has a null in it.
     images_in_text
         Images that are data URLs, or bytes in base64, in the record's own text.
     named_roles
@@ -76,6 +78,7 @@ class RecordView:
     images: int
     turns_key: str | None = None
     image_text_empty: bool = False
+    has_null_image: bool = False
     images_in_text: int = 0
     named_roles: frozenset[str] | None = None
 
@@ -97,7 +100,7 @@ def view_record(fields: Fields, record_format: RecordFormat) -> RecordView:
     named = frozenset(record_format.tags.roles) if record_format.name == MAPPED_FORMAT else None
     key: str | None = None
     kind: ImageKind = "absent"
-    images, in_text, empty = 0, 0, False
+    images, in_text, empty, null = 0, 0, False, False
     for name in record_format.image_keys:
         if name not in fields:
             continue
@@ -106,6 +109,7 @@ def view_record(fields: Fields, record_format: RecordFormat) -> RecordView:
             key, kind, images = name, _kind_of(value), _count(value)
             held = value if isinstance(value, list) else [value]
             in_text, empty = sum(_in_text(image) for image in held), "" in held
+            null = isinstance(value, list) and None in held
     return RecordView(
         views,
         key,
@@ -113,6 +117,7 @@ def view_record(fields: Fields, record_format: RecordFormat) -> RecordView:
         images + _own_images(turns, record_format.tags),
         turns_key=_turns_key(fields, record_format),
         image_text_empty=empty,
+        has_null_image=null,
         images_in_text=in_text,
         named_roles=named,
     )

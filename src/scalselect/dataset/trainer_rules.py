@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from scalselect.records import Reason
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -34,12 +36,19 @@ class Fault:
     detail: str
 
 
-MISSING_IMAGE: dict[str, Effect] = {
+_BAD_IMAGE: dict[str, Effect] = {
     "llava": "stops the run",
     "llamafactory": "stops the run",
     "ms-swift": "replaced",  # silently, by another row at random
     "trl": "stops the run",
 }
+_TOO_LONG: dict[str, Effect] = {
+    "llava": "trained wrongly",  # cut, with the image
+    "llamafactory": "stops the run",
+    "ms-swift": "replaced",
+    "trl": "stops the run",
+}
+_BY_REASON = {Reason.IMAGE_MISSING: _BAD_IMAGE, Reason.IMAGE_UNREADABLE: _BAD_IMAGE, Reason.TOO_LONG: _TOO_LONG}
 
 _BY_TURNS = {"user": 0, "tool": 0, "assistant": 1}
 _LLAVA_ROLES = {"human", "gpt"}
@@ -59,6 +68,11 @@ def faults_for(trainer: str, record: RecordView) -> list[Fault]:
     return list(_RULES[trainer](record))
 
 
+def effect_of(reason: Reason, trainer: str | None) -> Effect:
+    """Return what becomes of a row that scalselect skips: what a trainer does with it, where that is known."""
+    return "skipped" if trainer is None or reason not in _BY_REASON else _BY_REASON[reason][trainer]
+
+
 def _llamafactory(record: RecordView) -> Iterator[Fault]:
     dropped = _dropped_by_llamafactory(record)
     if dropped is not None:  # before anything else is looked at
@@ -72,6 +86,8 @@ def _llamafactory(record: RecordView) -> Iterator[Fault]:
         yield Fault("image_empty", "stops the run", f'`{record.image_key}` is "", which is one image without a name')
     elif record.markers != record.images:
         yield Fault("markers_not_images", "stops the run", _counts(record))
+    elif record.has_null_image:
+        yield Fault("image_null", "stops the run", f"`{record.image_key}` lists a null, an image is wanted")
     elif record.images_in_text:
         detail = f"names of files are wanted; image bytes in the text: {record.images_in_text} of {record.images}"
         yield Fault("image_in_text", "stops the run", detail)
@@ -123,7 +139,9 @@ def _ms_swift(record: RecordView) -> Iterator[Fault]:
         yield Fault("starts_with_assistant", "trained wrongly", "an empty user turn is put in front")
     if spoken[-1].speaker == "user":
         yield Fault("ends_with_user", "trained wrongly", "the last turn is trained with an open end")
-    if record.markers > record.images:
+    if record.has_null_image:
+        yield Fault("image_null", "replaced", f"`{record.image_key}` lists a null: another row is trained")
+    elif record.markers > record.images:
         if record.markers_in_answers:
             yield Fault("marker_in_answer", "stops the run", _counts(record))
         else:
