@@ -30,6 +30,7 @@ _COUNTED = (
     "images",
     "image_bytes",
     "images_in_front",
+    "content_parts",
     "exif_rotated",
     "alpha",
     "truncated",

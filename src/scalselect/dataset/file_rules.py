@@ -107,12 +107,11 @@ def faults_of_file(trainer: str, container: str, record_format: RecordFormat, ki
         found.append(Fault("format_not_read", "stops the run", "prompt and completion are not read"))
     if trainer == "llamafactory":
         found += kinds.words.faults()
-    if trainer in ("llamafactory", "trl") and container not in _TYPED_CONTAINERS:
+    if trainer == "llamafactory" and container not in _TYPED_CONTAINERS:
         found += [
             Fault(kind, effect, f"`{path}` is {_listed(rows)}")
             for path, rows in kinds.mixed().items()
             for kind, effect in [_kind_and_effect(path, record_format)]
-            if trainer == "llamafactory" or kind == "mixed_image_types"
         ]
     return found
 

@@ -175,6 +175,7 @@ class RowChecker:
                 kinds.add(row + found.first_row, fields, part.record_format)
                 view = view_record(fields, part.record_format)
                 kinds.words.add(row + found.first_row, view)
+                found.count("content_parts", any(turn.in_parts for turn in view.turns))
                 faults = faults_for(str(self._like), view)
             except SampleError:
                 continue  # told as what it is
