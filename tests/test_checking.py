@@ -82,6 +82,34 @@ def test_many_problems_are_counted_and_a_few_shown(tmp_path, capsys):
     assert [problem["row"] for problem in content["problems"]] == list(range(300))
 
 
+@pytest.mark.parametrize(
+    ("like", "effect"), [("llamafactory", "stops the run"), ("ms-swift", "replaced"), ("trl", "stops the run")]
+)
+def test_of_broken_images_and_of_long_rows_the_trainer_s_effect_is_told(demo, like, effect):
+    found = scalselect.check(demo / "pool.json", model=demo / "checkpoint", like=like, max_length=40)
+    effects = {kind["kind"]: kind["effect"] for kind in found.kinds}
+    assert {effects[kind] for kind in ("image_missing", "image_unreadable", "too_long")} == {effect}
+
+
+def test_for_trl_the_export_is_judged(tmp_path, pictures):
+    turns = [{"role": "human", "content": "<image>Which?"}, {"role": "gpt", "content": "A cat."}]
+    several = [
+        {"id": 1, "messages": turns, "images": pictures[0]},
+        {"id": "x", "messages": turns, "images": pictures[:1]},
+    ]
+    found = scalselect.check(several, like="trl")
+    assert found.ok, found.examples
+    assert any("the export" in note and "not this file" in note for note in found.notes)
+
+
+def test_content_in_parts_is_noted_for_ms_swift(pictures):
+    parts = [{"type": "image"}, {"type": "text", "text": "Which?"}]
+    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": "A cat."}]
+    data = [{"messages": turns, "images": pictures[:1]}]
+    assert any("1 rows have content in parts" in note for note in scalselect.check(data, like="ms-swift").notes)
+    assert not any("content in parts" in note for note in scalselect.check(data, like="trl").notes)
+
+
 def test_the_number_of_processes_changes_nothing(demo):
     def facts(processes):
         told = []

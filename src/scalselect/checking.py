@@ -39,6 +39,13 @@ _OF_MODEL = (
 )
 OPTIONS = (*_OF_DATA, *_OF_PICTURES, *_OF_MODEL)
 
+_OF_TRL = (
+    "TRL is given the export (scalselect export --to trl), and that is judged, not this file: `<image>` left in a text "
+    "would be trained on as text; roles get TRL's words, ids become strings"
+)
+_PARTS_OF_SWIFT = (
+    "rows have content in parts, which ms-swift was not tried on: scalselect export --to messages writes plain texts"
+)
 _ROWS_A_TASK = {"on": 128, "off": 2048}
 _KEPT = 100
 _HIDDEN_OF_7B = 4096
@@ -236,7 +243,7 @@ def _result(
         kinds=kinds,
         examples=found.examples,
         counts=found.counts,
-        notes=_notes(pools, found, config.like),
+        notes=_notes(found, config.like),
         lengths=found.lengths,
         estimate=None if found.problems else _estimate(found, hidden_size, processes, decode),
         seconds=found.seconds,
@@ -244,7 +251,7 @@ def _result(
     )
 
 
-def _notes(pools: list[Pool], found: CheckedPool, like: str | None) -> list[str]:
+def _notes(found: CheckedPool, like: str | None) -> list[str]:
     notes = []
     ids, rows = found.repeated_ids
     if ids:
@@ -257,8 +264,10 @@ def _notes(pools: list[Pool], found: CheckedPool, like: str | None) -> list[str]
         "escaped": "rows spell out a special token of the model, which stays text",
     }
     notes += [f"{found.counts[name]:,} {text}" for name, text in words.items() if found.counts.get(name)]
-    if like == "trl" and any(pool.format != "messages" for pool in pools):
-        notes.append("TRL reads turns of role and content under `messages`: the chosen records need to be converted")
+    if like == "trl":
+        notes.append(_OF_TRL)
+    if like == "ms-swift" and found.counts.get("content_parts"):
+        notes.append(f"{found.counts['content_parts']:,} {_PARTS_OF_SWIFT}")
     return notes
 
 
