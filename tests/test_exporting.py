@@ -118,6 +118,17 @@ def test_llava_gets_what_it_can_train_on_and_the_rest_is_counted(run, data, caps
         assert "image" not in record or record["image"].startswith(str(data.parent))
 
 
+@pytest.mark.parametrize("form", ["trl", "messages", "llava"])
+def test_an_id_that_is_null_stays_null(tmp_path, data, form):
+    data.write_text(json.dumps([{"id": None, "image": "0.png", "conversations": turns(row)} for row in range(ROWS)]))
+    run = scored(tmp_path)
+    scalselect.select(run, budget=3, dataset=data)
+    (path,) = scalselect.export(run, to=form, dataset=data).files
+    kind = "parquet" if form == "trl" else "json"
+    found = datasets.load_dataset(kind, data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
+    assert found["id"] == [None] * 3
+
+
 def test_nothing_for_llava_is_a_failure_and_leaves_no_file(tmp_path, data):
     data.write_text(json.dumps([{"image": ["0.png", "1.png"], "conversations": turns(row, 2)} for row in range(ROWS)]))
     run = scored(tmp_path)

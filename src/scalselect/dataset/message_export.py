@@ -44,6 +44,11 @@ def why_not_llava(sample: Sample) -> str | None:
     return next((f"{turn.role}_turn" for turn in sample.turns if turn.role not in _LLAVA_ROLES), None)
 
 
+def id_of(sample: Sample) -> str | None:
+    """Return the id of a sample as a string; None for a null, which is no name, and where there is none."""
+    return None if sample.identity.id_type == "null" else sample.identity.id
+
+
 def encoded(record: dict[str, Any]) -> bytes:
     """Return a record as one line of JSON in UTF-8."""
     return json.dumps(record, ensure_ascii=False).encode()
@@ -58,5 +63,5 @@ def _text(turn: Turn) -> str:
     return "\n".join(part.text if isinstance(part, TextPart) else IMAGE_MARKER for part in turn.parts)
 
 
-def _id(sample: Sample) -> dict[str, str]:
-    return {} if sample.identity.id is None else {"id": sample.identity.id}
+def _id(sample: Sample) -> dict[str, str | None]:
+    return {} if sample.identity.id_type == "absent" else {"id": id_of(sample)}
