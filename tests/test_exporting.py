@@ -110,7 +110,7 @@ def test_llava_gets_what_it_can_train_on_and_the_rest_is_counted(run, data, caps
     several = [row for row in rows if len(names_of(row)) > 1]
     assert several
     assert command("export", run, "--to", "llava", "--dataset", data) == 0
-    assert f"left out   {len(several)} with several images: the trainer stops at them" in capsys.readouterr().out
+    assert f"left out   {len(several)} with several images" in capsys.readouterr().out
     found = json.loads((run / "exported" / "llava.json").read_text())
     assert [record["id"] for record in found] == [str(records()[row]["id"]) for row in rows if row not in several]
     for record in found:
@@ -118,11 +118,22 @@ def test_llava_gets_what_it_can_train_on_and_the_rest_is_counted(run, data, caps
         assert "image" not in record or record["image"].startswith(str(data.parent))
 
 
+@pytest.mark.parametrize("form", ["trl", "messages", "llava"])
+def test_an_id_that_is_null_stays_null(tmp_path, data, form):
+    data.write_text(json.dumps([{"id": None, "image": "0.png", "conversations": turns(row)} for row in range(ROWS)]))
+    run = scored(tmp_path)
+    scalselect.select(run, budget=3, dataset=data)
+    (path,) = scalselect.export(run, to=form, dataset=data).files
+    kind = "parquet" if form == "trl" else "json"
+    found = datasets.load_dataset(kind, data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
+    assert found["id"] == [None] * 3
+
+
 def test_nothing_for_llava_is_a_failure_and_leaves_no_file(tmp_path, data):
     data.write_text(json.dumps([{"image": ["0.png", "1.png"], "conversations": turns(row, 2)} for row in range(ROWS)]))
     run = scored(tmp_path)
     scalselect.select(run, budget=5, dataset=data)
-    with pytest.raises(WorkError, match="no row of the subset is one that LLaVA trains on: several_images 5"):
+    with pytest.raises(WorkError, match="no row of the subset can be written for this trainer: 5 with several images"):
         scalselect.export(run, to="llava", dataset=data)
     assert not (run / "exported" / "llava.json").exists()
 

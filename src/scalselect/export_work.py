@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from scalselect.dataset.export_rules import left_out_words, why_left_out
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.json_writing import write_json_records
-from scalselect.dataset.message_export import encoded, llava_record, message_record, why_not_llava
+from scalselect.dataset.message_export import encoded, llava_record, message_record
 from scalselect.dataset.record_rewriting import Rewriting
 from scalselect.dataset.trl_export import write_trl
 from scalselect.errors import SampleError, WorkError
@@ -24,9 +25,10 @@ from scalselect.remote_path import as_remote
 from scalselect.storage import publish_bytes, publish_stream, remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import IO
 
+    from scalselect.dataset.export_rules import ConvertedForm
     from scalselect.dataset.pool import Pool
     from scalselect.dataset.trl_export import ImageCell
     from scalselect.records import ImageReference
@@ -74,28 +76,25 @@ class SubsetExport:
             return {"bytes": None, "path": self._existing(image)}
 
         with publish_stream(path) as stream:
-            write_trl(self._samples(), stream, cell_of)
+            write_trl(self._samples("trl"), stream, cell_of)
         return [path]
 
     def write_messages(self, path: Path) -> list[Path]:
         """Write message records as JSON Lines, and beside them as files the images that lie in the data."""
         folder = _emptied(path)
         with publish_stream(path) as stream:
-            for sample in self._samples():
+            for sample in self._samples("messages"):
                 stream.write(encoded(message_record(sample, self._paths(sample, folder))) + b"\n")
         return [path]
 
     def write_llava(self, path: Path) -> list[Path]:
-        """Write LLaVA records as a JSON array; rows that its trainer would stop at are left out and counted."""
+        """Write LLaVA records as a JSON array; rows that it does not train on are left out and counted."""
         folder = _emptied(path)
         with publish_stream(path) as stream:
             between = b"[\n"
-            for sample in self._samples(why_not_llava):
+            for sample in self._samples("llava"):
                 stream.write(between + encoded(llava_record(sample, self._paths(sample, folder))))
                 between = b",\n"
-            if not self.counts.records:
-                told = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(self.counts.left_out.items()))
-                raise WorkError(f"no row of the subset is one that LLaVA trains on: {told}")
             stream.write(b"\n]\n")
         return [path]
 
@@ -123,17 +122,21 @@ class SubsetExport:
             written.append(file)
         return written
 
-    def _samples(self, why_not: Callable[[Sample], str | None] = lambda _: None) -> Iterator[Sample]:
-        """Yield the samples that there is nothing to say against, and count both kinds."""
-        for sample in self._pool.samples_at(self._rows):
+    def _samples(self, form: ConvertedForm) -> Iterator[Sample]:
+        """Yield the samples that have a place in a form, and count both kinds."""
+        for row, sample in zip(self._rows, self._pool.samples_at(self._rows), strict=True):
             if not isinstance(sample, Sample):
                 raise WorkError(f"row {sample.identity.row} cannot be read: {sample.detail}")
-            reason = why_not(sample)
+            number = self._pool.part_of(row)
+            reason = why_left_out(form, sample, self._pool.parts[number], row - self._pool.rows_of(number).start)
             if reason is None:
                 self.counts.records += 1
                 yield sample
             else:
                 self.counts.left_out[reason] = self.counts.left_out.get(reason, 0) + 1
+        if not self.counts.records:
+            told = left_out_words(self.counts.left_out)
+            raise WorkError(f"no row of the subset can be written for this trainer: {told}")
 
     def _paths(self, sample: Sample, folder: Path) -> list[str]:
         """Return where the images of a sample lie, those that are in the data or not on this machine written out."""

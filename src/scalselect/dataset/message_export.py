@@ -38,10 +38,31 @@ def llava_record(sample: Sample, paths: Sequence[str]) -> dict[str, Any]:
 
 
 def why_not_llava(sample: Sample) -> str | None:
-    """Return what LLaVA's trainer would stop at, `several_images`, `system_turn` or `tool_turn`; None if at nothing."""
+    """Return why LLaVA's trainer would stop at a sample or learn nothing of it; None for one that it trains on.
+
+    Returns
+    -------
+    str or None
+        `several_images`; `system_turn`, `tool_turn`; `no_user_turn`, `roles_not_alternating`, `ends_with_user`. A
+        first turn of the assistant is no reason: the trainer leaves it out, and trains on the rest.
+    """
     if len(sample.images) > 1:
         return "several_images"
-    return next((f"{turn.role}_turn" for turn in sample.turns if turn.role not in _LLAVA_ROLES), None)
+    roles = [turn.role for turn in sample.turns]
+    other = next((role for role in roles if role not in _LLAVA_ROLES), None)
+    if other is not None:
+        return f"{other}_turn"
+    if "user" not in roles:
+        return "no_user_turn"
+    kept = roles[1:] if roles[0] == "assistant" else roles
+    if any(role != ("user", "assistant")[number % 2] for number, role in enumerate(kept)):
+        return "roles_not_alternating"
+    return "ends_with_user" if kept[-1] == "user" else None
+
+
+def id_of(sample: Sample) -> str | None:
+    """Return the id of a sample as a string; None for a null, which is no name, and where there is none."""
+    return None if sample.identity.id_type == "null" else sample.identity.id
 
 
 def encoded(record: dict[str, Any]) -> bytes:
@@ -58,5 +79,5 @@ def _text(turn: Turn) -> str:
     return "\n".join(part.text if isinstance(part, TextPart) else IMAGE_MARKER for part in turn.parts)
 
 
-def _id(sample: Sample) -> dict[str, str]:
-    return {} if sample.identity.id is None else {"id": sample.identity.id}
+def _id(sample: Sample) -> dict[str, str | None]:
+    return {} if sample.identity.id_type == "absent" else {"id": id_of(sample)}

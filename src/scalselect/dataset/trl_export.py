@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scalselect.dataset.message_export import id_of
 from scalselect.records import TextPart
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def trl_row(sample: Sample, cell_of: Callable[[ImageReference], ImageCell]) -> d
     """Return one row: its images in the order of the blocks that stand for them."""
     shown = [part.index for turn in sample.turns for part in turn.parts if not isinstance(part, TextPart)]
     return {
-        "id": sample.identity.id,
+        "id": id_of(sample),
         "messages": [{"role": turn.role, "content": _blocks(turn)} for turn in sample.turns],
         "images": [cell_of(sample.images[index]) for index in shown],
     }
