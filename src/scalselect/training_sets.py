@@ -66,7 +66,11 @@ def account_of_subset(
     account = []
     for number, part in enumerate(joined.parts):
         span = joined.rows_of(number)
-        own = [path for path in files if len(joined.parts) == 1 or _belongs(path, part.source)]
+        own = [
+            path
+            for path in files
+            if len(joined.parts) == 1 or _belongs(path.relative_to(run_dir).as_posix(), part.source)
+        ]
         if part.container == "saved":  # one data set is a folder there, with files that only describe it
             own = [own[0].parent]
         of_part = rows[(rows >= span.start) & (rows < span.stop)] - span.start
@@ -113,8 +117,10 @@ def place_of(path: Path) -> str:
     return str(path) if as_remote(path) else os.path.abspath(path)  # noqa: PTH100
 
 
-def _belongs(path: Path, source: str) -> bool:
-    return path.parent.name == source or re.fullmatch(rf"{re.escape(source)}\.[a-z]+(\.gz)?", path.name) is not None
+def _belongs(name: str, source: str) -> bool:
+    """Tell whether a file, named from the run folder, is one of a data set among several."""
+    below = name.partition("selected/")[2]
+    return re.fullmatch(rf"{re.escape(source)}(/.*|\.[a-z]+(\.gz)?)", below, re.DOTALL) is not None
 
 
 def _folder_of(path: str | None) -> str | None:
