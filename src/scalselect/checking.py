@@ -9,6 +9,7 @@ from scalselect.check_work import check_rows
 from scalselect.config import RepresentConfig, RunConfig
 from scalselect.dataset.data_sets import open_pools
 from scalselect.dataset.joined_pool import JoinedPool
+from scalselect.dataset.trainer_rules import counted
 from scalselect.dataset.validation import DecodeImages, FindImages, RowChecker
 from scalselect.engines.processes import can_fork, usable_cpus
 from scalselect.errors import OptionError, did_you_mean
@@ -44,7 +45,7 @@ _OF_TRL = (
     "would be trained on as text; roles get TRL's words, ids become strings"
 )
 _PARTS_OF_SWIFT = (
-    "rows have content in parts, which ms-swift was not tried on: scalselect export --to messages writes plain texts"
+    "with content in parts, which ms-swift was not tried on: scalselect export --to messages writes plain texts"
 )
 _ROWS_A_TASK = {"on": 128, "off": 2048}
 _KEPT = 100
@@ -61,7 +62,8 @@ class CheckResult:
     data_sets
         Of each: `name`, `location`, `format`, `container`, `rows`.
     kinds
-        Of each kind of problem and effect: `kind`, `effect`, `problems`; the most frequent first.
+        Of each kind of problem and effect: `kind`, `effect`, `problems`; those of whole data sets first, then the
+        most frequent.
     examples
         The first problems of each of them, at most 100 each.
     counts
@@ -222,9 +224,12 @@ def _result(
     hidden_size: int | None,
     processes: int,
 ) -> CheckResult:
+    of_files = {(problem.kind, problem.effect) for problem in found.examples if problem.row is None}
     kinds = [
         {"kind": kind, "effect": effect, "problems": number}
-        for (kind, effect), number in sorted(found.kinds.items(), key=lambda pair: (-pair[1], pair[0]))
+        for (kind, effect), number in sorted(
+            found.kinds.items(), key=lambda pair: (pair[0] not in of_files, -pair[1], pair[0])
+        )
     ]
     return CheckResult(
         data_sets=[
@@ -255,19 +260,22 @@ def _notes(found: CheckedPool, like: str | None) -> list[str]:
     notes = []
     ids, rows = found.repeated_ids
     if ids:
-        notes.append(f"{ids:,} ids stand in several rows, {rows:,} rows in all; rows are told apart by their position")
+        stand = "stands" if ids == 1 else "stand"
+        notes.append(
+            f"{counted(ids, 'id')} {stand} in several rows, {rows:,} rows in all; rows are told apart by their position"
+        )
     words = {
-        "exif_rotated": "rows have an image with an orientation tag that turns it: trainers differ there (exif)",
-        "alpha": "rows have a transparent image: trainers differ there (alpha)",
-        "images_in_front": "rows have images and no `<image>`: images are put in front of the first user turn",
-        "truncated": "rows would be cut to the length limit, behind their last image",
-        "escaped": "rows spell out a special token of the model, which stays text",
+        "exif_rotated": "with an image that an orientation tag turns: trainers differ there (exif)",
+        "alpha": "with a transparent image: trainers differ there (alpha)",
+        "images_in_front": "with images and no `<image>`: images are put in front of the first user turn",
+        "truncated": "to be cut at the length limit, behind the last image",
+        "escaped": "with a special token of the model spelled out, which stays text",
     }
-    notes += [f"{found.counts[name]:,} {text}" for name, text in words.items() if found.counts.get(name)]
+    notes += [f"{counted(found.counts[name])} {text}" for name, text in words.items() if found.counts.get(name)]
     if like == "trl":
         notes.append(_OF_TRL)
     if like == "ms-swift" and found.counts.get("content_parts"):
-        notes.append(f"{found.counts['content_parts']:,} {_PARTS_OF_SWIFT}")
+        notes.append(f"{counted(found.counts['content_parts'])} {_PARTS_OF_SWIFT}")
     return notes
 
 
