@@ -110,6 +110,18 @@ def test_content_in_parts_is_noted_for_ms_swift(pictures):
     assert not any("content in parts" in note for note in scalselect.check(data, like="trl").notes)
 
 
+@pytest.mark.parametrize("decode", ["on", "off"])
+@pytest.mark.parametrize("processes", [0, 1, 2, 16])
+def test_no_process_waits_long_for_another(decode, processes):
+    most = {"on": 128, "off": 2048}[decode]
+    for rows in (0, 1, 200, 10_000, 10**7):
+        task = checking.rows_a_task(rows, processes, decode)
+        assert 1 <= task <= most
+        if rows >= 10_000 and processes:
+            assert rows / task >= 2 * processes
+    assert checking.rows_a_task(200, 2, "on") <= 25
+
+
 def test_the_number_of_processes_changes_nothing(demo):
     def facts(processes):
         told = []

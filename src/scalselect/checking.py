@@ -47,7 +47,8 @@ _OF_TRL = (
 _PARTS_OF_SWIFT = (
     "with content in parts, which ms-swift was not tried on: scalselect export --to messages writes plain texts"
 )
-_ROWS_A_TASK = {"on": 128, "off": 2048}
+_ROWS_A_TASK = {"on": (8, 128), "off": (256, 2048)}  # fewest and most: a task must outweigh its hand-over
+_TASKS_A_PROCESS = 8  # at least, where rows suffice: all processes are to end at about the same time
 _KEPT = 100
 _HIDDEN_OF_7B = 4096
 _FLOAT32, _BYTES_OF_A_ROW = 4, 400  # the latter: rows.parquet and scores.parquet, measured at 200 to 400
@@ -154,7 +155,7 @@ def check(
         RowChecker(pool, examine, config.like),
         like=config.like,
         processes=processes,
-        rows_a_task=_ROWS_A_TASK[decode],
+        rows_a_task=rows_a_task(len(pool), processes, decode),
         keep=_KEPT,
         on_problem=on_problem or (lambda _problem: None),
         progress=progress,
@@ -182,6 +183,12 @@ def checked_options(
     if limits and not with_model and config.image_resize == "processor":
         raise OptionError(f"{min(limits)} is the processor's limit: give model as well, or image_resize `before`")
     return config
+
+
+def rows_a_task(rows: int, processes: int, decode: str) -> int:
+    """Return how many rows a process is handed at a time: few of a small set, so that no process waits for another."""
+    fewest, most = _ROWS_A_TASK[decode]
+    return min(most, max(fewest, rows // (max(1, processes) * _TASKS_A_PROCESS)))
 
 
 def _say_start(pools: list[Pool], config: RepresentConfig, progress: Progress, *, with_model: bool) -> None:

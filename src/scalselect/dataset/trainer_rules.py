@@ -171,9 +171,7 @@ def _llava(record: RecordView) -> Iterator[Fault]:
             yield Fault("system_turn", "stops the run", f"turn {number} is a system turn, which has no role there")
             return
         if turn.style != "from" or turn.role not in _LLAVA_ROLES or turn.in_parts:
-            detail = (
-                f"turn {number} is of {turn.role!r}: a text under `value`, of `human` or `gpt` under `from`, is wanted"
-            )
+            detail = f"turn {number} of {turn.role!r} is no text of `human` or `gpt` under `from`"
             yield Fault("role_not_known", "stops the run", detail)
             return
     fault = _order_fault(record, "stops the run")
