@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scalselect.dataset.trainer_rules import ENTRY_ROLES, Fault
+from scalselect.dataset.trainer_rules import ENTRY_ROLES, Fault, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,8 +90,4 @@ class EntryWords:
 
 def _listed(words: dict[str, tuple[int, int]]) -> str:
     ordered = sorted(words.items(), key=lambda pair: (-pair[1][0], pair[1][1]))
-    told = []
-    for word, (number, row) in ordered:
-        rows = "row" if number == 1 else "rows"
-        told.append(f"`{word}` in {number:,} {rows} (first: {row})")
-    return ", ".join(told)
+    return ", ".join(f"`{word}` in {counted(number)} (first: {row})" for word, (number, row) in ordered)

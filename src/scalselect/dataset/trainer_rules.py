@@ -67,6 +67,11 @@ def faults_for(trainer: str, record: RecordView) -> list[Fault]:
     return list(_RULES[trainer](record))
 
 
+def counted(number: int, noun: str = "row") -> str:
+    """Return a number with its noun: `1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def effect_of(reason: Reason, trainer: str | None) -> Effect:
     """Return what becomes of a row that scalselect skips: what a trainer does with it, where that is known."""
     return "skipped" if trainer is None or reason not in _BY_REASON else _BY_REASON[reason][trainer]
@@ -107,7 +112,7 @@ def _dropped_by_llamafactory(record: RecordView) -> Fault | None:
     if fault is not None:
         return fault
     if len(turns) % 2:
-        return Fault("ends_with_user", "dropped", f"{len(turns)} turns, the last one is not the assistant's")
+        return Fault("ends_with_user", "dropped", f"{counted(len(turns), 'turn')}, the last one is not the assistant's")
     return None
 
 
@@ -166,7 +171,7 @@ def _llava(record: RecordView) -> Iterator[Fault]:
             yield Fault("system_turn", "stops the run", f"turn {number} is a system turn, which has no role there")
             return
         if turn.style != "from" or turn.role not in _LLAVA_ROLES or turn.in_parts:
-            detail = f"turn {number} is no text under `value` of `human` or `gpt` under `from`: {turn.role!r}"
+            detail = f"turn {number} of {turn.role!r} is no text of `human` or `gpt` under `from`"
             yield Fault("role_not_known", "stops the run", detail)
             return
     fault = _order_fault(record, "stops the run")
@@ -221,7 +226,7 @@ def _order_fault(record: RecordView, effect: Effect) -> Fault | None:
 
 
 def _counts(record: RecordView) -> str:
-    return f"`<image>` stands {record.markers} times, for {record.images} images"
+    return f"`<image>` stands {counted(record.markers, 'time')}, for {counted(record.images, 'image')}"
 
 
 _RULES: dict[str, Callable[[RecordView], Iterator[Fault]]] = {
