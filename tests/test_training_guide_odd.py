@@ -110,3 +110,14 @@ def test_calls_that_exports_leave_out_are_told(tmp_path):
         assert "It leaves out 2 rows with calls of tools beside the text" in section
     assert "it leaves out 2 (2 with calls of tools" in llava
     assert "It must report 18 examples" in llamafactory
+
+
+def test_the_printed_commands_are_not_broken_inside_a_path(tmp_path):
+    folder = tmp_path / "a folder with spaces" / "and a rather long name of many words"
+    data = written(folder / "data.jsonl", [plain(row) for row in range(ROWS)])
+    run = scored(folder)
+    printed = summary_of_run(scalselect.select(run, budget=4, dataset=data)).as_text()
+    assert printed.count(f"'{run}/selected.jsonl'") == 1  # of ms-swift
+    assert f"'{run}/selected.array.json'" in printed
+    assert f"scalselect export '{run}'" in " ".join(printed.split("\n           "))
+    assert "+ 4 text-only" not in printed

@@ -224,3 +224,14 @@ def test_two_image_folders_cannot_both_be_given():
     assert "--to messages" in both["ms-swift"].text
     one = notes(a_set(images="/a"), a_set(images="/b", relative=0))
     assert 'media_dir: "/a"' in one["LLaMA-Factory"].text
+
+
+def test_the_short_lines_name_no_file_that_is_not_there_yet():
+    short = {trainer: note.short for trainer, note in notes(a_set(container="jsonl", files=("a.jsonl",))).items()}
+    assert short["LLaVA"].startswith("first make the file that how_to_train.md tells of, then --data_path")
+    assert short["ms-swift"].startswith("ROOT_IMAGE_DIR")
+    short = {trainer: note.short for trainer, note in notes(a_set(container="jsonl.gz", files=("a.jsonl.gz",))).items()}
+    assert short["LLaVA"].startswith("first make the file")
+    assert short["ms-swift"].startswith("first unpack the file, see how_to_train.md; then ROOT_IMAGE_DIR")
+    assert short["LLaMA-Factory"].startswith("unpack the file first; dataset_info.json")
+    assert not notes(a_set())["LLaVA"].short.startswith("first")

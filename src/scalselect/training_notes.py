@@ -161,9 +161,10 @@ def _llamafactory(sets: Sequence[TrainingSet], export: Export) -> Notes:
         lines += [f"It drops {told_orders(lost)}."]
     lines += [f"It must report {counted(kept, 'example')}: rows that it drops are told in its log alone, and it ends"]
     lines += ["with exit code 0."]
-    where = f", media_dir: {folder}" if folder else ""
+    where = f", media_dir: {json.dumps(folder) if ' ' in folder else folder}" if folder else ""
+    first = not reasons and bool(unpacking(sets))
     where += f" ({lost.total():,} of {counted(total(sets), 'row')} are dropped there)" if lost else ""
-    short = f"dataset_info.json entry in how_to_train.md{where}"
+    short = f"{'unpack the file first; ' if first else ''}dataset_info.json entry in how_to_train.md{where}"
     short = f"`{export.command('messages', 'messages.jsonl')}` first; {short}" if reasons else short
     return Notes("LLaMA-Factory", short, "\n".join(lines))
 
