@@ -62,7 +62,8 @@ def test_they_come_on_top_of_the_budget(run, asked, budget, rows, sampled, capsy
     assert content["text_only"] == {"asked": asked, "rows": 25, "excluded": 0, "included": 0, "chosen": more}
     printed = capsys.readouterr().out
     assert f"{more} chosen on top of the budget (--text-only {asked})" in printed
-    assert f"chosen     {rows} rows ({budget} asked, {SCORED} eligible)" in printed
+    size = f"{rows} rows + {more} text-only = {rows + more} records"
+    assert f"chosen     {size} ({budget} asked, {SCORED} eligible)" in " ".join(printed.split("\n           "))
     now = json.loads((run / "diagnostics.json").read_text())
     assert now["rows"].pop("chosen_without_vector") == more
     assert diagnosed["rows"].pop("chosen_without_vector") == 0

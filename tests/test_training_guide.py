@@ -143,10 +143,16 @@ def test_how_the_pool_was_seen_is_told(run):
     scalselect.select(run, budget=10)
     assert "the checkpoint's own processor" in guide(run)
     content = json.loads((run / "run.json").read_text())
-    content["represent"]["like"] = "llamafactory"
+    content["represent"] |= {"like": "llamafactory", "exif": "apply", "alpha": "drop", "max_length": 2048}
+    content["chat_template"] = "vicuna"
     (run / "run.json").write_text(json.dumps(content))
     scalselect.select(run, budget=10)
-    assert "as LLaMA-Factory shows it (`--like llamafactory`)" in guide(run)
+    told = guide(run)
+    assert "as LLaMA-Factory 0.9.5 shows it (`--like llamafactory`), but for options that say otherwise: " in told
+    assert "`--exif apply` (LLaMA-Factory: ignore)" in told
+    assert "--alpha" not in told
+    assert "seen with the chat template `vicuna`" in told
+    assert "system prompt" in told
 
 
 def test_mixed_records_are_warned_of(tmp_path):

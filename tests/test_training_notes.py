@@ -6,10 +6,12 @@ import json
 import re
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from scalselect.dataset.data_sets import parse_data_set
 from scalselect.dataset.subset_facts import SubsetFacts
 from scalselect.dataset_info_entry import entry_of, why_not_llamafactory
 from scalselect.training_notes import document, notes_of
@@ -168,10 +170,10 @@ def test_what_llava_cannot_train_is_counted():
         a_set(several_images=2, image_lists=3, image_nulls=4, without_marker=5, roles=["human", "gpt", "system"])
     )
     for told in (
-        "2 rows have several images",
-        "in 3 rows the images are a list",
-        "in 4 rows",
-        "5 rows have no",
+        "2 rows with several images",
+        "3 rows whose images are a list",
+        "4 rows where",
+        "5 rows without",
         "roles system",
     ):
         assert told in text["LLaVA"].text
@@ -179,16 +181,40 @@ def test_what_llava_cannot_train_is_counted():
     assert "is not in LLaVA's format" in notes(a_set(record_format="messages"))["LLaVA"].text
 
 
+def guide(*sets, run_dir="/runs/my run", like="llamafactory"):
+    return document(notes_of(sets, run_dir), sets, run_dir, "Seen.", like)
+
+
+def test_the_check_has_every_data_set_with_its_folder():
+    plain = guide(a_set(), like="trl")
+    assert "`scalselect check '/runs/my run/selected.json' --images /data --like trl`, or" in plain
+    both = [a_set(files=("a.json", "b.json"), images="/a b"), replace(a_set(images="/c"), names=("other",))]
+    words = shlex.split(re.search(r"`(scalselect check .*?)`", guide(*both))[1])
+    assert words[2:] == [
+        "chosen-0=/runs/my run/a.json,images=/a b",
+        "chosen-1=/runs/my run/b.json,images=/a b",
+        "other=/runs/my run/selected.json,images=/c",
+        "--like",
+        "llamafactory",
+    ]
+    for word, path in zip(words[2:5], ("a", "b", "selected"), strict=True):
+        assert parse_data_set(word).data == f"/runs/my run/{path}.json"
+
+
 def test_what_lies_in_a_bucket_must_be_copied_first():
-    part = a_set(images="s3://pool/images")
-    text = document(list(notes(part).values()), [part], "Seen.")
-    assert "copy `s3://pool/images` to one first" in text
-    plain = document([], [a_set()], "Seen.")
-    assert "copy" not in plain
-    assert "`scalselect check '/runs/my run/selected.json' --images /data --like llamafactory`" in plain
-    assert "IMAGE_FOLDER" not in plain
+    part = replace(a_set(images="s3://pool/images"), files=("s3://pool/run/selected.json",))
+    text = guide(part, run_dir="s3://pool/run")
+    assert "copy `s3://pool/run` to a folder that is called `LOCAL_RUN_DIR` and `s3://pool/images` to" in text
+    assert "ROOT_IMAGE_DIR=LOCAL_IMAGE_DIR swift sft --model MODEL --dataset LOCAL_RUN_DIR/selected.json" in text
+    assert "--data_path LOCAL_RUN_DIR/selected.json --image_folder LOCAL_IMAGE_DIR" in text
+    output = "--output LOCAL_RUN_DIR/exported/trl.parquet"
+    assert f"scalselect export s3://pool/run --to trl --embed-images {output}" in text
+    for block in blocks(text, "bash") + blocks(text, "yaml") + blocks(text, "json") + blocks(text, "python"):
+        assert "s3://" not in block.replace("scalselect export s3://pool/run", "")
+    assert "copy" not in guide(a_set())
+    assert "IMAGE_FOLDER" not in guide(a_set())
     unknown = a_set(images=None)
-    assert "`IMAGE_FOLDER` stands for the folder" in document([], [unknown], "Seen.")
+    assert "`IMAGE_FOLDER` stands for the folder" in guide(unknown)
     assert 'media_dir: "IMAGE_FOLDER"' in notes(unknown)["LLaMA-Factory"].text
 
 
@@ -198,3 +224,14 @@ def test_two_image_folders_cannot_both_be_given():
     assert "--to messages" in both["ms-swift"].text
     one = notes(a_set(images="/a"), a_set(images="/b", relative=0))
     assert 'media_dir: "/a"' in one["LLaMA-Factory"].text
+
+
+def test_the_short_lines_name_no_file_that_is_not_there_yet():
+    short = {trainer: note.short for trainer, note in notes(a_set(container="jsonl", files=("a.jsonl",))).items()}
+    assert short["LLaVA"].startswith("first make the file that how_to_train.md tells of, then --data_path")
+    assert short["ms-swift"].startswith("ROOT_IMAGE_DIR")
+    short = {trainer: note.short for trainer, note in notes(a_set(container="jsonl.gz", files=("a.jsonl.gz",))).items()}
+    assert short["LLaVA"].startswith("first make the file")
+    assert short["ms-swift"].startswith("first unpack the file, see how_to_train.md; then ROOT_IMAGE_DIR")
+    assert short["LLaMA-Factory"].startswith("unpack the file first; dataset_info.json")
+    assert not notes(a_set())["LLaVA"].short.startswith("first")

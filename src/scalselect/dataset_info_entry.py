@@ -114,6 +114,8 @@ def why_not_llamafactory(part: TrainingSet) -> list[str]:
         reasons.append(f"{facts.without_marker:,} records of {name} have images and no `<image>`, which stop it")
     if facts.in_data and part.container in _OF_JSON:
         reasons.append(f"{facts.in_data:,} records of {name} have image bytes in their text")
+    if facts.tool_calls:
+        reasons.append(f"{facts.tool_calls:,} records of {name} have calls of tools under a key that it does not read")
     if facts.content_parts:
         reasons.append(f"{facts.content_parts:,} records of {name} have content in parts")
     return reasons

@@ -107,7 +107,9 @@ def warnings_of_subset(subset: Sequence[Mapping[str, Any]]) -> list[str]:
     found = [
         mixture
         for part in subset
-        for mixture in mixtures(part["source"], part["container"], SubsetFacts(**{name: part[name] for name in names}))
+        for mixture in mixtures(
+            part["source"], part["container"], SubsetFacts(**{name: part[name] for name in names if name in part})
+        )
     ]
     return [
         f"{mixture.words}: LLaMA-Factory and `datasets` may load no row of such a file, or change values; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import textwrap
 from dataclasses import asdict, dataclass, fields
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _WIDTH, _LABEL = 80, 11
 _STRATA_SHOWN, _STRATUM_WIDTH = 6, 30
 _UNBROKEN_SPACE = "\N{INVISIBLE SEPARATOR}"  # stands for a space inside a path, where a line must not be wrapped
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _NOTED_WORDS = {
     "uniform": "whose instruction attends to no vision token",
     "truncated": "cut to the length limit",
@@ -95,7 +97,8 @@ def summary_of_run(result: RunResult) -> Summary:
     notes = training_notes_of(RunFolder(result.folder)) if content.get("subset") else []
     if notes:
         lines.append(("", path_words(result.folder / "how_to_train.md")))
-        lines += [("train" if i == 0 else "", f"{note.trainer}: {note.short}") for i, note in enumerate(notes)]
+        told = [command_words(f"{note.trainer}: {note.short}") for note in notes]
+        lines += [("train" if i == 0 else "", text) for i, text in enumerate(told)]
     facts = {**content, "run_dir": str(result.folder)}
     if result.represented is not None:
         facts["represented"] = _facts_of_representing(result.represented)
@@ -109,7 +112,7 @@ def summary_of_representing(represented: Represented) -> Summary:
         *_lines_of_rows(rows, represented.reasons),
         *_lines_of_trial(represented),
         ("written", str(represented.folder / "representations")),
-        ("next", f"scalselect score {shlex.quote(str(represented.folder))}"),
+        ("next", command_words(f"scalselect score {shlex.quote(str(represented.folder))}")),
     ]
     return Summary(lines, {"run_dir": str(represented.folder), **_facts_of_representing(represented)})
 
@@ -123,7 +126,7 @@ def summary_of_scores(run_dir: str, subspace: DominantSubspace) -> Summary:
         ("subspace", subspace_words(facts)),
         *(("warning", warning) for warning in warnings),
         ("written", str(path_of(run_dir) / "scores.parquet")),
-        ("next", f"scalselect select {shlex.quote(str(run_dir))} --budget 16%"),
+        ("next", command_words(f"scalselect select {shlex.quote(str(run_dir))} --budget 16%")),
     ]
     return Summary(lines, {"run_dir": str(run_dir), "subspace": facts, "warnings": warnings})
 
@@ -162,7 +165,12 @@ def summary_of_composing(composed: ComposedLlava) -> Summary:
         ("", f"`<image>` is token {composed.image_token_id}; {composed.new_rows} new rows of the embedding"),
         ("", "pictures are padded to a square (--image-fit auto)"),
         ("written", path_words(composed.folder)),
-        ("next", f"scalselect run DATASET --model {shlex.quote(str(composed.folder))} --budget 16% --output RUN_DIR"),
+        (
+            "next",
+            command_words(
+                f"scalselect run DATASET --model {shlex.quote(str(composed.folder))} --budget 16% --output RUN_DIR"
+            ),
+        ),
     ]
     facts = {field.name: getattr(composed, field.name) for field in fields(composed)}
     return Summary(lines, {**facts, "folder": str(composed.folder)})
@@ -175,6 +183,11 @@ def _counted(number: int, word: str) -> str:
 def path_words(path: Path) -> str:
     """Return a path that is not wrapped at its spaces."""
     return str(path).replace(" ", _UNBROKEN_SPACE)
+
+
+def command_words(text: str) -> str:
+    """Return words and commands in which nothing is wrapped between quotes: a broken path cannot be copied."""
+    return _QUOTED.sub(lambda quoted: quoted[0].replace(" ", _UNBROKEN_SPACE), text)
 
 
 def _lines_of_rows(rows: Mapping[str, int], reasons: Mapping[str, int]) -> list[tuple[str, str]]:
@@ -216,11 +229,17 @@ def _lines_of_choice(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         *([("barred", ", ".join(told))] if told else []),
         *([("kept", f"{near:,} near-copies of other questions about an image (not barred)")] if near else []),
-        ("chosen", ", ".join([f"{_counted(content['budget']['rows'], 'row')} ({asked})", *held])),
+        ("chosen", ", ".join([f"{_words_of_size(content)} ({asked})", *held])),
         *(("", _words_of_budget(budget)) for budget in content["budgets"][1:]),
         ("", f"lowest score {chosen['lowest_score']:.6g}; {how}"),
         *_lines_of_strata(content["strata"]),
     ]
+
+
+def _words_of_size(content: Mapping[str, Any]) -> str:
+    """Return how many rows were chosen, and with those that are text-only how many records trainers report."""
+    rows, more = content["budget"]["rows"], content["text_only"]["chosen"]
+    return _counted(rows, "row") + (f" + {more:,} text-only = {_counted(rows + more, 'record')}" if more else "")
 
 
 def _words_of_budget(budget: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from scalselect.segments import segments_of
 from scalselect.storage import publish_bytes
+from scalselect.trainers import TRAINERS, overridden
 from scalselect.training_notes import document, notes_of
 from scalselect.training_sets import place_of, training_sets
 
@@ -13,9 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scalselect.run_folder import RunFolder
-    from scalselect.training_notes import Notes
-
-_LIKE = {"llava": "LLaVA", "llamafactory": "LLaMA-Factory", "ms-swift": "ms-swift", "trl": "TRL"}
+    from scalselect.training_parts import Notes
 
 
 def write_guides(folder: RunFolder) -> None:
@@ -45,7 +44,9 @@ def _guide(folder: RunFolder, run: Mapping[str, Any], content: Mapping[str, Any]
         return None
     sets = training_sets(content["subset"], segments_of(run), folder.path)
     notes = _notes(folder, run, content, content["budget"]["asked"] if number else None)
-    return document(notes, sets, _words_of_like(run["represent"].get("like"))).encode()
+    like = run["represent"].get("like")
+    seen = _words_of_like(like, run["represent"] | {"chat_template": run.get("chat_template")})
+    return document(notes, sets, place_of(folder.path), seen, like or "llamafactory").encode()
 
 
 def _notes(folder: RunFolder, run: Mapping[str, Any], content: Mapping[str, Any], budget: str | None) -> list[Notes]:
@@ -53,12 +54,27 @@ def _notes(folder: RunFolder, run: Mapping[str, Any], content: Mapping[str, Any]
     return notes_of(sets, place_of(folder.path), budget)
 
 
-def _words_of_like(like: str | None) -> str:
+def _words_of_like(like: str | None, options: Mapping[str, Any]) -> str:
+    """Return how the pool was seen; `options` are those of the run."""
+    template = options.get("chat_template")
+    used = "the checkpoint's own chat template" if template is None else f"the chat template `{template}`"
     if like is None:
         return (
-            "The pool was seen as the checkpoint's own processor and template show it, with the options in `run.json`; "
+            f"The pool was seen as the checkpoint's own processor shows it, with {used} and the options in `run.json`; "
             "`--like` of `scalselect run` sets what one of these trainers does."
         )
-    return (
-        f"The pool was seen as {_LIKE.get(like, like)} shows it (`--like {like}`), but for options that say otherwise."
+    trainer = TRAINERS[like]
+    changed = overridden(like, options)
+    other = ", ".join(
+        f"`--{option.replace('_', '-')} {_value(options[option])}` ({trainer.title}: {_value(own)})"
+        for option, own in changed.items()
     )
+    but = f", but for options that say otherwise: {other}" if other else ""
+    return (
+        f"The pool was seen as {trainer.title} {trainer.version} shows it (`--like {like}`){but}. It was seen with "
+        f"{used}; the chat template of {trainer.title}: {trainer.template}."
+    )
+
+
+def _value(value: object) -> str:
+    return "none" if value is None else str(value)

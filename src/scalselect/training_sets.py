@@ -7,6 +7,8 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
+
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.subset_facts import SubsetFacts, facts_of_rows
 from scalselect.remote_path import as_remote, path_of
@@ -31,7 +33,10 @@ class TrainingSet:
     source, container, format
         Name of the data set, what its records are kept in, and the name of their format.
     files
-        Its files of chosen records, absolute paths; of a folder that `save_to_disk` wrote the folder.
+        Its files of chosen records, absolute paths; of a folder that `save_to_disk` wrote the folder. Those that hold
+        none are not among them, as the loaders of trainers stop at them.
+    empty
+        Its files that hold none.
     names
         A name for each file, for trainers that want one.
     images
@@ -50,6 +55,7 @@ class TrainingSet:
     images: str | None
     mapping: Mapping[str, Any] | None
     facts: SubsetFacts
+    empty: tuple[str, ...] = ()
 
     @property
     def unpacked(self) -> tuple[str, ...]:
@@ -62,7 +68,9 @@ def account_of_subset(
 ) -> list[dict[str, Any]]:
     """Return what `selection.json` keeps of a subset that was written: for each data set its files and facts."""
     joined = pool if isinstance(pool, JoinedPool) else JoinedPool([pool])
-    files = written if len(written) == 1 else written[:-1]  # the last tells which row is where, and holds no records
+    listing = written[-1] if len(written) > 1 else None  # tells which row is where, and holds no records
+    files = [path for path in written if path != listing]
+    filled = set(files) if listing is None else _filled(listing, files)
     account = []
     for number, part in enumerate(joined.parts):
         span = joined.rows_of(number)
@@ -71,15 +79,18 @@ def account_of_subset(
             for path in files
             if len(joined.parts) == 1 or _belongs(path.relative_to(run_dir).as_posix(), part.source)
         ]
+        of_part = rows[(rows >= span.start) & (rows < span.stop)] - span.start
+        empty = {path for path in own if path not in filled}
         if part.container == "saved":  # one data set is a folder there, with files that only describe it
             own = [own[0].parent]
-        of_part = rows[(rows >= span.start) & (rows < span.stop)] - span.start
+            empty = set(own if not of_part.size else [])
         account.append(
             {
                 "source": part.source,
                 "container": part.container,
                 "format": part.format,
                 "names": [path.relative_to(run_dir).as_posix() for path in own],
+                "empty": [path.relative_to(run_dir).as_posix() for path in own if path in empty],
                 **asdict(facts_of_rows(part, of_part.tolist())),
             }
         )
@@ -96,7 +107,8 @@ def training_sets(
     for entry in account:
         segment = known.get(entry["source"])
         name = "chosen" if len(account) == 1 else "chosen-" + re.sub(r"[^\w-]", "-", entry["source"])
-        files = tuple(f"{place}/{file}" for file in entry["names"])
+        empty = entry.get("empty", [] if entry["rows"] else entry["names"])
+        files = tuple(f"{place}/{file}" for file in entry["names"] if file not in empty)
         sets.append(
             TrainingSet(
                 source=entry["source"],
@@ -106,7 +118,10 @@ def training_sets(
                 names=tuple(f"{name}-{i}" if len(files) > 1 else name for i in range(len(files))),
                 images=None if segment is None else segment.images or _folder_of(segment.path),
                 mapping=None if segment is None else segment.mapping,
-                facts=SubsetFacts(**{item.name: entry[item.name] for item in fields(SubsetFacts)}),
+                facts=SubsetFacts(
+                    **{item.name: entry[item.name] for item in fields(SubsetFacts) if item.name in entry}
+                ),
+                empty=tuple(f"{place}/{file}" for file in empty),
             )
         )
     return sets
@@ -115,6 +130,14 @@ def training_sets(
 def place_of(path: Path) -> str:
     """Return a path from the root of its file system, symbolic links as the user named them; a URL as it is."""
     return str(path) if as_remote(path) else os.path.abspath(path)  # noqa: PTH100
+
+
+def _filled(listing: Path, files: Sequence[Path]) -> set[Path]:
+    """Return the files that hold rows, by the listing of all rows beside them or above them."""
+    below = listing.parent if listing.name == "rows.parquet" else listing.parent / "selected"
+    with listing.open("rb") as stream:
+        names = set(pq.read_table(stream, columns=["file"])["file"].unique().to_pylist())
+    return {path for path in files if path.relative_to(below).as_posix() in names}
 
 
 def _belongs(name: str, source: str) -> bool:

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from scalselect.dataset.export_rules import why_left_out
+from scalselect.dataset.order_faults import order_faults
+from scalselect.records import Sample
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -52,6 +56,10 @@ class SubsetFacts:
         Keys of texts beside a list of turns, such as `system` or `instruction`, that some record fills.
     mixed_fields
         Fields, ids and images apart, that hold values of several JSON types.
+    order_faults
+        By trainer and kind those whose turns are in an order that it does not train on as it is.
+    not_for_llava
+        By reason those that `export --to llava` leaves out; those with `tool_calls` are left out of other forms too.
     """
 
     rows: int = 0
@@ -71,14 +79,22 @@ class SubsetFacts:
     content_parts: int = 0
     text_keys: list[str] = field(default_factory=list)
     mixed_fields: list[str] = field(default_factory=list)
+    order_faults: dict[str, dict[str, int]] = field(default_factory=dict)
+    not_for_llava: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def tool_calls(self) -> int:
+        """Those with calls of tools beside the text of a turn."""
+        return self.not_for_llava.get("tool_calls", 0)
 
 
 def facts_of_rows(pool: Pool, rows: Iterable[int]) -> SubsetFacts:
-    """Return the facts of some rows of a pool; each record is read once. Raises DataChangedError."""
+    """Return the facts of some rows of a pool; Raises DataChangedError."""
     counted = _Counted(pool.image_keys)
     for row in rows:
         raw = pool.raw(row)
         counted.add(_decoded(raw), has_marker=_MARKER.search(raw) is not None)
+        counted.add_losses(pool, row)
     return counted.facts()
 
 
@@ -110,6 +126,16 @@ class _Counted:
         for key, value in record.items():
             if key not in _BESIDES and value not in (None, "") and (value != [] or key in self._image_keys):
                 self._add_type(key, value)
+
+    def add_losses(self, pool: Pool, row: int) -> None:
+        """Count what trainers make of the order of turns, and what LLaVA cannot be given at all."""
+        for trainer, kind in order_faults(pool, row):
+            faults = self._facts.order_faults.setdefault(trainer, {})
+            faults[kind] = faults.get(kind, 0) + 1
+        sample = next(iter(pool.samples_at([row])))
+        reason = why_left_out("llava", sample, pool, row) if isinstance(sample, Sample) else None
+        if reason is not None:
+            self._facts.not_for_llava[reason] = self._facts.not_for_llava.get(reason, 0) + 1
 
     def _parts_of(self, turns: list[Any]) -> list[Any]:
         """Count roles, and return the content parts of all turns."""
