@@ -229,6 +229,14 @@ def test_a_file_of_the_user_is_not_overwritten(run, data):
     assert data.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["mine", "mine.json"])
+def test_an_ending_is_added_once_and_what_lies_there_is_kept(run, data, tmp_path, name):
+    exported = scalselect.export(run, to="source", ids_as_strings=True, dataset=data, output=tmp_path / name)
+    assert exported.files == (tmp_path / "mine.json",)
+    with pytest.raises(OptionError, match=r"output exists already: .*mine\.json"):
+        scalselect.export(run, to="source", ids_as_strings=True, dataset=data, output=tmp_path / name)
+
+
 def test_content_in_parts_is_not_rewritten(tmp_path, run, data):
     content = json.loads((run / "selection.json").read_text())
     content["subset"][0]["content_parts"] = 3

@@ -165,6 +165,7 @@ def test_mixed_records_are_warned_of(tmp_path):
     told = [warning for warning in warnings if "export RUN_DIR" in warning]
     assert len(told) == 2
     assert "the id of `pool` is a number in 30 rows and a string in 30 rows" in told[0]
-    assert "--to source --ids-as-strings" in told[0]
+    assert "may load no row of `selected.json`, or change" in told[0]
+    assert "--to messages" in told[0]  # strings for ids alone would leave `k` as it is
     assert "values of `k` of `pool` are of several types" in told[1]
     assert "the id of `pool` is" in of("LLaMA-Factory", guide(run))

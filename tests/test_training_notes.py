@@ -13,7 +13,7 @@ import pytest
 
 from scalselect.dataset.data_sets import parse_data_set
 from scalselect.dataset.subset_facts import SubsetFacts
-from scalselect.dataset_info_entry import entry_of, why_not_llamafactory
+from scalselect.dataset_info_entry import entry_of, mixtures, why_not_llamafactory
 from scalselect.training_notes import document, notes_of
 from scalselect.training_sets import TrainingSet
 
@@ -110,9 +110,9 @@ def test_an_entry_that_the_run_was_given_is_given_back_with_its_tags_in_full():
         ({"turn_keys": [["from", "value"], ["role", "content"]]}, "written in two ways"),
         ({"roles": ["human", "gpt", "user"]}, "calls the same role by several words"),
         ({"image_keys": ["image", "images"]}, "images of `pool` are under `image` and `images`"),
-        ({"in_data": 2}, "2 records of `pool` have image bytes in their text"),
-        ({"content_parts": 2}, "2 records of `pool` have content in parts"),
-        ({"without_marker": 3}, "3 records of `pool` have images and no `<image>`"),
+        ({"in_data": 2}, "2 records of `pool` with image bytes in their text"),
+        ({"content_parts": 2}, "2 records of `pool` with content in parts"),
+        ({"without_marker": 3}, "3 records of `pool` with images and no `<image>`"),
         ({"ids": {"number": 4, "string": 6}}, "the id of `pool` is a number in 4 rows and a string in 6 rows"),
         ({"mixed_images": ["image"]}, "`image` of `pool` is a list in some rows"),
         ({"mixed_fields": list("abcdefg")}, "values of `a`, `b`, `c`, `d`, `e` and 2 more"),
@@ -235,3 +235,23 @@ def test_the_short_lines_name_no_file_that_is_not_there_yet():
     assert short["ms-swift"].startswith("first unpack the file, see how_to_train.md; then ROOT_IMAGE_DIR")
     assert short["LLaMA-Factory"].startswith("unpack the file first; dataset_info.json")
     assert not notes(a_set())["LLaVA"].short.startswith("first")
+
+
+@pytest.mark.parametrize(
+    ("fields", "remedy"),
+    [
+        ({}, "--to source --ids-as-strings"),
+        ({"mixed_fields": ["k"]}, "--to messages"),
+        ({"mixed_images": ["image"]}, "--to messages"),
+    ],
+)
+def test_strings_for_ids_are_offered_where_they_are_enough(fields, remedy):
+    facts = a_set(ids={"number": 1, "object": 2, "other": 1}, **fields).facts
+    mixture = mixtures("pool", "json", facts)[0]
+    assert mixture.words == "the id of `pool` is a number in 1 row and an object in 2 rows and of another type in 1 row"
+    assert mixture.remedy == remedy
+
+
+def test_one_record_is_one():
+    (reason,) = why_not_llamafactory(a_set(content_parts=1))
+    assert reason == "1 record of `pool` with content in parts"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _OF_JSON = ("json", "jsonl", "json.gz", "jsonl.gz", "list")
 _SHOWN = 5
+_OF_TYPE = {"string": "a string", "number": "a number", "object": "an object", "other": "of another type"}
 _QUESTIONS = {
     "alpaca": {"prompt": "instruction", "query": "input", "response": "output", "history": "history"},
     "query-response": {"prompt": "query", "response": "response", "history": "history"},
@@ -84,8 +85,12 @@ def mixtures(source: str, container: str, facts: SubsetFacts) -> list[Mixture]:
     found = []
     kinds = {kind: rows for kind, rows in facts.ids.items() if kind not in {"null", "absent"}}
     if len(kinds) > 1:
-        told = " and ".join(f"a {kind} in {rows:,} rows" for kind, rows in kinds.items())
-        found.append(Mixture(f"the id of `{source}` is {told}", "--to source --ids-as-strings"))
+        told = " and ".join(
+            f"{_OF_TYPE.get(kind, kind)} in {rows:,} {'row' if rows == 1 else 'rows'}" for kind, rows in kinds.items()
+        )
+        others = facts.mixed_images or facts.mixed_fields  # which strings for ids would not mend
+        remedy = "--to messages" if others else "--to source --ids-as-strings"
+        found.append(Mixture(f"the id of `{source}` is {told}", remedy))
     if facts.mixed_images:
         keys = _listed(facts.mixed_images)
         found.append(Mixture(f"{keys} of `{source}` is a list in some rows and not in others", "--to messages"))
@@ -111,14 +116,18 @@ def why_not_llamafactory(part: TrainingSet) -> list[str]:
     if len(facts.image_keys) > 1:
         reasons.append(f"images of {name} are under {_listed(facts.image_keys)}, and it reads one key")
     if facts.without_marker and not facts.content_parts:
-        reasons.append(f"{facts.without_marker:,} records of {name} have images and no `<image>`, which stop it")
+        reasons.append(f"{_records(facts.without_marker)} of {name} with images and no `<image>`, which stops it")
     if facts.in_data and part.container in _OF_JSON:
-        reasons.append(f"{facts.in_data:,} records of {name} have image bytes in their text")
+        reasons.append(f"{_records(facts.in_data)} of {name} with image bytes in their text")
     if facts.tool_calls:
-        reasons.append(f"{facts.tool_calls:,} records of {name} have calls of tools under a key that it does not read")
+        reasons.append(f"{_records(facts.tool_calls)} of {name} with calls of tools under a key that it does not read")
     if facts.content_parts:
-        reasons.append(f"{facts.content_parts:,} records of {name} have content in parts")
+        reasons.append(f"{_records(facts.content_parts)} of {name} with content in parts")
     return reasons
+
+
+def _records(number: int) -> str:
+    return f"{number:,} {'record' if number == 1 else 'records'}"
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -104,18 +104,15 @@ class SubsetExport:
         Parameters
         ----------
         path
-            The file, without ending; of several data sets the folder of their files.
+            The file, whose ending is added where it has none; of several data sets the folder of their files.
         """
         written = []
         for number, part in enumerate(self._pool.parts):
             span = self._pool.rows_of(number)
             rows = [row - span.start for row in self._rows if row in span]
             rewrite = Rewriting(ids_as_strings, part.image_keys if absolute_paths else ())
-            ending = "json" if part.container == "list" else part.container
-            file = path.with_name(f"{path.name}.{ending}")
-            if len(self._pool.parts) > 1:
-                path.mkdir(parents=True, exist_ok=True)
-                file = path / f"{part.source}.{ending}"
+            file = source_file(path, self._pool, number)
+            file.parent.mkdir(parents=True, exist_ok=True)
             with _published(file) as stream:
                 write_json_records(stream, map(_Rewritten(part, rewrite), rows), lines=part.container in _LINES)
             self.counts.records += len(rows)
@@ -166,6 +163,15 @@ class SubsetExport:
         if "://" not in image.path and not os.path.isfile(image.path):  # noqa: PTH113
             raise WorkError(f"an image of the subset is gone: {image.path}")
         return image.path
+
+
+def source_file(path: Path, pool: JoinedPool, number: int) -> Path:
+    """Return the file that an export to `source` writes for one part of a pool; see `SubsetExport.write_source`."""
+    part = pool.parts[number]
+    ending = ".json" if part.container == "list" else f".{part.container}"
+    if len(pool.parts) > 1:
+        return path / f"{part.source}{ending}"
+    return path if path.name.endswith(ending) else path.with_name(path.name + ending)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import OptionError, RunFolderError, did_you_mean
-from scalselect.export_work import SubsetExport
+from scalselect.export_work import SubsetExport, source_file
 from scalselect.pool_of_run import pool_of_run
 from scalselect.progress import Silent, on_wait
 from scalselect.records import ExportForm
@@ -84,6 +84,8 @@ def export(
     with folder.claimed(on_wait(progress)) if output is None else contextlib.nullcontext():
         rows = _rows(folder, content, label)
         path = _place(folder, to, label) if output is None else _new(path_of(output))
+        if to == "source" and output is not None and not isinstance(pool, JoinedPool):
+            path = _new(source_file(path, JoinedPool([pool]), 0))
         progress.say(f"exporting {len(rows):,} rows")
         work = SubsetExport(pool, rows)
         path.parent.mkdir(parents=True, exist_ok=True)

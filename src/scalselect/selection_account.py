@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 METHOD = "ScalSelect (arXiv 2602.11636): instruction-conditioned first-layer representations, leverage scores"
 OWN_VECTORS = "leverage scores of vectors made elsewhere"
 TIE_RULE = "equal scores in pool order"
+_FILES_SHOWN = 3
 _NOTED = ("uniform", "truncated", "images_in_front", "exif_rotated", "alpha")
 
 
@@ -104,18 +105,22 @@ def counts_of(column: pa.ChunkedArray) -> dict[str, int]:
 def warnings_of_subset(subset: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what stops LLaMA-Factory and Hugging Face datasets from loading the chosen records at all."""
     names = {item.name for item in fields(SubsetFacts)}
-    found = [
-        mixture
+    return [
+        f"{mixture.words}: LLaMA-Factory and `datasets` may load no row of {_files_of(part)}, or change values; "
+        f"`scalselect export RUN_DIR {mixture.remedy}` writes a file that they load"
         for part in subset
         for mixture in mixtures(
             part["source"], part["container"], SubsetFacts(**{name: part[name] for name in names if name in part})
         )
     ]
-    return [
-        f"{mixture.words}: LLaMA-Factory and `datasets` may load no row of such a file, or change values; "
-        f"`scalselect export RUN_DIR {mixture.remedy}` writes one that they load"
-        for mixture in found
-    ]
+
+
+def _files_of(part: Mapping[str, Any]) -> str:
+    """Return the files of a data set that hold chosen records, in words."""
+    files = [name for name in part["names"] if name not in part.get("empty", [])]
+    return ", ".join(f"`{name}`" for name in files[:_FILES_SHOWN]) + (
+        " and others" if len(files) > _FILES_SHOWN else ""
+    )
 
 
 def _warnings_of_instructions(subspace: DominantSubspace | None) -> list[str]:

@@ -221,11 +221,11 @@ def _why_not_swift(part: TrainingSet) -> list[str]:
     if part.format not in _SWIFT_FORMATS:
         reasons.append(f"`{part.source}` has its turns under keys of its own")
     if facts.content_parts:
-        reasons.append(f"{counted(facts.content_parts, 'record')} of `{part.source}` have content in parts")
+        reasons.append(f"{counted(facts.content_parts, 'record')} of `{part.source}` with content in parts")
     if facts.image_keys and facts.image_keys[0] not in {"images", "image"}:
         reasons.append(f"`{part.source}` has its images under `{facts.image_keys[0]}`")
     if facts.tool_calls:
-        reasons.append(f"{counted(facts.tool_calls, 'record')} of `{part.source}` have calls of tools beside the text")
+        reasons.append(f"{counted(facts.tool_calls, 'record')} of `{part.source}` with calls of tools beside the text")
     return reasons
 
 
