@@ -70,6 +70,18 @@ def test_of_many_problems_a_few_are_shown():
     assert "row 5" not in text
 
 
+def test_a_long_detail_goes_on_in_the_next_line():
+    detail = "`a/long/folder/of/images/with/a/name.png`: the useful words stand at the very end of it, namely here"
+    text = text_of_check(result_of([Problem(3, "pool", "row-3", "image_missing", "skipped", detail)]))
+    assert "namely here" in " ".join(text.split())
+    assert "\n    " in text
+
+
+def test_one_row_is_one_row():
+    text = text_of_check(result_of(counts={"rows": 1, "text_only": 0, "images": 1}))
+    assert "1 row, 0 of them" in text
+
+
 def test_several_data_sets_are_named_beside_the_row():
     found = [Problem(3, "vqa", None, "image_missing", "skipped", "gone")]
     two = [{"name": name} for name in ("vqa", "ocr")]

@@ -82,6 +82,46 @@ def test_many_problems_are_counted_and_a_few_shown(tmp_path, capsys):
     assert [problem["row"] for problem in content["problems"]] == list(range(300))
 
 
+@pytest.mark.parametrize(
+    ("like", "effect"), [("llamafactory", "stops the run"), ("ms-swift", "replaced"), ("trl", "stops the run")]
+)
+def test_of_broken_images_and_of_long_rows_the_trainer_s_effect_is_told(demo, like, effect):
+    found = scalselect.check(demo / "pool.json", model=demo / "checkpoint", like=like, max_length=40)
+    effects = {kind["kind"]: kind["effect"] for kind in found.kinds}
+    assert {effects[kind] for kind in ("image_missing", "image_unreadable", "too_long")} == {effect}
+
+
+def test_for_trl_the_export_is_judged(tmp_path, pictures):
+    turns = [{"role": "human", "content": "<image>Which?"}, {"role": "gpt", "content": "A cat."}]
+    several = [
+        {"id": 1, "messages": turns, "images": pictures[0]},
+        {"id": "x", "messages": turns, "images": pictures[:1]},
+    ]
+    found = scalselect.check(several, like="trl")
+    assert found.ok, found.examples
+    assert any("the export" in note and "not this file" in note for note in found.notes)
+
+
+def test_content_in_parts_is_noted_for_ms_swift(pictures):
+    parts = [{"type": "image"}, {"type": "text", "text": "Which?"}]
+    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": "A cat."}]
+    data = [{"messages": turns, "images": pictures[:1]}]
+    assert any("1 row with content in parts" in note for note in scalselect.check(data, like="ms-swift").notes)
+    assert not any("content in parts" in note for note in scalselect.check(data, like="trl").notes)
+
+
+@pytest.mark.parametrize("decode", ["on", "off"])
+@pytest.mark.parametrize("processes", [0, 1, 2, 16])
+def test_no_process_waits_long_for_another(decode, processes):
+    most = {"on": 128, "off": 2048}[decode]
+    for rows in (0, 1, 200, 10_000, 10**7):
+        task = checking.rows_a_task(rows, processes, decode)
+        assert 1 <= task <= most
+        if rows >= 10_000 and processes:
+            assert rows / task >= 2 * processes
+    assert checking.rows_a_task(200, 2, "on") <= 25
+
+
 def test_the_number_of_processes_changes_nothing(demo):
     def facts(processes):
         told = []
@@ -120,6 +160,10 @@ def test_problems_of_a_whole_file_come_last_and_without_a_row(tmp_path, pictures
     assert command("check", data, "--like", "llamafactory") == 1
     assert "  pool: `id` is a number in row 0, a string in row 1" in capsys.readouterr().out
     assert checked_as_json(capsys, data, "--like", "llava")[1]["problems"][0]["kind"] == "container_not_read"
+    lists = [{**record(row, pictures[0]), "image": [str(pictures[0])]} for row in range(3)]
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines + lists), encoding="utf-8")
+    kinds = [kind["kind"] for kind in scalselect.check(data, like="llava").kinds]
+    assert kinds == ["container_not_read", "image_list"]  # one before three: it is the cause that all rows share
     assert command("check", data, "--like", "ms-swift") == 0
 
 

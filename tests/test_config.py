@@ -193,6 +193,12 @@ def test_pixel_limits_must_not_cross():
         RunConfig.from_options({"image_min_pixels": 101, "image_max_pixels": 100})
 
 
+def test_a_limit_that_a_trainer_s_name_set_is_told_as_such():
+    with pytest.raises(OptionError) as told:
+        RunConfig.from_options({"like": "llamafactory", "image_max_pixels": 1000})
+    assert "1024 > 1000 (image_min_pixels 1024 from like `llamafactory`: give it as well)" in str(told.value)
+
+
 def test_a_resizing_before_the_processor_needs_a_limit():
     with pytest.raises(OptionError, match="image_resize `before` has no effect without a limit"):
         RunConfig.from_options({"image_resize": "before"})

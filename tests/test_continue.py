@@ -50,7 +50,7 @@ def test_death_at_every_write_leaves_a_run_that_continues(tmp_path, words, monke
         assert promised_files(out) == expected, moments
         moments += 1
     # Every file is written and flushed, then its folder: two moments a write.
-    assert moments == 2 * (1 + 4 * 3 + 9)
+    assert moments == 2 * (1 + 4 * 3 + 10)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_a_run_of_a_pushed_data_set(hub, online, offline, checkpoints, tmp_path)
     assert repository.downloaded() == {f"data/train-{part:05}-of-00003.parquet" for part in range(3)}
     written = json.loads((tmp_path / "run" / "run.json").read_bytes())
     assert written["data"]["path"] == f"{LOCATION}@{COMMITS[0]}"
-    chosen = pq.read_table(tmp_path / "run" / "selected" / "rows.parquet").to_pylist()
+    chosen = pq.read_table(tmp_path / "run" / "selected_rows.parquet").to_pylist()
     assert len(chosen) == 4
     assert {place["source"] for place in chosen} == {"name"}
     for place in chosen:
@@ -92,7 +92,7 @@ def test_a_run_of_a_pushed_data_set(hub, online, offline, checkpoints, tmp_path)
     assert code == 0, said
     code, said = offline.run("select", tmp_path / "run", "--budget", "5")
     assert code == 0, said
-    assert pq.read_table(tmp_path / "run" / "selected" / "rows.parquet").num_rows == 5
+    assert pq.read_table(tmp_path / "run" / "selected_rows.parquet").num_rows == 5
 
 
 def refused(worker, location, tmp_path, **environment):

@@ -83,7 +83,7 @@ def test_check_without_a_model_loads_no_torch(tmp_path):
     data.write_text(json.dumps([{"conversations": turns}]), encoding="utf-8")
     code, loaded, shown = start("check", data, "--like", "llamafactory", watched=(*HEAVY, "numpy"))
     assert (code, loaded) == (0, ["numpy"])
-    assert "1 rows, 1 of them text-only" in shown
+    assert "1 row, 1 of them text-only" in shown
 
 
 def test_the_check_itself_notices_torch(tmp_path):

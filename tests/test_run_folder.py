@@ -337,6 +337,12 @@ class TestSelection:
     def test_other_inputs(self, selected):
         assert not selected.has_selection_from({**INPUTS, "store": "abd"})
 
+    def test_forgotten_with_the_listing_of_its_files(self, selected):
+        listing = selected.path / "selected_rows.parquet"
+        listing.touch()
+        selected.forget_selection()
+        assert not listing.exists()
+
     @pytest.mark.parametrize("name", ["scores.parquet", "selected.json"])
     def test_tampered_or_missing_files(self, selected, name):
         path = selected.path / name

@@ -96,7 +96,7 @@ def test_lists_by_name(tmp_path, checkpoints, pictures):
     again = scalselect.select(tmp_path / "run", budget=3, dataset=data)
     assert again.rows.tolist() == result.rows.tolist()
     assert scores_of(tmp_path / "run")["source"] == ["a"] * 4 + ["b"] * 5
-    with pytest.raises(scalselect.MisuseError, match="Python list"):
+    with pytest.raises(scalselect.MisuseError, match=r"Python object \(a list or a datasets\.Dataset\)"):
         scalselect.select(tmp_path / "run", budget=2)
 
 

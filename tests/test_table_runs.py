@@ -50,7 +50,7 @@ def test_parquet_of_several_files(tmp_path, checkpoints, rows):
     chosen = run(tmp_path / "train-*.parquet", checkpoints, tmp_path / "run")
     folder = tmp_path / "run" / "selected"
     assert sorted(path.name for path in folder.glob("train*")) == [f"train-{part}-of-3.parquet" for part in range(3)]
-    places = pq.read_table(folder / "rows.parquet").to_pylist()
+    places = pq.read_table(tmp_path / "run" / "selected_rows.parquet").to_pylist()
     assert [place["row"] for place in places] == chosen
     assert {place["source"] for place in places} == {"train"}
     for place in places:
@@ -71,7 +71,7 @@ def test_saved_data_set(tmp_path, checkpoints, rows):
     datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "pool", num_shards=2)
     chosen = run(tmp_path / "pool", checkpoints, tmp_path / "run")
     assert datasets.load_from_disk(tmp_path / "run" / "selected").to_list() == [rows[row] for row in chosen]
-    listing = pq.read_table(tmp_path / "run" / "selected" / "rows.parquet").to_pylist()
+    listing = pq.read_table(tmp_path / "run" / "selected_rows.parquet").to_pylist()
     assert [place["row"] for place in listing] == chosen
 
 

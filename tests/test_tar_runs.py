@@ -36,7 +36,7 @@ def test_shards_by_a_brace_pattern(tmp_path, checkpoints, shards):
     assert len(chosen) == 3
     subset = [out / "selected" / path.name for path in shards]
     assert read_back(subset) == [read_back(shards)[row] for row in chosen]
-    listing = pq.read_table(out / "selected" / "rows.parquet").to_pylist()
+    listing = pq.read_table(out / "selected_rows.parquet").to_pylist()
     assert [(place["row"], place["id"]) for place in listing] == [(row, f"{row:06d}") for row in chosen]
     for place in listing:
         assert read_back(out / "selected" / place["file"])[place["place"]]["__key__"] == place["id"]

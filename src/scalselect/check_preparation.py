@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -30,9 +31,13 @@ class PrepareSamples:
         self._preparation = preparation
         self._view = view
         self._max_length = max_length
+        self._process = os.getpid()
 
     def __call__(self, samples: Sequence[Sample], pool: Pool) -> Iterable[RowRecord]:
         """Return what was found of each sample, in order; neighbours of the same images share them."""
+        if self._process != os.getpid():
+            self._preparation.begin_in_a_fork()
+            self._process = os.getpid()
         for _, same in groupby(samples, key=lambda sample: sample.images):
             group = list(same)
             for begin in range(0, len(group), _GROUP_ROWS):

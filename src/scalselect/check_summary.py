@@ -7,6 +7,7 @@ import textwrap
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from scalselect.dataset.trainer_rules import counted
 from scalselect.progress import readable_seconds
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _WIDTH, _LABEL = 80, 11
 _SHOWN = 5
 _LONGEST_ID = 24
+_LONGEST_DETAIL = 4  # lines
 _DISK_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -58,7 +60,7 @@ def text_of_check(result: CheckResult) -> str:
     """Return the table for people: the first problems of each kind, and what there is to know beside them."""
     counts = result.counts
     lines = [
-        *_labelled("pool", f"{counts.get('rows', 0):,} rows, {counts.get('text_only', 0):,} of them text-only"),
+        *_labelled("pool", f"{counted(counts.get('rows', 0))}, {counts.get('text_only', 0):,} of them text-only"),
         *_labelled("images", _words_of_images(result)),
     ]
     if result.kinds:
@@ -69,7 +71,8 @@ def text_of_check(result: CheckResult) -> str:
             problem for problem in result.examples if (problem.kind, problem.effect) == (kind["kind"], kind["effect"])
         ][:_SHOWN]
         several = len(result.data_sets) > 1
-        lines += [_line_of_problem(problem, several=several) for problem in examples]
+        for problem in examples:
+            lines += _lines_of_problem(problem, several=several)
         if kind["problems"] > len(examples):
             lines.append(f"  {kind['problems'] - len(examples):,} more; --json lists all")
     lines += [""] if result.kinds else []
@@ -90,15 +93,27 @@ def _words_of_images(result: CheckResult) -> str:
     return f"{counts.get('images', 0):,} shown, {size} of files decoded; {readable_seconds(result.seconds)}"
 
 
-def _line_of_problem(problem: Problem, *, several: bool) -> str:
+def _lines_of_problem(problem: Problem, *, several: bool) -> list[str]:
     source = f"{problem.source} " if several or problem.row is None else ""
     where = f"{source}row {problem.row}" if problem.row is not None else source.strip()
     known = "" if problem.id is None else f" (id {_shortened(problem.id, _LONGEST_ID)})"
-    return _shortened(f"  {where}{known}: {problem.detail}", _WIDTH)
+    return textwrap.wrap(
+        _printable(f"{where}{known}: {problem.detail}"),
+        _WIDTH,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_on_hyphens=False,
+        max_lines=_LONGEST_DETAIL,
+        placeholder=" ...",
+    )
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _shortened(text: str, width: int) -> str:
-    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    text = _printable(text)
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
@@ -113,7 +128,7 @@ def _lines_of_lengths(result: CheckResult) -> list[str]:
         cut = sum(kind["problems"] for kind in result.kinds if kind["kind"] == "too_long")
         told = "no length limit: nothing is cut"
         if limit is not None:
-            told = f"--max-length {limit:,} cuts {result.counts.get('truncated', 0):,} rows and refuses {cut:,}"
+            told = f"--max-length {limit:,} cuts {counted(result.counts.get('truncated', 0))} and refuses {cut:,}"
         lines += _labelled("", told)
     return lines
 

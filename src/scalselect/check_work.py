@@ -11,6 +11,7 @@ import numpy as np
 from scalselect.dataset.file_rules import FieldKinds, faults_of_file
 from scalselect.dataset.validation import Findings, Problem
 from scalselect.engines.processes import results_in_order
+from scalselect.records import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,11 +30,13 @@ _COUNTED = (
     "images",
     "image_bytes",
     "images_in_front",
+    "content_parts",
     "exif_rotated",
     "alpha",
     "truncated",
     "escaped",
 )
+_REASONS = frozenset(str(reason) for reason in Reason)
 _DIED = "the process that opened it was killed: a decoder that crashes, or a want of memory"
 
 
@@ -136,7 +139,7 @@ def check_rows(
 
 
 def _tell(progress: Progress, findings: Findings) -> None:
-    bad = len({problem.row for problem in findings.problems if problem.effect == "skipped"})
+    bad = len({problem.row for problem in findings.problems if problem.kind in _REASONS})
     for number in range(findings.counts.get("rows", 0)):
         progress.row("skipped" if number < bad else "checked")
 

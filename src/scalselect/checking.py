@@ -9,6 +9,7 @@ from scalselect.check_work import check_rows
 from scalselect.config import RepresentConfig, RunConfig
 from scalselect.dataset.data_sets import open_pools
 from scalselect.dataset.joined_pool import JoinedPool
+from scalselect.dataset.trainer_rules import counted
 from scalselect.dataset.validation import DecodeImages, FindImages, RowChecker
 from scalselect.engines.processes import can_fork, usable_cpus
 from scalselect.errors import OptionError, did_you_mean
@@ -39,7 +40,15 @@ _OF_MODEL = (
 )
 OPTIONS = (*_OF_DATA, *_OF_PICTURES, *_OF_MODEL)
 
-_ROWS_A_TASK = {"on": 128, "off": 2048}
+_OF_TRL = (
+    "TRL is given the export (scalselect export --to trl), and that is judged, not this file: `<image>` left in a text "
+    "would be trained on as text; roles get TRL's words, ids become strings"
+)
+_PARTS_OF_SWIFT = (
+    "with content in parts, which ms-swift was not tried on: scalselect export --to messages writes plain texts"
+)
+_ROWS_A_TASK = {"on": (8, 128), "off": (256, 2048)}  # fewest and most: a task must outweigh its hand-over
+_TASKS_A_PROCESS = 8  # at least, where rows suffice: all processes are to end at about the same time
 _KEPT = 100
 _HIDDEN_OF_7B = 4096
 _FLOAT32, _BYTES_OF_A_ROW = 4, 400  # the latter: rows.parquet and scores.parquet, measured at 200 to 400
@@ -54,7 +63,8 @@ class CheckResult:
     data_sets
         Of each: `name`, `location`, `format`, `container`, `rows`.
     kinds
-        Of each kind of problem and effect: `kind`, `effect`, `problems`; the most frequent first.
+        Of each kind of problem and effect: `kind`, `effect`, `problems`; those of whole data sets first, then the
+        most frequent.
     examples
         The first problems of each of them, at most 100 each.
     counts
@@ -145,7 +155,7 @@ def check(
         RowChecker(pool, examine, config.like),
         like=config.like,
         processes=processes,
-        rows_a_task=_ROWS_A_TASK[decode],
+        rows_a_task=rows_a_task(len(pool), processes, decode),
         keep=_KEPT,
         on_problem=on_problem or (lambda _problem: None),
         progress=progress,
@@ -173,6 +183,12 @@ def checked_options(
     if limits and not with_model and config.image_resize == "processor":
         raise OptionError(f"{min(limits)} is the processor's limit: give model as well, or image_resize `before`")
     return config
+
+
+def rows_a_task(rows: int, processes: int, decode: str) -> int:
+    """Return how many rows a process is handed at a time: few of a small set, so that no process waits for another."""
+    fewest, most = _ROWS_A_TASK[decode]
+    return min(most, max(fewest, rows // (max(1, processes) * _TASKS_A_PROCESS)))
 
 
 def _say_start(pools: list[Pool], config: RepresentConfig, progress: Progress, *, with_model: bool) -> None:
@@ -215,9 +231,12 @@ def _result(
     hidden_size: int | None,
     processes: int,
 ) -> CheckResult:
+    of_files = {(problem.kind, problem.effect) for problem in found.examples if problem.row is None}
     kinds = [
         {"kind": kind, "effect": effect, "problems": number}
-        for (kind, effect), number in sorted(found.kinds.items(), key=lambda pair: (-pair[1], pair[0]))
+        for (kind, effect), number in sorted(
+            found.kinds.items(), key=lambda pair: (pair[0] not in of_files, -pair[1], pair[0])
+        )
     ]
     return CheckResult(
         data_sets=[
@@ -236,7 +255,7 @@ def _result(
         kinds=kinds,
         examples=found.examples,
         counts=found.counts,
-        notes=_notes(pools, found, config.like),
+        notes=_notes(found, config.like),
         lengths=found.lengths,
         estimate=None if found.problems else _estimate(found, hidden_size, processes, decode),
         seconds=found.seconds,
@@ -244,21 +263,26 @@ def _result(
     )
 
 
-def _notes(pools: list[Pool], found: CheckedPool, like: str | None) -> list[str]:
+def _notes(found: CheckedPool, like: str | None) -> list[str]:
     notes = []
     ids, rows = found.repeated_ids
     if ids:
-        notes.append(f"{ids:,} ids stand in several rows, {rows:,} rows in all; rows are told apart by their position")
+        stand = "stands" if ids == 1 else "stand"
+        notes.append(
+            f"{counted(ids, 'id')} {stand} in several rows, {rows:,} rows in all; rows are told apart by their position"
+        )
     words = {
-        "exif_rotated": "rows have an image with an orientation tag that turns it: trainers differ there (exif)",
-        "alpha": "rows have a transparent image: trainers differ there (alpha)",
-        "images_in_front": "rows have images and no `<image>`: images are put in front of the first user turn",
-        "truncated": "rows would be cut to the length limit, behind their last image",
-        "escaped": "rows spell out a special token of the model, which stays text",
+        "exif_rotated": "with an image that an orientation tag turns: trainers differ there (exif)",
+        "alpha": "with a transparent image: trainers differ there (alpha)",
+        "images_in_front": "with images and no `<image>`: images are put in front of the first user turn",
+        "truncated": "to be cut at the length limit, behind the last image",
+        "escaped": "with a special token of the model spelled out, which stays text",
     }
-    notes += [f"{found.counts[name]:,} {text}" for name, text in words.items() if found.counts.get(name)]
-    if like == "trl" and any(pool.format != "messages" for pool in pools):
-        notes.append("TRL reads turns of role and content under `messages`: the chosen records need to be converted")
+    notes += [f"{counted(found.counts[name])} {text}" for name, text in words.items() if found.counts.get(name)]
+    if like == "trl":
+        notes.append(_OF_TRL)
+    if like == "ms-swift" and found.counts.get("content_parts"):
+        notes.append(f"{counted(found.counts['content_parts'])} {_PARTS_OF_SWIFT}")
     return notes
 
 

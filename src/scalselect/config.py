@@ -22,7 +22,7 @@ from scalselect.option_values import (
     picked_fields,
     read_config_file,
 )
-from scalselect.trainers import TrainerName, preset
+from scalselect.trainers import TrainerName, from_preset, preset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -153,10 +153,10 @@ class RepresentConfig:
         workers = self.dataloader_workers
         if workers != "auto" and (not isinstance(workers, int) or workers < 0):
             raise OptionError(f"dataloader_workers must be a whole number of at least 0 or `auto`: {workers!r}")
-        if self.image_min_pixels and self.image_max_pixels and self.image_min_pixels > self.image_max_pixels:
-            raise OptionError(
-                f"image_min_pixels must not exceed image_max_pixels: {self.image_min_pixels} > {self.image_max_pixels}"
-            )
+        low, high = self.image_min_pixels, self.image_max_pixels
+        if low and high and low > high:
+            why = from_preset(self.like, {"image_min_pixels": low, "image_max_pixels": high})
+            raise OptionError(f"image_min_pixels must not exceed image_max_pixels: {low} > {high}{why}")
         if self.image_resize == "before" and self.image_min_pixels is None and self.image_max_pixels is None:
             raise OptionError(
                 "image_resize `before` has no effect without a limit: give image_max_pixels, image_min_pixels, or both"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from scalselect.dataset.entry_words import entry_tags
+from scalselect.dataset.trainer_rules import ENTRY_ROLES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scalselect.dataset.subset_facts import SubsetFacts
     from scalselect.training_sets import TrainingSet
 
-_USERS, _ASSISTANTS, _TOOLS = ("human", "user"), ("gpt", "assistant", "bot"), ("observation", "tool")
 _OF_JSON = ("json", "jsonl", "json.gz", "jsonl.gz", "list")
 _SHOWN = 5
 _OF_TYPE = {"string": "a string", "number": "a number", "object": "an object", "other": "of another type"}
@@ -34,11 +36,16 @@ def entry_of(file: str, part: TrainingSet | None = None) -> dict[str, Any]:
     """
     if part is None:
         columns = {"messages": "messages", "images": "images"}
-        return {"file_name": file, "formatting": "sharegpt", "columns": columns, "tags": _tags("role", "content", ())}
+        return {
+            "file_name": file,
+            "formatting": "sharegpt",
+            "columns": columns,
+            "tags": entry_tags("role", "content", ()),
+        }
     if part.mapping is not None:
         entry = {"file_name": file, **part.mapping}
         if "tags" in entry:
-            entry["tags"] = {**_tags("from", "value", ()), **entry["tags"]}
+            entry["tags"] = {**entry_tags("from", "value", ()), **entry["tags"]}
         return entry
     facts = part.facts
     images = {"images": facts.image_keys[0]} if facts.image_keys else {}
@@ -51,7 +58,7 @@ def entry_of(file: str, part: TrainingSet | None = None) -> dict[str, Any]:
         "file_name": file,
         "formatting": "sharegpt",
         "columns": {"messages": facts.turns_keys[0] if facts.turns_keys else "conversations", **system, **images},
-        "tags": _tags(role, content, facts.roles),
+        "tags": entry_tags(role, content, facts.roles),
     }
 
 
@@ -104,7 +111,7 @@ def why_not_llamafactory(part: TrainingSet) -> list[str]:
         reasons.append(f"turns of {name} are under {_listed(facts.turns_keys)}, and it reads one key")
     if part.mapping is None and len(facts.turn_keys) > 1:
         reasons.append(f"turns of {name} are written in two ways, and it reads one")
-    if part.mapping is None and any(len(set(words) & set(facts.roles)) > 1 for words in (_USERS, _ASSISTANTS, _TOOLS)):
+    if part.mapping is None and any(len(set(words) & set(facts.roles)) > 1 for words in ENTRY_ROLES.values()):
         reasons.append(f"{name} calls the same role by several words ({', '.join(facts.roles)})")
     if len(facts.image_keys) > 1:
         reasons.append(f"images of {name} are under {_listed(facts.image_keys)}, and it reads one key")
@@ -117,19 +124,6 @@ def why_not_llamafactory(part: TrainingSet) -> list[str]:
     if facts.content_parts:
         reasons.append(f"{_records(facts.content_parts)} of {name} with content in parts")
     return reasons
-
-
-def _tags(role: str, content: str, roles: Sequence[str]) -> dict[str, str]:
-    default = 0 if role == "from" else 1
-    return {
-        "role_tag": role,
-        "content_tag": content,
-        "user_tag": next((word for word in roles if word in _USERS), _USERS[default]),
-        "assistant_tag": next((word for word in roles if word in _ASSISTANTS), _ASSISTANTS[default]),
-        "observation_tag": next((word for word in roles if word in _TOOLS), _TOOLS[default]),
-        "function_tag": "function_call",
-        "system_tag": "system",
-    }
 
 
 def _records(number: int) -> str:

@@ -41,7 +41,7 @@ def pool_of_run(
     DatasetError
         If data are gone or have changed, or what was given is none of the run's.
     RunFolderError
-        If the run was given a Python list, and this call was not.
+        If the run was given a Python list or `datasets.Dataset`, and this call was not.
     """
     represent = run["represent"]
     if "representations" in represent:
@@ -104,7 +104,9 @@ def _limit(segment: Segment) -> int | None:
 
 def _opened(segment: Segment) -> Pool:
     if segment.path is None:
-        raise RunFolderError("the run was given a Python list: pass the same list as `dataset`")
+        raise RunFolderError(
+            "the run was given a Python object (a list or a datasets.Dataset): pass the same one as `dataset`"
+        )
     if not data_exist(segment.path):
         raise DatasetError(f"the data of the run are gone: {segment.path} (give their new place with --dataset)")
     pool = open_pool(segment.path, format=segment.data_format, mapping=segment.mapping)
@@ -116,7 +118,7 @@ def _opened(segment: Segment) -> Pool:
 def _changed(segment: Segment, pool: Pool) -> DatasetError:
     then, now = segment.fingerprint, pool.fingerprint()
     told = "; ".join(f"{name} {then[name]} then, {now[name]} now" for name in then if then[name] != now[name])
-    where = "the list" if pool.location is None else pool.location
+    where = "the Python object" if pool.location is None else pool.location
     return DatasetError(f"the data have changed since they were scored: {where} ({told})")
 
 
@@ -124,6 +126,6 @@ def _pool_beside_vectors(rows: int, dataset: Any) -> Pool | JoinedPool:
     pools, _ = open_pools(dataset)
     records = sum(map(len, pools))
     if records != rows:
-        named = ", ".join(pool.location or "the list" for pool in pools)
+        named = ", ".join(pool.location or "the Python object" for pool in pools)
         raise DatasetError(f"the run has {rows} vectors and {named} has {records} records: one for each is wanted")
     return pools[0] if len(pools) == 1 else JoinedPool(pools)

@@ -233,6 +233,7 @@ class RunFolder:
         self.guide.unlink(missing_ok=True)
         for ending in ("json", "jsonl", "json.gz", "jsonl.gz", "parquet", "arrow", "tar"):
             (self.path / f"selected.{ending}").unlink(missing_ok=True)
+        (self.path / "selected_rows.parquet").unlink(missing_ok=True)
         for subsets in (self.path / "selected", self.selections, self.exported):
             remove_tree(subsets)
 

@@ -94,6 +94,13 @@ def preset(name: object) -> dict[str, Any]:
     return dict(TRAINERS[name].options) if isinstance(name, str) and name in TRAINERS else {}
 
 
+def from_preset(name: object, values: Mapping[str, Any]) -> str:
+    """Return in words, to stand behind a message, which of `values` are what a trainer's name sets; or nothing."""
+    own = preset(name)
+    told = [f"{option} {value}" for option, value in values.items() if option in own and own[option] == value]
+    return f" ({' and '.join(told)} from like `{name}`: give it as well)" if told else ""
+
+
 def overridden(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the trainer does where `values`, the options of a run, say something else: option to its value."""
     own = TRAINERS[name].options

@@ -74,7 +74,11 @@ def account_of_subset(
     account = []
     for number, part in enumerate(joined.parts):
         span = joined.rows_of(number)
-        own = [path for path in files if len(joined.parts) == 1 or _belongs(path, part.source)]
+        own = [
+            path
+            for path in files
+            if len(joined.parts) == 1 or _belongs(path.relative_to(run_dir).as_posix(), part.source)
+        ]
         of_part = rows[(rows >= span.start) & (rows < span.stop)] - span.start
         empty = {path for path in own if path not in filled}
         if part.container == "saved":  # one data set is a folder there, with files that only describe it
@@ -130,13 +134,16 @@ def place_of(path: Path) -> str:
 
 def _filled(listing: Path, files: Sequence[Path]) -> set[Path]:
     """Return the files that hold rows, by the listing of all rows beside them or above them."""
+    below = listing.parent if listing.name == "rows.parquet" else listing.parent / "selected"
     with listing.open("rb") as stream:
         names = set(pq.read_table(stream, columns=["file"])["file"].unique().to_pylist())
-    return {path for path in files if path.relative_to(listing.parent).as_posix() in names}
+    return {path for path in files if path.relative_to(below).as_posix() in names}
 
 
-def _belongs(path: Path, source: str) -> bool:
-    return path.parent.name == source or re.fullmatch(rf"{re.escape(source)}\.[a-z]+(\.gz)?", path.name) is not None
+def _belongs(name: str, source: str) -> bool:
+    """Tell whether a file, named from the run folder, is one of a data set among several."""
+    below = name.partition("selected/")[2]
+    return re.fullmatch(rf"{re.escape(source)}(/.*|\.[a-z]+(\.gz)?)", below, re.DOTALL) is not None
 
 
 def _folder_of(path: str | None) -> str | None:

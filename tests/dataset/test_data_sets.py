@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scalselect.dataset.data_sets import DataSet, data_sets_of, free_name, open_pools, parse_data_set
@@ -50,6 +52,8 @@ def test_a_file_of_that_very_name_is_meant_first(tmp_path, monkeypatch):
         (".a=pool.json", "not begin with a dot"),
         ("a b=pool.json", "name of a data set"),
         ("rows=pool.json", "cannot be the name"),
+        ("p.json,image=d", r"no option `image`.*images=DIR, format=NAME.*did you mean `images`"),
+        ("a=p.json,images=d,formt=llava", r"no option `formt`.*did you mean `format`"),
         ("a=p.json,images=", "images of a data set is empty"),
         ("a=p.json,images=c,images=d", "images of a data set is given twice"),
     ],
@@ -57,6 +61,15 @@ def test_a_file_of_that_very_name_is_meant_first(tmp_path, monkeypatch):
 def test_words_that_mean_nothing(word, told):
     with pytest.raises(OptionError, match=told):
         parse_data_set(word)
+
+
+def test_an_option_like_no_other_behind_a_file_that_is_there(tmp_path):
+    path = write(tmp_path / "a.json", "1")
+    for word in (f"{path},folder=d", f"b={path},folder=d"):
+        with pytest.raises(OptionError, match="no option `folder`"):
+            parse_data_set(word)
+    year = f"{tmp_path}/part,year=2020/a.json"
+    assert parse_data_set(year) == DataSet(year)
 
 
 def test_what_a_call_may_be_given(tmp_path):
@@ -99,6 +112,17 @@ def test_the_same_data_twice(tmp_path):
     path = write(tmp_path / "a.json", "12")
     with pytest.raises(DatasetError, match="the same data are given twice"):
         open_pools([path, f"b={path}"])
+
+
+def test_one_file_in_two_data_sets(tmp_path):
+    for name in ("train-0", "train-1", "val-0"):
+        pq.write_table(pa.Table.from_pylist([{"id": name, "conversations": TURNS}]), tmp_path / f"{name}.parquet")
+    (tmp_path / "other.parquet").symlink_to(tmp_path / "train-1.parquet")
+    both = tmp_path / "train-*.parquet"
+    assert len(open_pools([both, tmp_path / "val-0.parquet"])[0]) == 2
+    for first, second in (("train-0", "train-*"), ("train-*", "train-1"), ("train-*", "other")):
+        with pytest.raises(DatasetError, match=r"given twice: .*\.parquet is in .* and in .* before"):
+            open_pools([tmp_path / f"{first}.parquet", f"b={tmp_path / second}.parquet"])
 
 
 def test_free_names():

@@ -4,6 +4,8 @@ import base64
 import json
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scalselect.dataset.opening import open_pool
@@ -147,3 +149,12 @@ def test_a_long_data_url_is_not_spelled_out_in_messages():
     (row,) = open_pool([{"image": data_url(bytes(10**6)), "conversations": [turn]}]).read(0, 1)
     assert row.reason == "marker_mismatch"
     assert len(json.dumps(row.detail)) < 200
+
+
+def test_empty_bytes_of_an_image_are_told_as_such(tmp_path):
+    record = {"image": {"bytes": b"", "path": "a.png"}, "conversations": [{"from": "human", "value": "<image> x"}]}
+    pq.write_table(pa.Table.from_pylist([record]), tmp_path / "pool.parquet")
+    pool = open_pool(tmp_path / "pool.parquet")
+    (sample,) = pool.read(0, 1)
+    with pytest.raises(SampleError, match="image_unreadable: the bytes in the data are empty"):
+        pool.embedded_image(sample.images[0])

@@ -131,6 +131,14 @@ def test_earlier_rounds_come_first(name):
         ("prompt-completion", {"completion": [{"role": "x"}]}, "unknown_role", "turn 2"),
         ("messages", {"images": ["a.png", "b.png"]}, "marker_mismatch", "1 `<image>` markers, 2 images"),
         ("messages", {"messages": {"role": "user"}}, "invalid_record", "`messages` is no list of turns"),
+        (
+            "messages",
+            {"messages": '[{"role": "user"}]'},
+            "invalid_record",
+            "JSON inside a string? Store the list itself",
+        ),
+        ("messages", {"images": [{"bytes": None, "path": None}]}, "invalid_record", "`bytes` and `path` are both null"),
+        ("messages", {"images": [{"name": "a"}]}, "invalid_record", "an object with neither `bytes` nor `path`"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_key(name, change, reason, words):

@@ -181,7 +181,7 @@ def test_object_with_whole_objects_on_its_lines_is_no_json_lines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"id,image\n1,a.jpg\n", b"PK\x03\x04\x00\n\x00", b'{"a": 1', b'"text"', "été 日本".encode()]
+    "content", [b"id,image\n1,a.jpg\n", b"MZ\x03\x04\x00\n\x00", b'{"a": 1', b'"text"', "été 日本".encode()]
 )
 def test_anything_else_is_refused_showing_its_beginning(tmp_path, content):
     with pytest.raises(DatasetError, match="neither a JSON array nor JSON Lines") as caught:

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from object_store import store
 from scalselect.dataset.path_patterns import expand, is_pattern
 from scalselect.errors import DatasetError
 
@@ -48,11 +49,22 @@ def test_relative_patterns_give_relative_paths(folder, monkeypatch):
     assert expand("val-*.tar") == ["val-00000.tar"]
 
 
-def test_braces_of_a_url_are_expanded_and_globs_refused():
+def test_braces_of_a_url_are_expanded():
     assert expand("s3://bucket/train-{08..11}.tar") == [f"s3://bucket/train-{n}.tar" for n in ("08", "09", "10", "11")]
     assert expand("s3://bucket/train.tar") == ["s3://bucket/train.tar"]
-    with pytest.raises(DatasetError, match=r"of a URL only braces are expanded.*: s3://bucket/\*\.tar"):
-        expand("s3://bucket/*.tar")
+
+
+def test_a_shell_and_a_store_find_the_same_files(folder, bucket):
+    for name in (*NAMES, ".hidden.tar", "sub.tar/inner"):
+        store().pipe_file(f"{bucket}/{name}", b"x")
+    for pattern in ("train-*.tar", "*-0000[02].tar", "{val,train}-*.tar", "train-0000?.tar"):
+        assert expand(f"{bucket}/{pattern}") == [
+            f"{bucket}/{path.rpartition('/')[2]}" for path in expand(str(folder / pattern))
+        ]
+    assert f"{bucket}/.hidden.tar" not in expand(f"{bucket}/*.tar")
+    assert f"{bucket}/sub.tar" not in expand(f"{bucket}/*.tar")
+    with pytest.raises(DatasetError, match=r"no file matches: s3://.*/trian-\*\.tar"):
+        expand(f"{bucket}/trian-*.tar")
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,12 @@ def write_tars(folder):
     return "shard-{000..001}.tar"
 
 
-@pytest.mark.parametrize("write", [write_json, write_parquet, write_saved, write_tars])
+def write_tars_for_a_glob(folder):
+    write_tars(folder)
+    return "shard-*.tar"
+
+
+@pytest.mark.parametrize("write", [write_json, write_parquet, write_saved, write_tars, write_tars_for_a_glob])
 def test_remote_data_are_the_local_ones_and_so_are_their_subsets(write, bucket, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
@@ -110,7 +115,7 @@ def test_saved_folders_are_copied_again_where_one_of_their_files_changed(bucket,
         ("pictures", "data file is a folder: {bucket}/pictures"),
         ("shard-{0..1}.json", "data file does not exist: {bucket}/shard-0.json"),
         ("broken.json", "data file is broken: {bucket}/broken.json"),
-        ("*.parquet", "of a URL only braces are expanded"),
+        ("*.parquet", "no file matches: {bucket}/*.parquet"),
         ("splits", "several splits, test, train: {bucket}/splits"),
     ],
 )

@@ -1,12 +1,17 @@
 """Chosen records come back byte for byte, in order, in the source's own format."""
 
 import json
+from dataclasses import replace
 
+import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.opening import open_pool
 from scalselect.dataset.selected_writer import write_selected
 
@@ -44,6 +49,39 @@ def test_rows_out_of_order_or_range_write_nothing(tmp_path, rows):
     with pytest.raises(ValueError, match="rows"):
         write_selected(pool, rows, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def tables(folder, *names):
+    folder.mkdir()
+    turns = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]
+    for name in names:
+        records = [{"id": f"{name}-{number}", "conversations": turns} for number in range(4)]
+        pq.write_table(pa.Table.from_pylist(records), folder / f"{name}.parquet")
+    return open_pool(folder)
+
+
+def test_a_folder_of_chosen_rows_holds_nothing_else(tmp_path):
+    pool = tables(tmp_path / "data", "a", "rows", "z")
+    written = write_selected(pool, [1, 4, 6, 11], tmp_path)
+    folder = tmp_path / "selected"
+    assert written == [*(folder / f"{name}.parquet" for name in ("a", "rows", "z")), tmp_path / "selected_rows.parquet"]
+    read = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    assert read["id"] == ["a-1", "rows-0", "rows-2", "z-3"]
+    places = pq.read_table(written[-1]).to_pylist()
+    assert [place["row"] for place in places] == [1, 4, 6, 11]
+    for place in places:
+        assert pq.read_table(folder / place["file"])["id"][place["place"]].as_py() == place["id"]
+
+
+def test_a_data_set_called_as_the_listing_keeps_its_rows(tmp_path):
+    first, second = tables(tmp_path / "first", "rows"), tables(tmp_path / "second", "b")
+    first = replace(first, source="rows")  # as of a run of this file alone that was extended
+    written = write_selected(JoinedPool([first, second]), [0, 5], tmp_path)
+    assert written[-1] == tmp_path / "selected_rows.parquet"
+    places = pq.read_table(written[-1]).to_pylist()
+    assert [place["file"] for place in places] == ["rows.parquet", "second.parquet"]
+    for place in places:
+        assert pq.read_table(tmp_path / "selected" / place["file"])["id"][0].as_py() == place["id"]
 
 
 VALUES = st.recursive(

@@ -209,3 +209,35 @@ def test_tar_of_captions_says_what_is_missing(tmp_path):
     path = write_members(tmp_path / "pool.tar", [("a/1.txt", b"a caption"), ("a/1.jpg", b"")])
     with pytest.raises(DatasetError, match=r"sample `a/1` has no `\.json` member, only `\.txt`, `\.jpg`"):
         open_pool(path)
+
+
+def test_what_macos_puts_beside_files_is_passed_over(tmp_path):
+    (tmp_path / "out").mkdir()
+    members = []
+    for number in range(3):
+        for name, content in (
+            (f"d/{number}.json", json.dumps(record(number)).encode()),
+            (f"d/{number}.png", png(number)),
+        ):
+            folder, _, base = name.rpartition("/")
+            members += [(f"{folder}/._{base}", b"attributes"), (name, content)]
+    records = open_tars([write_members(tmp_path / "pool.tar", [("._d", b"x"), *members])])
+    assert [json.loads(records.raw(row))["id"] for row in range(len(records))] == ["d/0", "d/1", "d/2"]
+    assert [records.embedded(row, 0) for row in range(3)] == [png(number) for number in range(3)]
+    (written,) = records.write([0, 2], tmp_path / "out" / "selected")
+    assert [sample["__key__"] for sample in read_back(written.path)] == ["d/0", "d/2"]
+
+
+def test_other_hidden_members_of_a_folder_are_a_row_without_a_record(tmp_path):
+    members = [
+        ("x/.hidden", b"x"),
+        (".hidden", b"x"),
+        ("x/a.json", json.dumps(record(1)).encode()),
+        ("x/a.png", png(1)),
+    ]
+    path = write_members(tmp_path / "pool.tar", members)
+    records = open_tars([path])
+    assert [sample["__key__"] for sample in read_back(path)] == ["x/", "x/a"]
+    assert len(records) == 2
+    assert "json" in records.fault(0)
+    assert records.fault(1) is None

@@ -11,7 +11,8 @@ from scalselect.dataset.dataset_info_format import format_from_mapping
 from scalselect.dataset.opening import open_pool
 from scalselect.dataset.record_fields import record_fields
 from scalselect.dataset.record_view import view_record
-from scalselect.dataset.trainer_rules import MISSING_IMAGE, Effect, faults_for
+from scalselect.dataset.trainer_rules import Effect, effect_of, faults_for
+from scalselect.records import Reason
 from scalselect.trainers import TRAINERS
 
 OK = None
@@ -50,9 +51,9 @@ MEASURED = {
     "starts with the assistant": (talk(TELL, ASK, TELL, image="a.png"), DROPPED, WRONG, OK, WRONG),
     "human and gpt under role": (
         messages(("human", "<image>What?"), ("gpt", "A cat."), images=["a.png"]),
-        DROPPED,
+        OK,  # with the tags that say so, which the guide of a run writes; dropped with others
         OK,
-        STOPS,
+        OK,  # in the export, which has TRL's words; it stops the run as it is
         STOPS,
     ),
     "empty messages": (messages(images=[]), DROPPED, DROPPED, WRONG, STOPS),
@@ -83,8 +84,28 @@ def test_as_measured(row, name):
 
 
 def test_every_trainer_has_rules():
-    assert set(NAMES) == set(TRAINERS) == set(MISSING_IMAGE)
-    assert MISSING_IMAGE["ms-swift"] == "replaced"
+    assert set(NAMES) == set(TRAINERS)
+    assert all(effect_of(reason, name) in get_args(Effect) for reason in Reason for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("reason", "effects"),
+    [
+        (Reason.IMAGE_MISSING, [STOPS, "replaced", STOPS, STOPS]),
+        (Reason.IMAGE_UNREADABLE, [STOPS, "replaced", STOPS, STOPS]),
+        (Reason.TOO_LONG, [STOPS, "replaced", STOPS, WRONG]),
+        (Reason.IMAGE_TOO_LARGE, ["skipped"] * 4),  # a limit of scalselect
+    ],
+)
+def test_rows_that_are_skipped_have_the_effect_that_the_trainer_has_on_them(reason, effects):
+    assert [effect_of(reason, name) for name in NAMES] == effects
+    assert effect_of(reason, None) == "skipped"
+
+
+def test_a_null_among_images():
+    record = messages(("user", "<image>What?"), ("assistant", "A cat."), images=[None])
+    assert [(fault.kind, fault.effect) for fault in faults("llamafactory", record)] == [("image_null", STOPS)]
+    assert [(fault.kind, fault.effect) for fault in faults("ms-swift", record)] == [("image_null", "replaced")]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +115,8 @@ def test_every_trainer_has_rules():
         (talk(ASK, TELL, TELL, ("human", "?"), image="a.png"), "roles_not_alternating"),
         (talk(ASK, ("system", "late"), image="a.png"), "roles_not_alternating"),
         (talk(("system", "alone")), "empty_conversation"),
-        (talk(ASK, ("assistant", "A cat."), image="a.png"), "role_not_known"),
+        (talk(ASK, ("narrator", "A cat."), image="a.png"), "role_not_known"),
+        (talk(ASK, TELL, ("user", "?"), TELL, image="a.png"), "role_not_known"),  # and human: one word is taken
         (talk(ASK, TELL, ("human", "?"), image="a.png"), "ends_with_user"),
     ],
 )
@@ -113,13 +135,46 @@ def test_tool_turns_take_the_places_of_user_and_assistant():
     assert faults("llamafactory", record) == []
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        messages(("user", "<image>?"), ("assistant", "call"), ("tool", "1"), ("assistant", "b"), images=["a.png"]),
+        talk(("user", "<image>?"), ("assistant", "A cat."), image="a.png"),
+        talk(ASK, ("bot", "A cat."), image="a.png"),
+    ],
+)
+def test_llamafactory_takes_the_words_that_its_tags_are_written_for(record):
+    assert faults("llamafactory", record) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        ("", "image_empty"),
+        ("data:image/png;base64,AAAA", "image_in_text"),
+        ({"bytes": "AAAA", "path": "a.png"}, "image_in_text"),
+        (["data:image/png;base64,AAAA"], "image_in_text"),
+    ],
+)
+def test_llamafactory_wants_names_of_files_in_json(image, kind):
+    asked = ("human", "Hi") if image == "" else ASK
+    found = faults("llamafactory", talk(asked, TELL, image=image))
+    assert [(fault.kind, fault.effect) for fault in found] == [(kind, STOPS)]
+
+
+def test_bytes_of_a_table_are_no_text():
+    """Parquet with images as objects of bytes and path was read by LLaMA-Factory."""
+    record = talk(ASK, TELL, image=[{"bytes": {"embedded": 0}, "path": "a.png"}])
+    assert faults("llamafactory", record) == []
+
+
 def test_content_parts():
     parts = [{"type": "image"}, {"type": "text", "text": "What?"}]
     whole = messages(("user", parts), ("assistant", "A cat."), images=["a.png"])
     assert faults("trl", whole) == []
     assert [fault.kind for fault in faults("llamafactory", whole)] == ["content_parts"]
     without = messages(("user", parts[1:]), ("assistant", "A cat."), images=["a.png"])
-    assert [(fault.kind, fault.effect) for fault in faults("trl", without)] == [("image_without_marker", STOPS)]
+    assert faults("trl", without) == []  # the export puts the image in front
 
 
 def test_llava_reads_one_path_under_image():

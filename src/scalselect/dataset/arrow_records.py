@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from scalselect.dataset.arrow_batches import FILE_MAGIC, FileBatches, StreamBatches, open_batches
 from scalselect.dataset.data_files import DataFile, begins_with
+from scalselect.dataset.table_columns import check_same_columns
 from scalselect.dataset.table_records import TableRecords
 from scalselect.dataset.table_rows import RowTexts
 from scalselect.errors import DatasetError
@@ -34,7 +35,9 @@ def is_arrow(path: Path) -> bool:
 def open_arrow(paths: Sequence[Path]) -> TableRecords:
     """Return the records of one or several Arrow files, in the order given. Raises DatasetError."""
     title = "an Arrow file" if len(paths) == 1 else f"{len(paths)} Arrow files"
-    return TableRecords([ArrowTable(path) for path in paths], container="arrow", title=title, ending=".arrow")
+    tables = [ArrowTable(path) for path in paths]
+    check_same_columns((table.file.path, table.schema) for table in tables)
+    return TableRecords(tables, container="arrow", title=title, ending=".arrow")
 
 
 class ArrowTable:
@@ -56,6 +59,7 @@ class ArrowTable:
         self._forget()
         try:
             batches, _ = self._opened()
+            self.schema = batches.schema
             self._bounds: list[int] = list(accumulate(batches.rows_of_batches(), initial=0))  # [batches + 1]
         except (OSError, ValueError, NotImplementedError) as error:  # Arrow's own are of these
             what = str(error).strip().partition("\n")[0]
@@ -63,7 +67,7 @@ class ArrowTable:
         self.release()  # of thousands of files, few may be open at once
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"file": self.file, "_bounds": self._bounds}
+        return {"file": self.file, "schema": self.schema, "_bounds": self._bounds}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

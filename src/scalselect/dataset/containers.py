@@ -40,13 +40,17 @@ _CONTAINERS: tuple[Container, ...] = (
     (is_arrow, open_arrow),
     (begins_as_tar, open_tars),
 )
+_FILE_URL = re.compile(r"file:(?://(?:localhost(?=/))?)?(?=/)", re.IGNORECASE)
+_HUB = re.compile("hf://", re.IGNORECASE)
 _FROM_PATTERN = re.compile(r"[-_.]*[{*?\[].*", re.DOTALL)
 
 
 def open_records(data: object) -> tuple[RecordSource, str | None]:
     """Return the records of a data file or list, whatever they are kept in, and where they lie. Raises DatasetError."""
-    if isinstance(data, str) and is_hub_data(data):
+    if isinstance(data, str) and _HUB.match(data):  # a model is refused there, before any network
         return _open_hub(data)
+    if isinstance(data, str):
+        data = _FILE_URL.sub("", data)
     if isinstance(data, str) and is_remote(data):
         return _open_remote(data)
     if isinstance(data, (str, os.PathLike)):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+CONTAINERS_READ = "JSON, JSON Lines (these also in gzip), Parquet, Arrow or a WebDataset tar"
 _RANGES_AT_ONCE = 128
 _WINDOW = 1 << 22  # bytes read at once for the sake of some ranges in them
 
@@ -213,7 +214,10 @@ def _stat_of_file(path: Path) -> os.stat_result:
     if stat.S_ISDIR(found.st_mode):
         inside = sorted(name for name in _names_in(path) if name.endswith((".json", ".jsonl")))
         holds = f"; it holds {', '.join(inside[:3])}" if inside else ""
-        raise DatasetError(f"data file is a folder: {path} (wanted: one JSON or JSON Lines file{holds})")
+        raise DatasetError(
+            f"data file is a folder: {path} (wanted: a file of {CONTAINERS_READ}, or a folder of one of the last "
+            f"three kinds{holds})"
+        )
     if not stat.S_ISREG(found.st_mode):
         raise DatasetError(f"data file is no regular file: {path} (wanted: a file on disk; pipes cannot be read twice)")
     return found

@@ -8,32 +8,44 @@ from typing import TYPE_CHECKING
 from scalselect.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
-_ENDINGS = (".parquet", ".arrow", ".tar")
+ABOUT_DATA = re.compile(r"((.*[-_.])?(dataset_infos?|dataset_dict|state|config)|\..*)\.json$")  # of a file's name
+_KINDS = {
+    "Parquet": (".parquet",),
+    "Arrow": (".arrow", ".feather", ".ipc"),
+    "tar": (".tar",),
+    "JSON": (".json", ".jsonl", ".json.gz", ".jsonl.gz"),
+}
 _SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval")
 _SPLIT = re.compile(rf"(?:^|[-_.])({'|'.join(_SPLITS)})(?:[-_.]|$)")
 
 
 def files_of_folder(folder: Path) -> list[Path]:
-    """Return the table files, or else the tars, of a folder, sorted by name; none where it holds none.
+    """Return the table files, or the tars, of a folder, sorted by name; none where it holds none.
 
-    Those of Parquet go before those of Arrow. A folder that has none of them, but whose `data` folder does, means
-    that one: so the repositories of a hub lie on disk.
+    A folder that has none of them, but whose `data` folder does, means that one: so the repositories of a hub lie on
+    disk.
 
     Raises
     ------
     DatasetError
-        The files belong to several splits, or the folder cannot be read.
+        The files are of several kinds (JSON among them) or belong to several splits, or the folder cannot be read.
     """
-    for place in (folder, folder / "data"):
-        for ending in _ENDINGS:
-            found = _files(place, ending)
-            if found:
-                _refuse_several_splits(place, found, ending)
-                return found
-    return []
+    found = [
+        (place, kind, _files(place, endings)) for place in (folder, folder / "data") for kind, endings in _KINDS.items()
+    ]
+    found = [(place, kind, files) for place, kind, files in found if files]
+    tables = [files for _, kind, files in found if kind != "JSON"]
+    if not tables:
+        return []
+    if len(found) > 1:
+        kinds = ", ".join(f"{kind} ({files[0].relative_to(folder)})" for _, kind, files in found)
+        ways = " or ".join(f"`{place}/*{_ending(files[0])}`" for place, _, files in found)
+        raise DatasetError(f"data folder holds data of several kinds, {kinds}: {folder} (give those meant: {ways})")
+    _refuse_several_splits(found[0][0], tables[0])
+    return tables[0]
 
 
 def split_of(name: str) -> str | None:
@@ -42,17 +54,23 @@ def split_of(name: str) -> str | None:
     return found[1] if found else None
 
 
-def _files(folder: Path, ending: str) -> list[Path]:
+def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     if not folder.is_dir():
         return []
     try:
-        return sorted(path for path in folder.iterdir() if path.name.endswith(ending) and path.is_file())
+        inside = [path for path in folder.iterdir() if path.name.endswith(endings) and path.is_file()]
     except OSError as error:
         raise DatasetError(f"data folder cannot be read: {folder} ({error.strerror})") from error
+    return sorted(path for path in inside if not ABOUT_DATA.match(path.name) and not path.name.startswith("."))
 
 
-def _refuse_several_splits(folder: Path, files: Iterable[Path], ending: str) -> None:
+def _ending(path: Path) -> str:
+    name = path.name
+    return next(ending for endings in _KINDS.values() for ending in endings if name.endswith(ending))
+
+
+def _refuse_several_splits(folder: Path, files: Sequence[Path]) -> None:
     splits = sorted({split for path in files if (split := split_of(path.name)) is not None})
     if len(splits) > 1:
-        ways = " or ".join(f"`{folder}/{split}*{ending}`" for split in splits)
+        ways = " or ".join(f"`{folder}/{split}*{_ending(files[0])}`" for split in splits)
         raise DatasetError(f"data folder holds several splits, {', '.join(splits)}: {folder} (give one: {ways})")

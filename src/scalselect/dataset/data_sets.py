@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from scalselect.dataset.dataset_info import dataset_info_entry
 from scalselect.dataset.opening import check_limit, open_pool
 from scalselect.dataset.python_dataset import is_of_datasets
-from scalselect.errors import DatasetError, OptionError
+from scalselect.errors import DatasetError, OptionError, did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,8 @@ RESERVED_NAMES = ("rows",)  # `selected/rows.parquet` lists the chosen rows of a
 _NAME = re.compile(r"(?!\.)[\w.\-]+")
 _NAMED = re.compile(r"([^/\\=,:]*)=(.*)", re.DOTALL)
 _OPTION = re.compile(r"(.*),(images|format)=([^,]*)", re.DOTALL)
+
+_OTHER_OPTION = re.compile(r"(.*),(\w+)=([^,]*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def parse_data_set(word: str) -> DataSet:
     Raises
     ------
     OptionError
-        The name cannot be one, or an option is empty or given twice.
+        The name cannot be one, or an option is unknown, empty or given twice.
     """
     if os.path.lexists(word):
         return DataSet(word)
@@ -71,6 +73,7 @@ def parse_data_set(word: str) -> DataSet:
             problem = "is given twice" if option in options else "is empty"
             raise OptionError(f"{option} of a data set {problem}: {word!r}")
         options[option] = value
+    _refuse_other_option(path, word)
     named = _NAMED.fullmatch(path)
     if named is None:
         return DataSet(path, None, options.get("images"), options.get("format"))
@@ -182,6 +185,7 @@ def open_pools(
     """
     check_limit(limit)
     pools: list[Pool] = []
+    known: dict[str, str] = {}
     records, left = 0, limit
     for one in data_sets_of_info(dataset, dataset_info, images) if dataset_info is not None else data_sets_of(dataset):
         own = {"format": one.format} if one.format is not None else {}
@@ -197,6 +201,7 @@ def open_pools(
         if twin is not None:
             where = pool.location or "a list of records"
             raise DatasetError(f"the same data are given twice: {where} (as {twin.source} before)")
+        _refuse_shared_file(pool, known)
         records += pool.total_records
         if left == 0:
             continue
@@ -214,6 +219,18 @@ def free_name(name: str, taken: set[str]) -> str:
     return found
 
 
+def _refuse_shared_file(pool: Pool, known: dict[str, str]) -> None:
+    """Remember which data set each file belongs to. Raises DatasetError where one belongs to an earlier one as well."""
+    paths = {os.path.realpath(path): path for path in pool.paths}
+    for real, path in paths.items():
+        if real in known:
+            raise DatasetError(
+                f"the same data are given twice: {path} is in {pool.source} ({pool.location}) "
+                f"and in {known[real]} before"
+            )
+    known |= dict.fromkeys(paths, f"{pool.source} ({pool.location})")
+
+
 def _told_apart(pools: list[Pool]) -> list[Pool]:
     """Return pools whose names differ, also where file systems do not tell capital letters apart."""
     if len(pools) == 1:
@@ -225,6 +242,16 @@ def _told_apart(pools: list[Pool]) -> list[Pool]:
         taken.add(name.casefold())
         named.append(replace(pool, source=name))
     return named
+
+
+def _refuse_other_option(path: str, word: str) -> None:
+    """Raise OptionError where an option is mistyped: it is like one there is, or a file lies under what is before."""
+    found = _OTHER_OPTION.fullmatch(path)
+    if found is None:
+        return
+    near = did_you_mean(found[2], ("images", "format"))
+    if near or os.path.lexists(found[1]) or os.path.lexists(found[1].partition("=")[2]):
+        raise OptionError(f"a data set has no option `{found[2]}`: {word!r} (wanted: images=DIR, format=NAME){near}")
 
 
 def _check_name(name: object) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from scalselect.dataset.entry_words import EntryWords
 from scalselect.dataset.trainer_rules import Effect, Fault
 
 if TYPE_CHECKING:
@@ -33,9 +34,12 @@ class FieldKinds:
     ----------
     first_rows
         Path of a field, such as `id` or `meta.tags[]`, to type to row.
+    words
+        What the records use of what an entry of `dataset_info.json` names once.
     """
 
     first_rows: dict[str, dict[str, int]] = field(default_factory=dict)
+    words: EntryWords = field(default_factory=EntryWords)
 
     def add(self, row: int, fields: Fields, record_format: RecordFormat) -> None:
         """Look at a record: at all fields but the turns, down to the last list and object."""
@@ -54,6 +58,7 @@ class FieldKinds:
         for path, kinds in other.first_rows.items():
             for kind, row in kinds.items():
                 self._note(path, kind, row)
+        self.words.merge(other.words)
 
     def mixed(self) -> dict[str, dict[str, int]]:
         """Return the fields that have several types; null counts with every type."""
@@ -98,12 +103,15 @@ def faults_of_file(trainer: str, container: str, record_format: RecordFormat, ki
         found.append(Fault("container_not_read", "stops the run", detail))
     if trainer == "llava" and _LLAVA_KEY not in kinds.first_rows:
         found.append(Fault("format_not_read", "stops the run", "no record has `conversations`, where turns are read"))
-    if trainer in ("llamafactory", "trl") and container not in _TYPED_CONTAINERS:
+    if trainer == "llamafactory" and record_format.name == "prompt-completion":
+        found.append(Fault("format_not_read", "stops the run", "prompt and completion are not read"))
+    if trainer == "llamafactory":
+        found += kinds.words.faults()
+    if trainer == "llamafactory" and container not in _TYPED_CONTAINERS:
         found += [
             Fault(kind, effect, f"`{path}` is {_listed(rows)}")
             for path, rows in kinds.mixed().items()
             for kind, effect in [_kind_and_effect(path, record_format)]
-            if trainer == "llamafactory" or kind == "mixed_image_types"
         ]
     return found
 

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from scalselect.dataset.dataset_info_format import MAPPED_FORMAT, format_from_mapping
-from scalselect.dataset.record_fields import record_fields, shown
+from scalselect.dataset.record_fields import key_of_records, record_fields, shown
 from scalselect.dataset.record_formats import FORMATS, OTHER_MEDIA_KEYS
 from scalselect.errors import DatasetError, OptionError, SampleError, did_you_mean
 
@@ -61,9 +61,11 @@ def choose_format(
             raise OptionError(f"format must be one of {', '.join(names)}: {name!r}{did_you_mean(str(name), names)}")
         return FORMATS[name]
     seen: dict[str, None] = {}  # keys, in order
+    first: list[Fields] = []
     filled, present = dict.fromkeys(FORMATS, 0), dict.fromkeys(FORMATS, 0)
     for fields in islice(_readable(records), _RECORDS_LOOKED_AT):
         seen |= dict.fromkeys(fields)
+        first = [*first[:1], fields]
         # Tables give every record all keys: one that is null says little.
         with_value = {key for key, value in fields.items() if bytes(value) != b"null"}
         for known in FORMATS.values():
@@ -71,7 +73,11 @@ def choose_format(
             present[known.name] += _has_signature(known, fields)
     best = max(FORMATS.values(), key=lambda known: (filled[known.name], present[known.name]))
     if not present[best.name]:
-        raise DatasetError(_unknown_format(where, list(seen), first_fault))
+        told = _unknown_format(where, list(seen), first_fault)
+        key = key_of_records(first[0]) if len(first) == 1 else None
+        if key is not None:  # one object around the list of records
+            told += f"; do the records lie in the list under `{key}`? Then save that list alone"
+        raise DatasetError(told)
     return best
 
 

@@ -9,11 +9,10 @@ from pathlib import PurePosixPath
 
 from braceexpand import braceexpand
 
-from scalselect.dataset.data_folders import split_of
+from scalselect.dataset.data_folders import ABOUT_DATA, split_of
 from scalselect.errors import DatasetError, did_you_mean
 
 DATA_ENDINGS = (".parquet", ".arrow", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".tar")
-_ABOUT_DATA = re.compile(r"(dataset_infos?|dataset_dict|state|config|metadata_config|\..*)\.json$")
 _SHARD = re.compile(r"[-_.]?\d+(?:[-_]of[-_]\d+)?(?:-[0-9a-f]{16})?$")
 _OF = re.compile(r"-(\d{5})-of-(\d{5})")
 _TRAIN = ("train", "training")
@@ -54,7 +53,7 @@ def data_files_of(names: list[str], path: str, where: str) -> list[str]:
 
 
 def _of_train_split(names: list[str], where: str) -> list[str]:
-    data = [name for name in names if name.endswith(DATA_ENDINGS) and not _ABOUT_DATA.search(PurePosixPath(name).name)]
+    data = [name for name in names if name.endswith(DATA_ENDINGS) and not ABOUT_DATA.match(PurePosixPath(name).name)]
     if not data:
         kinds = ", ".join(DATA_ENDINGS)
         raise DatasetError(f"data set holds no data files: {where} (looked for {kinds}; it has {_listed(names)})")

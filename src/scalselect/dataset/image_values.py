@@ -40,7 +40,10 @@ def checked_image(value: object, where: str) -> ImageValue:
         if content is not None and not isinstance(content, str) and embedded_number(value) is None:
             raise SampleError(Reason.INVALID_RECORD, f"{where} has `bytes` that are no base64 text: {shown(content)}")
         if content is None and path is None:
-            raise SampleError(Reason.INVALID_RECORD, f"{where} is an object with neither `bytes` nor `path`")
+            both = "whose `bytes` and `path` are both null" if {"bytes", "path"} <= set(value) else ""
+            raise SampleError(
+                Reason.INVALID_RECORD, f"{where} is an object {both or 'with neither `bytes` nor `path`'}"
+            )
         if path is not None and (content is None or path != ""):
             _checked_text(path, f"`path` of {where}")
         return {"bytes": content, "path": path or None}

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
+from scalselect.dataset.data_files import CONTAINERS_READ
 from scalselect.dataset.json_scanner import BrokenJsonError, array_bounds, check_value, end_of_value, skip_space
+from scalselect.dataset.record_fields import key_of_records
 from scalselect.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -49,14 +51,32 @@ def recognise(data: mmap.mmap, start: int, path: Path) -> Container:
             pass
         else:
             if stop > lines[0][1]:
-                raise spread
+                raise _around_records(data, start, stop, path) or spread
     # A broken first line of JSON Lines is a bad row. The lines of a printed object are indented or end in a comma.
     if any(data[first - 1 : first] == b"\n" and _is_object(data[first:last]) for first, last in lines[1:]):
         return "jsonl"
     if data[start : start + 1] == b"{" and len(lines) > 1:
         raise spread
-    beginning = _text_at(data, start)
-    raise DatasetError(f"data file is neither a JSON array nor JSON Lines: {path} begins with {beginning} ({WANTED})")
+    raise _no_json(data, start, path)
+
+
+def _no_json(data: mmap.mmap, start: int, path: Path) -> DatasetError:
+    if path.suffix.lower() in {".csv", ".tsv"}:
+        return DatasetError(f"{path.suffix[1:].upper()} is not read: {path} (wanted: {CONTAINERS_READ})")
+    return DatasetError(
+        f"data file is neither a JSON array nor JSON Lines, nor any other kind that is read: {path} begins with "
+        f"{_text_at(data, start)} (wanted: {CONTAINERS_READ})"
+    )
+
+
+def _around_records(data: mmap.mmap, start: int, stop: int, path: Path) -> DatasetError | None:
+    """Return what to raise where a list of records lies under a key of an object."""
+    try:
+        key = key_of_records(msgspec.json.decode(memoryview(data)[start:stop], type=dict[str, msgspec.Raw]))
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    told = f"data file holds its records in a list under `{key}`: {path} (save that list alone)"
+    return None if key is None else DatasetError(told)
 
 
 def _is_object(line: bytes) -> bool:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNREADABLE_BEGINNINGS = (  # the first that matches says what a file is
     (re.compile(rb"\x1f\x8b"), "is gzip-compressed: unpack it first"),
+    (re.compile(rb"PK(\x03\x04|\x05\x06)"), "is zip-compressed: unpack it first"),
+    (re.compile(rb"\x28\xb5\x2f\xfd"), "is zstd-compressed: unpack it first"),
+    (re.compile(rb"BZh[1-9]1AY&SY"), "is bzip2-compressed: unpack it first"),
+    (re.compile(rb"\xfd7zXZ\0"), "is xz-compressed: unpack it first"),
     (re.compile(rb"\xff\xfe\0\0|\0\0\xfe\xff|[\[{\" \t\r\n]\0\0\0"), "is UTF-32: save it as UTF-8"),
     (re.compile(rb"\xff\xfe|\xfe\xff|[\[{\" \t\r\n]\0|\0[\[{\" \t\r\n]"), "is UTF-16: save it as UTF-8"),
 )

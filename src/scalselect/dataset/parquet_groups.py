@@ -35,7 +35,7 @@ class RowGroups:
         self._file = pq.ParquetFile(path)
         metadata = self._file.metadata
         self.rows_of_groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        schema = self._file.schema_arrow
+        self.schema = schema = self._file.schema_arrow
         self._texts = RowTexts(schema, path)
         found = leaves(schema)
         if len(found) != metadata.num_columns:  # a type whose leaves lie otherwise: everything is read together

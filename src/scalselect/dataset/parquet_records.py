@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scalselect.dataset.data_files import DataFile, begins_with
 from scalselect.dataset.parquet_groups import RowGroups
 from scalselect.dataset.parquet_writing import write_parquet_rows
+from scalselect.dataset.table_columns import check_same_columns
 from scalselect.dataset.table_records import TableRecords
 from scalselect.errors import DataChangedError, DatasetError, SampleError
 from scalselect.records import Reason
@@ -31,7 +32,9 @@ def is_parquet(path: Path) -> bool:
 def open_parquet(paths: Sequence[Path]) -> TableRecords:
     """Return the records of one or several Parquet files, in the order given. Raises DatasetError."""
     title = "a Parquet file" if len(paths) == 1 else f"{len(paths)} Parquet files"
-    return TableRecords([ParquetTable(path) for path in paths], container="parquet", title=title, ending=".parquet")
+    tables = [ParquetTable(path) for path in paths]
+    check_same_columns((table.file.path, table.schema) for table in tables)
+    return TableRecords(tables, container="parquet", title=title, ending=".parquet")
 
 
 class ParquetTable:
@@ -55,10 +58,11 @@ class ParquetTable:
         except (OSError, ValueError, NotImplementedError) as error:  # Arrow's own are of these
             raise DatasetError(f"Parquet file cannot be read: {path} ({_first_line(error)})") from error
         self._bounds: list[int] = list(accumulate(groups.rows_of_groups, initial=0))  # [row groups + 1]
+        self.schema = groups.schema
         self.release()  # of thousands of files, few may be open at once
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"file": self.file, "_bounds": self._bounds}
+        return {"file": self.file, "schema": self.schema, "_bounds": self._bounds}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -70,10 +74,13 @@ class ParquetTable:
         return self._bounds[-1]
 
     def text(self, row: int) -> bytes:
-        """Return a row as JSON. Raises ValueError: a value without JSON, a damaged row group; DataChangedError."""
+        """Return a row as JSON. Raises ValueError: a value without JSON; SampleError: damage; DataChangedError."""
         group, within = self._place(row)
-        with self._groups() as groups:
-            return groups.text(group, within)
+        try:
+            with self._groups() as groups:
+                return groups.text(group, within)
+        except _DamagedError as error:
+            raise SampleError(Reason.INVALID_RECORD, str(error)) from error
 
     def embedded(self, row: int, number: int) -> bytes | None:
         """Return a bytes value of a row by its number, None where there is none.
@@ -111,7 +118,7 @@ class ParquetTable:
 
     @contextmanager
     def _groups(self) -> Iterator[RowGroups]:
-        """Yield the open file to one thread; what Arrow raises of damage becomes a ValueError."""
+        """Yield the open file to one thread; what Arrow raises of damage becomes a _DamagedError."""
         if self._process != os.getpid():  # a child must not share its parent's file, nor a lock held at the fork
             self._forget()
         with self._lock:
@@ -121,7 +128,7 @@ class ParquetTable:
                 self.file.check_unchanged()
                 if error.errno is not None:
                     raise DataChangedError(f"data file cannot be read: {self.file.path} ({error.strerror})") from error
-                raise ValueError(f"damaged, {_first_line(error)}") from error
+                raise _DamagedError(f"lies in a damaged row group: {_first_line(error)}") from error
 
     def _opened(self) -> RowGroups:
         if self._open is None:
@@ -133,6 +140,10 @@ class ParquetTable:
         self._open = None
         self._lock = threading.Lock()
         self._process = os.getpid()
+
+
+class _DamagedError(ValueError):
+    """A row group that cannot be read."""
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from braceexpand import braceexpand
 
 from scalselect.errors import DatasetError, did_you_mean
+from scalselect.remote_files import filesystem, key_of, told_as_os_errors
 
 _URL = re.compile(r"[a-z][a-z0-9+.\-]*://", re.IGNORECASE)
 _BRACES = re.compile(r"\{[^{}]*(?:,|\.\.)[^{}]*\}")
@@ -30,12 +31,16 @@ def expand(pattern: str) -> list[str]:
     Parameters
     ----------
     pattern
-        A local path, or a URL, in which braces alone are expanded.
+        A local path, or a URL in an object store.
 
     Raises
     ------
     DatasetError
         Nothing matches, a file is missing or named twice, or braces are not balanced.
+    OSError
+        A store cannot be asked; see `scalselect.remote_files.told_as_os_errors`.
+    OptionError
+        The protocol is unknown, or what it needs is not installed.
     """
     if not is_pattern(pattern):
         return [pattern]
@@ -57,9 +62,7 @@ def _braces_expanded(pattern: str) -> list[str]:
 
 def _files(text: str, pattern: str) -> list[str]:
     if _URL.match(text):
-        if glob.has_magic(text):
-            raise DatasetError(f"of a URL only braces are expanded, such as `{{000..012}}`: {pattern}")
-        return [text]
+        return _remote_files(text) if glob.has_magic(text) else [text]
     if glob.has_magic(text) and not os.path.lexists(text):
         found = sorted(glob.glob(text))  # noqa: PTH207  keeps a relative pattern relative, and its spelling
         if not found:
@@ -69,6 +72,18 @@ def _files(text: str, pattern: str) -> list[str]:
         of = "" if text == pattern else f" (of {pattern})"
         raise DatasetError(f"data file does not exist: {text}{of}{_near(text)}")
     return [text]
+
+
+def _remote_files(text: str) -> list[str]:
+    """Return what a store has of a glob, as a shell would on a disk: no hidden files unless they are asked for."""
+    with told_as_os_errors(text):
+        found = filesystem(text).glob(key_of(text), detail=True)
+    protocol, hidden = text.partition("://")[0], text.rpartition("/")[2].startswith(".")
+    keys = sorted(key for key, facts in found.items() if facts["type"] == "file")
+    keys = [key for key in keys if hidden or not key.rpartition("/")[2].startswith(".")]
+    if not keys:
+        raise DatasetError(f"no file matches: {text}")
+    return [f"{protocol}://{key}" for key in keys]
 
 
 def _near(text: str) -> str:

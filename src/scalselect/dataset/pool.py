@@ -13,6 +13,7 @@ from scalselect.dataset.conversations import hash_of_turns
 from scalselect.dataset.image_references import image_reference, reference_of
 from scalselect.dataset.image_values import embedded_number, path_of, written_bytes
 from scalselect.dataset.record_fields import record_fields, row_identity
+from scalselect.dataset.table_records import TableRecords
 from scalselect.errors import SampleError
 from scalselect.image_files import image_exists, read_image_file
 from scalselect.records import Reason, RowIdentity, Sample, UnusableRecord
@@ -72,6 +73,11 @@ class Pool:
     def total_records(self) -> int:
         """Number of records, whatever the limit."""
         return len(self._records)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the data set, or the local copies that are read; none where it can be but one, or a list."""
+        return self._records.paths if isinstance(self._records, TableRecords) else []
 
     @property
     def format(self) -> str:
@@ -158,8 +164,10 @@ class Pool:
         if place is None:
             return written_bytes(shown[number])
         content = self._records.embedded(row, place)
-        if content is not None:
+        if content:
             return content
+        if content is not None:
+            raise SampleError(Reason.IMAGE_UNREADABLE, "the bytes in the data are empty")
         path = path_of(shown[number])
         if path is None:
             raise SampleError(Reason.IMAGE_MISSING, "no bytes in the data, and no path beside them")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Both JSON readers stop at a depth that depends on how deep their caller stands, so whether a record is read would
 # depend on the engine. This limit lies well below and is the same everywhere.
 MAX_NESTING = 200
+_OF_PARTS = {"from", "role", "value", "content", "user", "human", "bytes", "path", "type"}  # keys of turns and images
 _DETAIL_LENGTH = 80
 _REFUSALS = (msgspec.MsgspecError, ValueError, RecursionError)
 _KIND = {"{": "an object", "[": "an array", '"': "a string", "t": "true", "f": "false", "n": "null"}
@@ -76,6 +77,18 @@ def decode_field(fields: Fields, name: str) -> Any:
         return json.loads(bytes(text).decode())
     except (ValueError, RecursionError) as error:
         raise SampleError(Reason.INVALID_RECORD, f"`{name}` cannot be read: {error}") from None
+
+
+def key_of_records(fields: Fields) -> str | None:
+    """Return the first key under which a list of objects lies that are no turns or images; None where there is none."""
+    for key, value in fields.items():
+        try:
+            inside = msgspec.json.decode(value, type=list[dict[str, msgspec.Raw]])
+        except _REFUSALS:
+            continue
+        if inside and not _OF_PARTS & set(inside[0]):
+            return key
+    return None
 
 
 def row_identity(row: int, source: str, fields: Fields) -> RowIdentity:

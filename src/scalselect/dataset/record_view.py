@@ -60,6 +60,14 @@ class RecordView:
         What lies under that key.
     images
         Number of images, under the record's own keys and in content parts.
+    turns_key
+        The key that holds the turns, where they are a list under one key.
+    image_text_empty
+        An image is given as a text without letters: `""`.
+    has_null_image
+        A list of images has a null in it.
+    images_in_text
+        Images that are data URLs, or bytes in base64, in the record's own text.
     named_roles
         The words for roles that a `dataset_info.json` lists; None where none describes the records.
     """
@@ -68,6 +76,10 @@ class RecordView:
     image_key: str | None
     image_kind: ImageKind
     images: int
+    turns_key: str | None = None
+    image_text_empty: bool = False
+    has_null_image: bool = False
+    images_in_text: int = 0
     named_roles: frozenset[str] | None = None
 
     @property
@@ -88,14 +100,33 @@ def view_record(fields: Fields, record_format: RecordFormat) -> RecordView:
     named = frozenset(record_format.tags.roles) if record_format.name == MAPPED_FORMAT else None
     key: str | None = None
     kind: ImageKind = "absent"
-    images = 0
+    images, in_text, empty, null = 0, 0, False, False
     for name in record_format.image_keys:
         if name not in fields:
             continue
         value = decode_field(fields, name)
         if key is None or (not images and _count(value)):
             key, kind, images = name, _kind_of(value), _count(value)
-    return RecordView(views, key, kind, images + _own_images(turns, record_format.tags), named)
+            held = value if isinstance(value, list) else [value]
+            in_text, empty = sum(_in_text(image) for image in held), "" in held
+            null = isinstance(value, list) and None in held
+    return RecordView(
+        views,
+        key,
+        kind,
+        images + _own_images(turns, record_format.tags),
+        turns_key=_turns_key(fields, record_format),
+        image_text_empty=empty,
+        has_null_image=null,
+        images_in_text=in_text,
+        named_roles=named,
+    )
+
+
+def _turns_key(fields: Fields, record_format: RecordFormat) -> str | None:
+    """Return the key whose list was read; one that holds null is passed over, as `TurnList` does."""
+    keys = getattr(record_format.turn_source, "keys", ())
+    return next((key for key in keys if key in fields and bytes(fields[key]) != b"null"), None)
 
 
 def _view_turn(turn: object, tags: TurnTags) -> TurnView:
@@ -139,6 +170,12 @@ def _kind_of(value: object) -> ImageKind:
     if value in ("", []):
         return "empty"
     return next((kind for kind, of in _TYPES.items() if isinstance(value, of)), "other")
+
+
+def _in_text(image: object) -> bool:
+    if isinstance(image, dict):
+        return isinstance(image.get("bytes"), str)  # an object there: the bytes lie in the container, outside the text
+    return isinstance(image, str) and image[:5].lower() == "data:"
 
 
 def _count(value: object) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from scalselect.dataset.data_files import CONTAINERS_READ
 from scalselect.dataset.data_folders import files_of_folder
 from scalselect.dataset.path_patterns import expand, is_pattern
 from scalselect.dataset.saved_dataset import is_saved
@@ -57,6 +58,7 @@ def _copies(location: str) -> list[DataCopy]:
         places = [str(file) for file in files_of_folder(path)]
         if not places:
             raise DatasetError(
-                f"data file is a folder: {location} (wanted: a file, or a folder of Parquet or Arrow files)"
+                f"data file is a folder: {location} (wanted: a file of {CONTAINERS_READ}, "
+                "or a folder of one of the last three kinds)"
             )
     return [*map(DataCopy, local_copies(places), places)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scalselect.dataset.arrow_records import ArrowTable
 from scalselect.dataset.record_source import WrittenFile
+from scalselect.dataset.table_columns import check_same_columns
 from scalselect.dataset.table_records import TableRecords
 from scalselect.errors import DatasetError
 from scalselect.storage import publish_bytes
@@ -52,6 +53,7 @@ class SavedDataset(TableRecords):
         except (KeyError, TypeError) as error:
             raise DatasetError(f"saved data set names no data files: {folder / _STATE}") from error
         tables = [ArrowTable(folder / name) for name in names]
+        check_same_columns((table.file.path, table.schema) for table in tables)
         super().__init__(tables, container="saved", title="a saved data set", ending="")
 
     def write(self, rows: Sequence[int], target: Path) -> list[WrittenFile]:

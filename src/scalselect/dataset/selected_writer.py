@@ -40,8 +40,9 @@ def write_selected(pool: Pool | JoinedPool, rows: Sequence[int] | NDArray[np.int
 
     Of one source that is one file, they are written as `selected.<ext>` in `folder`; of several as
     `selected/<source>.<ext>`, one file for each, even where none of its rows was chosen. A source of several files
-    becomes a folder of several, `selected/` or `selected/<source>/`. Where there is more than one file, the last is
-    `selected/rows.parquet`, which tells for every chosen row its file and its place in it, from 0.
+    becomes a folder of several, `selected/` or `selected/<source>/`. Where there is more than one file, the last one
+    returned tells for every chosen row its file in `selected/` and its place in it, from 0: `selected/rows.parquet` of
+    several sources, `selected_rows.parquet` of one, whose folder holds its data and nothing else.
 
     Parameters
     ----------
@@ -61,6 +62,7 @@ def write_selected(pool: Pool | JoinedPool, rows: Sequence[int] | NDArray[np.int
         raise ValueError("rows must be ascending, each once")
     if positions and not (positions[0] in joined.rows and positions[-1] in joined.rows):
         raise ValueError(f"rows {positions[0]} to {positions[-1]} do not lie in a pool of {len(joined)}")
+    listing = folder / "selected_rows.parquet"
     if len(joined.parts) == 1:
         written = joined.parts[0].write([row - joined.rows.start for row in positions], folder / "selected")
         if len(written) == 1:
@@ -74,12 +76,14 @@ def write_selected(pool: Pool | JoinedPool, rows: Sequence[int] | NDArray[np.int
             of_part = positions[bisect_left(positions, span.start) : bisect_left(positions, span.stop)]
             written = part.write([row - span.start for row in of_part], folder / "selected" / part.source)
             listed += zip(written, _cut(of_part, written), strict=True)
-    path = folder / "selected" / "rows.parquet"
+        among = folder / "selected" / "rows.parquet"
+        if all(file.path != among for file, _ in listed):  # a run of `rows.parquet` alone may have been extended
+            listing = among
     tables = [SELECTED_ROWS_SCHEMA.empty_table()]
     for file, of_file in listed:
-        tables += _tables_of_places(joined, of_file, file.path.relative_to(path.parent).as_posix())
-    publish_bytes(path, table_bytes(pa.concat_tables(tables).combine_chunks()))
-    return [*(file.path for file, _ in listed), path]
+        tables += _tables_of_places(joined, of_file, file.path.relative_to(folder / "selected").as_posix())
+    publish_bytes(listing, table_bytes(pa.concat_tables(tables).combine_chunks()))
+    return [*(file.path for file, _ in listed), listing]
 
 
 def _cut(rows: Sequence[int], written: Sequence[WrittenFile]) -> Iterator[Sequence[int]]:

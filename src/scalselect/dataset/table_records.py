@@ -77,6 +77,11 @@ class TableRecords:
     def __len__(self) -> int:
         return self._bounds[-1]
 
+    @property
+    def paths(self) -> list[Path]:
+        """The files, in order."""
+        return [table.file.path for table in self.tables]
+
     def raw(self, row: int) -> bytes:
         """Return the row as a JSON object, `null` where that is not possible. Raises DataChangedError."""
         table, within = self._place(row)

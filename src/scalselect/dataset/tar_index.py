@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # key and field, as `webdataset` and `datasets` cut a name
 _META = re.compile(r"__[^/]*__($|/)")  # what `webdataset` passes over
+_APPLE_DOUBLE = re.compile(r"(?:.*/)?\._[^/]*")  # what macOS keeps beside a file: attributes, no data
 _PIECE = 1 << 20
 
 
@@ -149,7 +150,7 @@ class _Members:
             self._shared.append((self._end, begin))
         self._end = stop
         key, field = key_and_field(name)
-        if not key or kind == "other" or _META.match(name):
+        if not key or kind == "other" or _META.match(name) or _APPLE_DOUBLE.fullmatch(name):
             return
         if key != self._key:
             self._key, self._fields = key, set()

@@ -58,7 +58,9 @@ class TurnList:
             if isinstance(turns, list):
                 return [each for turn in turns for each in _turns_of_round(turn)] if self.rounds else turns
             if turns is not None:
-                raise SampleError(Reason.INVALID_RECORD, f"`{key}` is no list of turns: {shown(turns)}")
+                inside = isinstance(turns, str) and turns.lstrip().startswith(("[", "{"))
+                hint = " (is it JSON inside a string? Store the list itself)" if inside else ""
+                raise SampleError(Reason.INVALID_RECORD, f"`{key}` is no list of turns: {shown(turns)}{hint}")
         raise SampleError(Reason.NO_USABLE_TURN, f"no conversation under `{self.keys[0]}`")
 
 

@@ -15,7 +15,7 @@ from scalselect.dataset.file_rules import FieldKinds
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.record_fields import record_fields, row_identity
 from scalselect.dataset.record_view import view_record
-from scalselect.dataset.trainer_rules import MISSING_IMAGE, Effect, faults_for
+from scalselect.dataset.trainer_rules import Effect, effect_of, faults_for
 from scalselect.errors import SampleError
 from scalselect.image_files import decode_image, image_exists, open_image
 from scalselect.records import Reason, RowRecord, Sample
@@ -161,10 +161,9 @@ class RowChecker:
             if record.tokens is not None and record.vision_tokens is not None:
                 tokens.append((record.tokens, record.vision_tokens))
             if record.reason is not None:
-                effect: Effect = "skipped"
-                if self._like is not None and record.reason == Reason.IMAGE_MISSING:
-                    effect = MISSING_IMAGE[self._like]
-                found.tell(record.identity, str(record.reason), effect, record.detail or "")
+                found.tell(
+                    record.identity, str(record.reason), effect_of(record.reason, self._like), record.detail or ""
+                )
         lengths = np.array(tokens, dtype=np.int32).reshape(-1, 2)
         found.tokens, found.vision_tokens = lengths[:, 0], lengths[:, 1]
 
@@ -174,7 +173,10 @@ class RowChecker:
             try:
                 fields = record_fields(part.raw(row))
                 kinds.add(row + found.first_row, fields, part.record_format)
-                faults = faults_for(str(self._like), view_record(fields, part.record_format))
+                view = view_record(fields, part.record_format)
+                kinds.words.add(row + found.first_row, view)
+                found.count("content_parts", any(turn.in_parts for turn in view.turns))
+                faults = faults_for(str(self._like), view)
             except SampleError:
                 continue  # told as what it is
             for fault in faults:

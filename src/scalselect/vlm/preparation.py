@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from scalselect.errors import OptionError
 from scalselect.vlm.checkpoint import (
     build_preparer,
@@ -41,6 +43,13 @@ class Preparation:
     limited: SamplePreparer | None
     hidden_size: int
     warnings: list[str]
+
+    def begin_in_a_fork(self) -> None:
+        """Take one thread in this process, which was forked from the one that loaded the processor.
+
+        The threads of OpenMP do not come along into a fork, and whoever asks for several there waits for ever.
+        """
+        torch.set_num_threads(1)
 
 
 def load_preparation(model: Any, config: RepresentConfig, *, processor: Any = None) -> Preparation:
