@@ -399,3 +399,21 @@ def test_paths_and_scalars_of_a_list_are_written_as_what_they_stand_for():
     others = [np.array([1]), np.datetime64("2020-01-01"), {1, 2}, Decimal(1), Path, Circular(), {Path("a"): 1}]
     refused = RecordList([{"a": other} for other in others])
     assert [row for row in range(len(others)) if refused.fault(row)] == list(range(len(others)))
+
+
+def test_records_are_copied_whole_when_the_system_writes_little_at_once(tmp_path, monkeypatch):
+    records = RecordFile(file_of(tmp_path, json.dumps([{"id": str(i) * i} for i in range(1200)])))
+    original = os.writev
+    monkeypatch.setattr(os, "writev", lambda target, pieces: original(target, [memoryview(pieces[0])[:7]]))
+    (written,) = records.write(range(0, 1200, 2), tmp_path / "some")
+    assert json.loads(written.path.read_bytes()) == [{"id": str(i) * i} for i in range(0, 1200, 2)]
+
+
+def test_a_file_that_is_cut_while_records_are_copied(tmp_path):
+    path = file_of(tmp_path, json.dumps([{"id": "x" * 5000} for _ in range(50)]))
+    records = RecordFile(path)
+    with path.open("r+b") as file:
+        file.truncate(20_000)
+    with pytest.raises(DataChangedError):
+        records.write(range(50), tmp_path / "some")
+    assert not (tmp_path / "some.json").exists()

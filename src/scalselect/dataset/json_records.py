@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from scalselect.dataset.data_files import DataFile
 from scalselect.dataset.json_index import WANTED, Container, array_offsets, line_offsets, recognise, what_follows
 from scalselect.dataset.json_scanner import BrokenJsonError, skip_space
-from scalselect.dataset.json_writing import write_json_records
 from scalselect.dataset.record_source import WrittenFile
 from scalselect.errors import DatasetError
 from scalselect.storage import publish_stream, sha256_of_bytes
@@ -121,8 +120,14 @@ class RecordFile:
     def write(self, rows: Sequence[int], target: Path) -> list[WrittenFile]:
         """Write some records with the bytes they had; see `RecordSource.write`."""
         path = target.with_name(f"{target.name}.{self.container}")
+        lines = self.container == "jsonl"
         with publish_stream(path) as stream:
-            write_json_records(stream, self.texts(rows), lines=self.container == "jsonl")
+            stream.write(b"" if lines else b"[\n")
+            stream.flush()
+            starts, stops = self._starts[rows].tolist(), self._stops[rows].tolist()
+            self._file.copy_ranges(stream.fileno(), starts, stops, between=b"\n" if lines else b",\n")
+            stream.write(b"\n" if len(rows) else b"")
+            stream.write(b"" if lines else b"]\n")
         return [WrittenFile(path, len(rows))]
 
     def fingerprint(self) -> dict[str, str | int]:
