@@ -99,7 +99,8 @@ def faults_of_file(trainer: str, container: str, record_format: RecordFormat, ki
     found = []
     read = _READ.get(trainer, (container,))
     if container not in read:
-        detail = f"{container} is not read, {' and '.join(name for name in read if name != 'list')} is"
+        *others, last = (name for name in read if name != "list")
+        detail = f"it reads {', '.join(others)}{' or ' if others else ''}{last}, and this is {container}"
         found.append(Fault("container_not_read", "stops the run", detail))
     if trainer == "llava" and _LLAVA_KEY not in kinds.first_rows:
         found.append(Fault("format_not_read", "stops the run", "no record has `conversations`, where turns are read"))
