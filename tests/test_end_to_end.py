@@ -277,7 +277,7 @@ def test_python_api_takes_records_and_a_loaded_model(tmp_path, pictures, checkpo
     )
     assert again.rows.tolist() == result.rows.tolist()
     np.testing.assert_allclose(again.scores, result.scores, atol=1e-9)
-    with pytest.raises(scalselect.MisuseError, match="same list"):
+    with pytest.raises(scalselect.MisuseError, match="pass the same one"):
         scalselect.select(tmp_path / "a", budget=2)
     assert len(scalselect.select(tmp_path / "a", budget=2, dataset=records).rows) == 2
     with pytest.raises(scalselect.MisuseError, match="have changed"):
