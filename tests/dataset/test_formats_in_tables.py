@@ -2,17 +2,15 @@
 
 import io
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
 
 from scalselect.dataset.opening import open_pool
 from scalselect.image_files import decode_image
 from scalselect.records import ImagePart, Sample
-
-datasets = pytest.importorskip("datasets")
 
 PICTURES = [Image.effect_noise((20, 30), 20 * number).convert("RGB") for number in range(1, 4)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import datasets
+import jinja2
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -127,7 +128,6 @@ TEMPLATE = (
 
 
 def test_a_template_of_qwens_kind_prints_each_image_once_and_every_text(tmp_path):
-    jinja2 = pytest.importorskip("jinja2")
     images = files(tmp_path, 2)
     turns = [("user", 0, "one", 1, "two"), ("assistant", "three")]
     row = written(tmp_path / "trl.parquet", [sample(*turns, images=images)])[0]
