@@ -404,7 +404,7 @@ def test_help_tells_every_option_with_its_default(command, groups, capsys, monke
     shown = re.sub(r"\s+", " ", capsys.readouterr().out)
     for item in (item for group in groups for item in fields(group)):
         names = [f"--{name}" for name in (item.name.replace("_", "-"), *item.metadata["aliases"])]
-        assert all(f" {name} " in shown for name in names), names
+        assert all(f" {name}" in shown for name in names), names
         default = "" if item.default is None else f" (default: {'off' if item.default is False else item.default})"
         if command == "score":
             default = f" (default: the run's own, else {'none' if item.default is None else item.default})"

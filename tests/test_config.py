@@ -52,6 +52,11 @@ DEFAULTS = {
     "device": "auto",
     "threads": "auto",
     "dataloader_workers": "auto",
+    "decode_max_pixels": None,
+    "confine_images": None,
+    "sample_seconds": 60,
+    "skip_oom": False,
+    "verify_images": False,
     "shard_size": 1000,
     "limit": None,
 }

@@ -187,8 +187,8 @@ def _add_options(
                 flag,
                 dest=item.name,
                 default=argparse.SUPPRESS,
-                action="store_true",
-                help=f"{facts['help']} (default: off)",
+                action="store_true" if item.default is False else argparse.BooleanOptionalAction,
+                help=facts["help"] + (" (default: off)" if item.default is False else ""),
             )
             continue
         needed = item.default is MISSING

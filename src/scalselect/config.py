@@ -49,6 +49,8 @@ Deduplicate = Literal["none", "exact", "near"]
 TextOnly = Literal["exclude", "keep", "sample"]
 
 DEFAULT_MAX_SKIPPED = Decimal(5)
+# Options of `RepresentConfig` that change no vector of a row that has one, so that a run may be continued with others.
+NOT_KEYS = ("dataloader_workers", "sample_seconds", "skip_oom", "verify_images")
 
 
 def _option(
@@ -68,8 +70,8 @@ def _option(
 class RepresentConfig:
     """Stage 1: how a record becomes a vector.
 
-    Every field is a key of run.json's `represent` group, but for `dataloader_workers`, which changes no vector. What
-    `like` stands for is filled in by `RunConfig.from_options`.
+    Every field is a key of run.json's `represent` group, but for `NOT_KEYS`, which change no vector. What `like` stands
+    for is filled in by `RunConfig.from_options`.
     """
 
     format: str = _option("auto", "record format of the data file; auto looks at its records", choices=Format)
@@ -129,6 +131,20 @@ class RepresentConfig:
     dataloader_workers: str | int = _option(
         "auto", "processes that read and prepare images beside the model; 0: none", kind=int
     )
+    decode_max_pixels: int | None = _option(
+        None, "most pixels a picture may have to be decoded; 178,956,970 unless given", kind=int
+    )
+    confine_images: bool | None = _option(
+        None,
+        "skip rows whose images lie outside the image folder, wherever links lead; for data from a hub or a URL unless "
+        "told otherwise",
+        kind=bool,
+    )
+    sample_seconds: int = _option(60, "longest time that a sample may take to be made ready for the model", kind=int)
+    skip_oom: bool = _option(default=False, text="skip a sample that alone does not fit into the memory", kind=bool)
+    verify_images: bool = _option(
+        default=False, text="hold every image of the rows represented before against its hash", kind=bool
+    )
     shard_size: int = _option(1000, "rows of the pool a shard", kind=int)
     limit: int | None = _option(None, "first rows of the pool only, as a trial with an estimate for all", kind=int)
 
@@ -143,7 +159,15 @@ class RepresentConfig:
         check_choices(self)
         check_flags(self)
         check_fraction("attention_mass", self.attention_mass)
-        for name in ("image_min_pixels", "image_max_pixels", "max_length", "shard_size", "limit"):
+        for name in (
+            "image_min_pixels",
+            "image_max_pixels",
+            "max_length",
+            "decode_max_pixels",
+            "sample_seconds",
+            "shard_size",
+            "limit",
+        ):
             check_positive(name, getattr(self, name))
         if not isinstance(self.layer, int) or self.layer < 0:
             raise OptionError(f"layer must be a whole number of at least 0: {self.layer!r}")

@@ -14,6 +14,7 @@
     │   ├── TooManySkippedError  more rows skipped than ``max_skipped`` allows
     │   ├── DataChangedError     the data file changed while work was under way
     │   └── DamagedFileError     a file of the run folder is not what was published
+    │       └── DamagedShardError  one of a shard: it can be represented again
     └── SampleError              one bad sample: becomes a row with a reason, never leaves the package
 
     ScalselectWarning            something the user should know and may act upon
@@ -86,6 +87,20 @@ class DataChangedError(WorkError):
 
 class DamagedFileError(WorkError):
     """A file of the run folder is not what was published."""
+
+
+class DamagedShardError(DamagedFileError):
+    """A file of a shard is missing, or not what was published.
+
+    Attributes
+    ----------
+    shard
+        Number of the shard, which can be represented again.
+    """
+
+    def __init__(self, message: str, shard: int) -> None:
+        super().__init__(message)
+        self.shard = shard
 
 
 class SampleError(ScalselectError):

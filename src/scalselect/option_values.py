@@ -122,7 +122,7 @@ def check_flags(config: DataclassInstance) -> None:
     """Raise OptionError where an option of a configuration group that is on or off is neither."""
     for item in fields(config):
         value = getattr(config, item.name)
-        if item.metadata.get("kind") is bool and not isinstance(value, bool):
+        if item.metadata.get("kind") is bool and not isinstance(value, bool) and value is not item.default:
             raise OptionError(f"{item.name} must be true or false: {value!r}")
 
 

@@ -29,9 +29,13 @@ class Reason(StrEnum):
     IMAGE_MISSING = "image_missing"  # no file lies where the record says
     IMAGE_UNREADABLE = "image_unreadable"  # the file is no image, or a broken one
     IMAGE_TOO_LARGE = "image_too_large"  # more pixels, or a longer and thinner shape, than may be decoded
+    IMAGE_OUTSIDE = "image_outside"  # not below the image folder, and images are confined to it
     IMAGE_REFUSED = "image_refused"  # the checkpoint's own processor refuses the picture
     TEMPLATE_REFUSED = "template_refused"  # the chat template refuses the conversation
     PREPARATION_FAILED = "preparation_failed"  # an error that nobody foresaw, while text and images were made ready
+    PREPARATION_CRASHED = "preparation_crashed"  # the process that made it ready died
+    PREPARATION_TIMED_OUT = "preparation_timed_out"  # it took longer than a sample may take
+    OUT_OF_MEMORY = "out_of_memory"  # alone it did not fit into the memory, and such rows are to be skipped
     SPANS_LOST = "spans_lost"  # the chat template rewrites texts, so tokens cannot be traced to turns
     TOO_LONG = "too_long"  # the length limit would cut an image or the whole instruction
     NOT_FINITE = "not_finite"  # the model returned NaN or infinity

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
+from scalselect.config import NOT_KEYS
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import DatasetError, TooManySkippedError
 from scalselect.missing_shards import represent_missing
@@ -220,7 +221,7 @@ def _say_model(checkpoint: Checkpoint, config: RepresentConfig, settings: Settin
 def _option_keys(config: RepresentConfig, settings: Settings) -> dict[str, Any]:
     """Return the `represent` keys of run.json that options, machine and versions decide."""
     options = asdict(config)
-    for name in ("format", "dataset_info", "chat_template", "batch_size", "device", "dataloader_workers"):
+    for name in ("format", "dataset_info", "chat_template", "batch_size", "device", *NOT_KEYS):
         del options[name]  # resolved elsewhere, or without a say in any vector
     return {
         **options,
