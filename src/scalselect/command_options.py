@@ -14,7 +14,15 @@ from scalselect.errors import did_you_mean
 from scalselect.records import ExportForm
 
 EXIT_MISUSE = 2
-_OF_NEW_DATA = ("format", "dataset_info", "images", "trust_remote_code", "device", "dataloader_workers")
+_OF_NEW_DATA = (
+    "format",
+    "dataset_info",
+    "images",
+    "trust_remote_code",
+    "device",
+    "dataloader_workers",
+    "verify_images",
+)
 _OF_CHECK = (
     "format",
     "dataset_info",

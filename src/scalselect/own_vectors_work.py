@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalselect.damaged_shards import set_aside_damaged
 from scalselect.dataset.vector_files import open_vectors
 from scalselect.records import Reason, RowIdentity, RowRecord
 from scalselect.remote_files import is_remote
-from scalselect.run_folder import refuse_other_keys
-from scalselect.segments import shards_of
+from scalselect.run_json import refuse_other_keys
+from scalselect.segments import segments_of, shards_of
 from scalselect.storage import remove_temporary_files
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def import_vectors(
         folder.create(_run_json(vectors, keys))
     remove_temporary_files(folder.path)
     shards = shards_of({"represent": keys})
+    if before is not None:
+        set_aside_damaged(folder, segments_of({"represent": keys}), progress)
     reports = [folder.store.report(shard) for shard in shards if folder.store.is_published(shard)]
     done = sum(report.stop - report.start for report in reports)
     progress.start(vectors.rows, done, sum(report.counts.get("skipped", 0) for report in reports))

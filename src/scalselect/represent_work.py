@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from threadpoolctl import threadpool_limits
 
 from scalselect.config import NOT_KEYS
+from scalselect.damaged_shards import set_aside_damaged
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import DatasetError, TooManySkippedError
+from scalselect.image_checks import check_images
 from scalselect.missing_shards import represent_missing
-from scalselect.run_folder import refuse_other_keys
+from scalselect.run_json import refuse_other_keys
 from scalselect.segments import Segment, entries_of, next_segment
 from scalselect.shard_work import JoinedWork, ShardWork
 from scalselect.storage import remove_temporary_files
@@ -70,6 +72,9 @@ def represent_run(
     if before is not None:  # before the model is loaded, which may take long
         known = {name: before.get(name) for name in keys}
         refuse_other_keys(known, keys, folder.path, note=_NOT_COMPARED)
+        set_aside_damaged(folder, segments, progress)
+        known_rows = list(zip(segments, pools, strict=True))
+        check_images(folder.store, known_rows, progress, every=config.represent.verify_images)
     else:
         for pool in pools:
             _refuse_where_no_image_exists(pool)
@@ -96,6 +101,7 @@ def represent_run(
 def represent_segments(
     folder: RunFolder,
     extension: Extension,
+    opened: Sequence[tuple[Segment, Pool]],
     model: Any,
     config: RunConfig,
     *,
@@ -107,6 +113,8 @@ def represent_segments(
 
     Parameters
     ----------
+    opened
+        The segments whose images are looked at, with their data.
     config
         The options that the run recorded; see `scalselect.extend_work.recorded_config`.
     on_wait
@@ -127,6 +135,8 @@ def represent_segments(
     keys = _option_keys(config.represent, settings)
     del keys["images"], keys["limit"]  # those of the data set that the run began with
     refuse_other_keys({name: before.get(name) for name in keys}, keys, folder.path, note=_NOT_COMPARED)
+    set_aside_damaged(folder, [segment for segment, _ in extension.named], progress)
+    check_images(folder.store, opened, progress, every=config.represent.verify_images)
     for segment, pool in extension.named:
         if segment not in extension.before:
             _refuse_where_no_image_exists(pool)
