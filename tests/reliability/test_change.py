@@ -16,7 +16,6 @@ from small_pools import command, promised_files, write_pool
 # A value other than the default of every option that is a key of its own in run.json, on the command line.
 OTHER = {
     "images": "FOLDER",
-    "revision": "v2",
     "trust_remote_code": None,
     "instruction_tokens": "non-assistant",
     "attention_mass": 0.8,
@@ -45,7 +44,7 @@ OTHER = {
     "limit": 9,
 }
 RESOLVED = {"format": "data_format", "dataset_info": "mapping", "chat_template": "model_chat_template"}
-RESOLVED |= {"batch_size": "max_rows", "device": "no key: shards record it"}
+RESOLVED |= {"revision": "of a hub alone; see below", "batch_size": "max_rows", "device": "no key: shards record it"}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +89,17 @@ def test_an_option(begun, tmp_path, capsys, monkeypatch, option):
     message = refused(capsys, [*words, *given, *more])
     assert f"  {option}: " in message
     assert " in the run folder, " in message
+
+
+def test_a_revision(begun, capsys, monkeypatch):
+    """A folder has no revisions, so here it is the run that had one."""
+    out, words = begun
+    monkeypatch.setattr(represent_work, "load_checkpoint", None)
+    content = json.loads((out / "run.json").read_text())
+    del content["seal"]  # edited on purpose
+    content["represent"]["revision"] = "v2"
+    (out / "run.json").write_text(json.dumps(content))
+    assert "  revision: 'v2' in the run folder, not given in this call" in refused(capsys, words)
 
 
 def test_the_data(begun, finished, tmp_path, capsys, monkeypatch):
