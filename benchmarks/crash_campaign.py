@@ -63,6 +63,7 @@ class Campaign:
         self._undisturbed: dict[str, Undisturbed] = {}
         self._numbers = iter(range(10**9))
         self._phases: list[str] = []
+        self._scenarios: list[Scenario] = []
         self._server: ForkedCommand | None = None
 
     def run(self) -> Findings:
@@ -82,8 +83,7 @@ class Campaign:
     def _one_folder(self) -> None:
         """Kill a command in one folder, once or several times, then let it end and look at what is there."""
         phase = self._next_phase()
-        able = [one for one in SCENARIOS if phase == STARTED or phase in self._known(one).lengths]
-        scenario = self.random.choices(able, [one.weight for one in able])[0]
+        scenario = self._next_scenario(phase)
         out = self._begin(scenario)
         story = []
         while phase is not None:
@@ -245,6 +245,17 @@ class Campaign:
         if not self._phases:
             self._phases = self.random.sample(list(PHASES), len(PHASES))
         return self._phases.pop()
+
+    def _next_scenario(self, phase: str) -> Scenario:
+        """Return the scenarios in turn, in random order, passing over those that have no such phase."""
+        for _ in range(2):
+            for scenario in self._scenarios:
+                if phase == STARTED or phase in self._known(scenario).lengths:
+                    self._scenarios.remove(scenario)
+                    return scenario
+            every = [one for one in SCENARIOS for _ in range(one.weight)]
+            self._scenarios += self.random.sample(every, len(every))
+        raise RuntimeError(f"no command has this phase: {phase}")
 
     def _print_progress(self, scenario: Scenario, story: list[str]) -> None:
         done = sum(self.findings.kills.values())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scalselect import represent_work, storage
+from scalselect import storage
 from small_pools import command
 
 NO_PROCESS = 2**22 + 1  # above what Linux gives out
@@ -47,16 +47,3 @@ def deaths(words_at, every, first=0):
     while dies_at(moment, words_at(moment)):
         yield moment
         moment += every
-
-
-def keep_loaded(monkeypatch):
-    """Load each model once for all the commands of a test: loading writes nothing."""
-    load, kept = represent_work.load_checkpoint, {}
-
-    def once(located, config, settings, *, processor):
-        key = (str(located), settings.dtype, config.max_length)
-        if key not in kept:
-            kept[key] = load(located, config, settings, processor=processor)
-        return kept[key]
-
-    monkeypatch.setattr(represent_work, "load_checkpoint", once)

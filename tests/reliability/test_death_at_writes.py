@@ -8,7 +8,8 @@ import shutil
 
 import pytest
 
-from deaths import deaths, keep_loaded
+from deaths import deaths
+from kept_models import keep_loaded
 from small_pools import command, promised_files, scores_of, write_pool
 
 OPTIONS = ["--shard-size", "3", "--vectors", "vision+instruction"]
