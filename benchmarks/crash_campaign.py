@@ -27,11 +27,13 @@ from pathlib import Path
 
 from crash_findings import STARTED, Findings, print_tables
 from crash_scenarios import BUCKET, SCENARIOS, Scenario, serve_object_store, write_inputs
-from forked_command import PHASES, ForkedCommand, adopt_orphans, in_a_fork, seconds_until_gone
+from forked_command import ForkedCommand, adopt_orphans, in_a_fork, seconds_until_gone
 from small_pools import promised_files
+from told_phases import PHASES, WRITE
 
 SHARE_STARTED = 0.1  # of the kills, in Python processes of their own
 SHARE_AGAIN = 0.45  # of the commands that go on, killed again
+WRITES_A_ROUND = 4  # kills inside a write, for one in each other phase
 SHARE_MAIN_ALONE = 0.5  # of the kills; the others kill the whole tree of processes
 
 
@@ -116,9 +118,12 @@ class Campaign:
         lengths = self._known(scenario).lengths.get(phase)
         if lengths is None:
             return None
-        occurrence = self.random.randrange(len(lengths))
-        delay = self.random.random() * lengths[occurrence]
-        command = self._fork(scenario, out)
+        if phase == WRITE:
+            occurrence, delay = self.random.randrange(len(lengths)), 0.0
+        else:  # at any moment of the phase, however many parts it has
+            occurrence = self.random.choices(range(len(lengths)), lengths)[0]
+            delay = self.random.random() * lengths[occurrence]
+        command = self._fork(scenario, out, halt_at=occurrence if phase == WRITE else None)
         if not command.wait_for(phase, occurrence, delay):
             command.wait()
             return None
@@ -202,8 +207,8 @@ class Campaign:
             shutil.copytree(made, out)
         return str(out)
 
-    def _fork(self, scenario: Scenario, out: str) -> ForkedCommand:
-        return ForkedCommand(self._words(scenario.words, scenario, out), self.log, self._environment)
+    def _fork(self, scenario: Scenario, out: str, halt_at: int | None = None) -> ForkedCommand:
+        return ForkedCommand(self._words(scenario.words, scenario, out), self.log, self._environment, halt_at=halt_at)
 
     def _words(self, words: list[str], scenario: Scenario, out: str) -> list[str]:
         data = f"s3://{BUCKET}/data" if scenario.remote else str(self.place / "data")
@@ -243,7 +248,8 @@ class Campaign:
         if self.random.random() < SHARE_STARTED:
             return STARTED
         if not self._phases:
-            self._phases = self.random.sample(list(PHASES), len(PHASES))
+            turns = [*PHASES, *[WRITE] * (WRITES_A_ROUND - 1)]
+            self._phases = self.random.sample(turns, len(turns))
         return self._phases.pop()
 
     def _next_scenario(self, phase: str) -> Scenario:
