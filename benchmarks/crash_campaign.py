@@ -164,7 +164,7 @@ class Campaign:
         if seconds_until_gone(pid, patience=5.0) is None:
             faults.append("a process is left over")
         found, expected = self._files(scenario, out), self._known(scenario).files
-        hidden = [name for name in found if "/." in f"/{name}" or ".part-" in name]
+        hidden = [name for name in found if "/." in f"/{name}"]
         if hidden:
             faults.append(f"left over: {', '.join(hidden)}")
         differing = [name for name in found.keys() | expected.keys() - hidden if found.get(name) != expected.get(name)]
@@ -218,11 +218,12 @@ class Campaign:
         return words
 
     def _files(self, scenario: Scenario, out: str) -> dict[str, bytes]:
+        """Return the promised files, and whatever is hidden: claims, half-written files."""
         if not scenario.remote:
-            return promised_files(out) | {path.name: b"" for path in Path(out).glob(".claim")}
+            return promised_files(out) | dict.fromkeys(_hidden_below(Path(out)), b"")
         copy = self.place / "downloaded"
         in_a_fork(lambda: self._download(out, copy), self.log)
-        files = promised_files(copy)
+        files = promised_files(copy) | dict.fromkeys(_hidden_below(copy), b"")
         shutil.rmtree(copy)
         return files
 
@@ -266,6 +267,11 @@ class Campaign:
     def _print_progress(self, scenario: Scenario, story: list[str]) -> None:
         done = sum(self.findings.kills.values())
         sys.stderr.write(f"{done:4} of {self.wanted}  {scenario.name}: {' -> '.join(story)}\n")
+
+
+def _hidden_below(folder: Path) -> list[str]:
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    return [name for name in names if "/." in f"/{name}"]
 
 
 def main() -> int:
