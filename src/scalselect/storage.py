@@ -17,7 +17,7 @@ import shutil
 import socket
 from typing import IO, TYPE_CHECKING
 
-from scalselect.failures import NO_SPACE
+from scalselect.failures import naming_failures
 from scalselect.local_copies import staged_file
 from scalselect.remote_path import as_remote
 
@@ -52,7 +52,7 @@ def publish_stream(path: Path) -> Iterator[IO[bytes]]:
         return
     temporary = _temporary_beside(path)
     try:
-        with _failures_name(path), temporary.open("xb") as stream:
+        with naming_failures(path, TEMPORARY_MARK), temporary.open("xb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -86,7 +86,7 @@ def create_exclusive(path: Path, content: bytes) -> bool:
         return True
     temporary = _temporary_beside(path)
     try:
-        with _failures_name(path), temporary.open("xb") as stream:
+        with naming_failures(path, TEMPORARY_MARK), temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -150,18 +150,6 @@ def _link(temporary: Path, path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
 
 
-@contextlib.contextmanager
-def _failures_name(path: Path) -> Iterator[None]:
-    """Let failures of writing name the file that was to be: those of the system name none, or the temporary one."""
-    try:
-        yield
-    except OSError as error:
-        written = error.filename is None and error.errno in NO_SPACE
-        if written or TEMPORARY_MARK in str(error.filename):
-            error.filename = str(path)
-        raise
-
-
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
@@ -188,7 +176,7 @@ def claimed(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
         yield
         return
     while True:
-        with path.open("a+b") as file:
+        with naming_failures(path), path.open("a+b") as file:
             _lock(file, on_wait)
             if not _is_at(file, path):  # its holder has just removed it: somebody may hold another one
                 continue
