@@ -6,11 +6,16 @@ about a sample or a file, so that nothing may be skipped, thrown away or called 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 try:
     import resource
@@ -56,19 +61,44 @@ def machine_failure(error: BaseException) -> OSError | MemoryError | None:
     return None
 
 
+@contextlib.contextmanager
+def naming_failures(path: Path, temporary: str | None = None) -> Iterator[None]:
+    """Let failures of writing name the file that was to be: those of the system name none where it was open already.
+
+    Parameters
+    ----------
+    temporary
+        What the name of a file holds that is written in place of `path`.
+    """
+    try:
+        yield
+    except OSError as error:
+        nameless = error.filename is None and error.errno in NO_SPACE
+        if nameless or (temporary is not None and temporary in str(error.filename)):
+            error.filename = str(path)
+        raise
+
+
 def told_of(failure: OSError | MemoryError) -> str:
-    """Return in words what failed, where, and what would help."""
+    """Return in words what failed and where."""
     if isinstance(failure, MemoryError) or failure.errno == errno.ENOMEM:
-        return f"memory ran out{_detail(failure)}; {_more_memory()}"
+        return f"memory ran out{_detail(failure)}"
     file = f": {_text(failure.filename)}" if failure.filename else ""
     words = failure.strerror or str(failure) or type(failure).__name__
+    if failure.errno in _OF_THE_MACHINE:
+        words = words[:1].lower() + words[1:]
+    return f"{words}{file}{_room(failure) if failure.errno in NO_SPACE else ''}"
+
+
+def advice_for(failure: OSError | MemoryError) -> str | None:
+    """Return in words what would help; None where only the user can know."""
+    if isinstance(failure, MemoryError) or failure.errno == errno.ENOMEM:
+        return _more_memory()
     if failure.errno in NO_SPACE:
-        return f"{_first_small(words)}{file}{_room(failure)}; {_more_room(failure)}"
+        return "raise the limit or write elsewhere" if failure.errno == errno.EFBIG else "make room there"
     if failure.errno in NO_HANDLES:
-        return f"{_first_small(words)}{file}; {_more_handles()}"
-    if failure.errno in _READ_ONLY:
-        return f"{_first_small(words)}{file}; mount it for writing, or write elsewhere"
-    return f"{words}{file}"
+        return _more_handles()
+    return "mount it for writing, or write elsewhere" if failure.errno in _READ_ONLY else None
 
 
 def is_lasting(failure: OSError | MemoryError) -> bool:
@@ -128,10 +158,6 @@ def _room(failure: OSError) -> str:
     return f" ({free:,} bytes are free in {folder})"
 
 
-def _more_room(failure: OSError) -> str:
-    return "raise the limit or write elsewhere" if failure.errno == errno.EFBIG else "make room there"
-
-
 def _more_handles() -> str:
     limit = _limit("RLIMIT_NOFILE")
     now = "" if limit is None else f", {limit:,} now"
@@ -160,7 +186,3 @@ def _detail(failure: OSError | MemoryError) -> str:
 
 def _text(name: object) -> str:
     return os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else str(name)
-
-
-def _first_small(words: str) -> str:
-    return words[:1].lower() + words[1:]
