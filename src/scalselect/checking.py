@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scalselect.progress import Progress
 
 _OF_DATA = ("format", "dataset_info", "images", "allow_remote_images", "limit", "like", "dataloader_workers")
-_OF_PICTURES = ("exif", "alpha", "image_resize", "image_min_pixels", "image_max_pixels")
+_OF_PICTURES = ("exif", "alpha", "image_resize", "image_min_pixels", "image_max_pixels", "decode_max_pixels")
 _OF_MODEL = (
     "image_fit",
     "image_position",
