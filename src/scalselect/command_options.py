@@ -28,6 +28,7 @@ _OF_CHECK = (
     "image_resize",
     "image_min_pixels",
     "image_max_pixels",
+    "decode_max_pixels",
     "image_fit",
     "image_position",
     "max_length",
