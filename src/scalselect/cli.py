@@ -6,12 +6,14 @@ import shlex
 import signal
 import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import scalselect
 from scalselect.command_options import EXIT_MISUSE, parse_words
 from scalselect.config import RunConfig
 from scalselect.errors import MisuseError, OptionError, WorkError
+from scalselect.printable import printable, printable_line
 
 if TYPE_CHECKING:
     import argparse
@@ -38,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     namespace = parse_words(words)
     listens = threading.current_thread() is threading.main_thread()  # only there a signal may be handled
     before = signal.signal(signal.SIGTERM, _terminate) if listens else None
+    words_of_warning, warnings.formatwarning = warnings.formatwarning, _words_of_warning
     try:
         return _COMMANDS[namespace.command](namespace)
     except MisuseError as error:
@@ -54,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _Terminated:
         return _interrupted("terminated", words, EXIT_TERMINATED)
     finally:
+        warnings.formatwarning = words_of_warning
         if listens:
             signal.signal(signal.SIGTERM, before)
 
@@ -207,7 +211,7 @@ def _write(text: str) -> None:
     if sys.stdout is None:  # closed by whoever started this process
         return
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(printable(text))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has read enough
         sys.stdout = None
@@ -215,8 +219,13 @@ def _write(text: str) -> None:
         raise WorkError(f"the work is done, but the summary cannot be printed: {error.strerror}") from error
 
 
+def _words_of_warning(message: Warning | str, *_place: object, **_more: object) -> str:
+    """Return the line for a warning that a library gives, of the data as well: what it says, not where in its code."""
+    return f"warning: {printable_line(str(message))}\n"
+
+
 def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(printable(f"error: {message}\n"))
     return code
 
 
@@ -224,7 +233,7 @@ def _interrupted(how: str, words: list[str], code: int) -> int:
     kept = "what was finished is kept. The same command continues"
     if words[0] in ("compose-llava", "check"):  # the one publishes everything at its end, the other nothing
         kept = "nothing was written. The same command begins anew"
-    sys.stderr.write(f"{how}; {kept}:\n  scalselect {shlex.join(words)}\n")
+    sys.stderr.write(printable(f"{how}; {kept}:\n  scalselect {shlex.join(words)}\n"))
     return code
 
 

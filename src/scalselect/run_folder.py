@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from scalselect.coordinates_file import inputs_of_coordinates
 from scalselect.errors import RunFolderError
+from scalselect.printable import printable
 from scalselect.remote_files import WRITABLE
 from scalselect.remote_path import as_remote, path_of
 from scalselect.representation_store import METADATA_KEY, RepresentationStore
@@ -296,4 +297,4 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _json_bytes(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return f"{printable(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False))}\n".encode()
