@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from scalselect.errors import SampleError
+from scalselect.failures import machine_failure
 from scalselect.http_images import fetch_image, is_web_address
 from scalselect.local_images import lies_within, local_image_exists, read_local_image, refuse_outside
 from scalselect.records import Reason
@@ -186,7 +187,9 @@ def decode_image(content: bytes, *, view: PictureView = PictureView(), max_pixel
         raise SampleError(Reason.IMAGE_TOO_LARGE, str(error)) from None
     except UnidentifiedImageError:  # its own message shows an address in memory, another one each time
         _refuse_unreadable("no picture in a format that can be read")
-    except Exception as error:  # noqa: BLE001  Pillow's decoders raise nearly everything on broken files
+    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+        if machine_failure(error) is not None:
+            raise
         _refuse_unreadable(f"{type(error).__name__}: {error}")
     return DecodedImage(picture, sha256_of_bytes(content), len(content), rotated, alpha)
 

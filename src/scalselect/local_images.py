@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn
 
-from scalselect.errors import SampleError
+from scalselect.errors import OptionError, SampleError
 from scalselect.records import Reason
 
 MAX_BYTES = 1 << 30  # of one image file: what has more is no picture that any trainer reads
@@ -47,6 +47,8 @@ def read_local_image(path: str, within: str | None = None) -> bytes:
         denied; `image_too_large`: more than `MAX_BYTES`.
     OSError
         Failures that say nothing of the sample.
+    OptionError
+        The process was started in a locale in which the path cannot be said to the system.
     """
     try:
         place = _checked_place(path, within)
@@ -58,6 +60,7 @@ def read_local_image(path: str, within: str | None = None) -> bytes:
     except OSError as error:
         _refuse(error)
     except ValueError as error:  # a NUL byte, or a character that no file name has
+        _refuse_locale(path, error)
         raise SampleError(Reason.IMAGE_MISSING, str(error)) from None
 
 
@@ -68,6 +71,8 @@ def local_image_exists(path: str, within: str | None = None) -> bool:
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno not in _MISSING:
             _refuse(error)
+        if isinstance(error, ValueError):
+            _refuse_locale(path, error)
         return False
     return True
 
@@ -195,6 +200,20 @@ def _is_of_the_kernel(device: int) -> bool:
         if before.split()[2] == wanted:
             return behind.split()[0] in _KERNEL_SYSTEMS
     return False
+
+
+def _refuse_locale(path: str, error: ValueError) -> None:
+    """Raise OptionError for a name that only this process's locale is too narrow for: no row may depend on that."""
+    if not isinstance(error, UnicodeEncodeError):
+        return
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which no file name has anywhere
+        return
+    raise OptionError(
+        f"an image's name cannot be said to the system, which this process talks to in {error.encoding}: {path}; "
+        "set PYTHONUTF8=1, or a locale such as C.UTF-8"
+    ) from None
 
 
 def _refuse(error: OSError) -> NoReturn:

@@ -17,6 +17,7 @@ import shutil
 import socket
 from typing import IO, TYPE_CHECKING
 
+from scalselect.failures import NO_SPACE
 from scalselect.local_copies import staged_file
 from scalselect.remote_path import as_remote
 
@@ -51,7 +52,7 @@ def publish_stream(path: Path) -> Iterator[IO[bytes]]:
         return
     temporary = _temporary_beside(path)
     try:
-        with temporary.open("xb") as stream:
+        with _failures_name(path), temporary.open("xb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -85,7 +86,7 @@ def create_exclusive(path: Path, content: bytes) -> bool:
         return True
     temporary = _temporary_beside(path)
     try:
-        with temporary.open("xb") as stream:
+        with _failures_name(path), temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -147,6 +148,18 @@ def _link(temporary: Path, path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def _failures_name(path: Path) -> Iterator[None]:
+    """Let failures of writing name the file that was to be: those of the system name none, or the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        written = error.filename is None and error.errno in NO_SPACE
+        if written or TEMPORARY_MARK in str(error.filename):
+            error.filename = str(path)
+        raise
 
 
 def _is_alive(process: int) -> bool:
