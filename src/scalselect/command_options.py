@@ -20,6 +20,7 @@ _OF_CHECK = (
     "dataset_info",
     "images",
     "allow_remote_images",
+    "confine_images",
     "limit",
     "like",
     "exif",

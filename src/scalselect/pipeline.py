@@ -212,6 +212,7 @@ def _open_checked(dataset: Dataset, config: RunConfig, folder: RunFolder) -> tup
         dataset_info=options.dataset_info,
         images=options.images,
         allow_remote_images=options.allow_remote_images,
+        confine_images=options.confine_images,
         image_position=options.image_position,
         limit=options.limit,
     )

@@ -14,6 +14,7 @@ import os
 import shutil
 from typing import IO, TYPE_CHECKING
 
+from scalselect.failures import naming_failures
 from scalselect.local_copies import staged_file
 from scalselect.process_mark import mark_of, new_mark
 from scalselect.remote_path import as_remote
@@ -48,7 +49,7 @@ def publish_stream(path: Path) -> Iterator[IO[bytes]]:
         return
     temporary = _temporary_beside(path)
     try:
-        with temporary.open("xb") as stream:
+        with naming_failures(path, TEMPORARY_MARK), temporary.open("xb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -82,7 +83,7 @@ def create_exclusive(path: Path, content: bytes) -> bool:
         return True
     temporary = _temporary_beside(path)
     try:
-        with temporary.open("xb") as stream:
+        with naming_failures(path, TEMPORARY_MARK), temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

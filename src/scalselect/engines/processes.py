@@ -131,6 +131,8 @@ def _begin(work: Callable[[Any], Any], parent: int) -> None:
     _work = work
     # Ctrl-C reaches the whole group of processes; the one that waits for results ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # so does the end of a terminal
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if can_fork:
         ctypes.CDLL(None).prctl(_SIGNAL_AT_DEATH_OF_PARENT, signal.SIGKILL)

@@ -40,7 +40,7 @@ _TRIES_TO_END = 3
 _KILLED = (
     "a process that prepares samples was killed, most likely for want of memory; fewer --dataloader-workers need less"
 )
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _SIGNAL_AT_DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 can_fork = sys.platform == "linux"
@@ -167,6 +167,8 @@ class _Groups(Dataset[Any], Generic[Group, Facts]):
 def _begin(_worker: int) -> None:
     # Ctrl-C reaches the whole group of processes; the one that runs the model ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # so does the end of a terminal
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Should that one be killed, nobody reads on, and a process that waits to hand something over would wait for ever.
     ctypes.CDLL(None).prctl(_SIGNAL_AT_DEATH_OF_PARENT, signal.SIGKILL)
     parent = multiprocessing.parent_process()
