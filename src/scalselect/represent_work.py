@@ -90,7 +90,7 @@ def represent_run(
             for segment, pool in zip(segments, pools, strict=True)
         )
         work = works[0] if len(works) == 1 else JoinedWork(works)
-        return represent_missing(work, range(segments[-1].shards.stop), config.max_skipped, progress)
+        return represent_missing(work, range(segments[-1].shards.stop), config.max_skipped, progress, folder.claims)
 
 
 def represent_segments(
@@ -144,7 +144,7 @@ def represent_segments(
                 segment, pool, folder, checkpoint, config=config.represent, settings=settings, progress=progress
             )
             try:
-                reports += represent_missing(work, segment.shards, config.max_skipped, progress)
+                reports += represent_missing(work, segment.shards, config.max_skipped, progress, folder.claims)
             except TooManySkippedError as error:
                 if not extension.undo(folder, on_wait):
                     raise

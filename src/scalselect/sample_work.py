@@ -151,7 +151,7 @@ class _Opened:
         try:
             if image.embedded is not None:
                 return decode_image(self.embedded_image(image), view=self.view)
-            return open_image(image.path, view=self.view)
+            return open_image(image.path, view=self.view, within=image.within)
         except SampleError as error:
             # Named as in the record: where the data lie must not change what is written.
             raise SampleError(error.reason, f"`{image.text[-_SHOWN_LENGTH:]}`: {error.detail}") from error

@@ -115,6 +115,7 @@ def _write_choices(
     accounts: list[dict[str, Any]] = []
     written: list[Path] = []
     for choice in choices:
+        folder.check_claim()
         here = folder.selections / str(choice.budget) if accounts else folder.path
         subset = _write_subset(run.pool, table, choice.rows, here)
         account = account_of(run, rows, choice, config)
