@@ -28,14 +28,9 @@ def words(tmp_path, pictures, checkpoints):
     return ["run", str(data), "--model", str(checkpoints("llava")), *options, "--output", str(tmp_path / "run")]
 
 
-def started(words, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "scalselect", *words],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **options,
-    )
+def started(words):
+    command_line = [sys.executable, "-m", "scalselect", *words]
+    return subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def assert_ended(process, code, *, continues=True):
@@ -122,14 +117,14 @@ def test_two_signals_and_more(words, workers):
 
 def test_a_signal_that_a_library_loses_ends_the_process_all_the_same(tmp_path):
     """As does one that comes while a library calculates for long; nothing may depend on the main thread."""
-    process = losing("while time.monotonic() - began < 60:\n    try: time.sleep(1)\n    except KeyboardInterrupt: pass")
+    process = losing("pass")
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=SECONDS)
     assert (process.returncode, said) == (143, "terminated, told\n")
 
 
 def test_an_impatient_second_signal_ends_it_at_once(tmp_path):
-    process = losing("try: time.sleep(60)\nexcept KeyboardInterrupt: print('cleaning', flush=True); time.sleep(60)", 60)
+    process = losing("print('cleaning', flush=True)", 60)
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "cleaning\n"
     time.sleep(1.1)
@@ -138,14 +133,21 @@ def test_an_impatient_second_signal_ends_it_at_once(tmp_path):
     assert (process.returncode, said) == (130, "interrupted, told\n")
 
 
-def losing(body, seconds=1.0):
-    code = (
-        "import time\nfrom scalselect import ending\n"
-        f"ending._SECONDS = {seconds}\nbegan = time.monotonic()\n"
-        "with ending.signals_end_the_work() as heeded:\n"
-        "    heeded.say = lambda word: f'{word}, told\\n'\n"
-        "    print('ready', flush=True)\n" + "".join(f"    {line}\n" for line in body.splitlines())
-    )
+def losing(at_a_signal, seconds=1.0):
+    """Start a process that does not end when it is asked to, and is given some seconds for it."""
+    code = f"""
+import time
+from scalselect import ending
+ending._SECONDS = {seconds}
+with ending.signals_end_the_work() as heeded:
+    heeded.say = lambda word: f"{{word}}, told\\n"
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        {at_a_signal}
+    time.sleep(60)
+"""
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     return process
