@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from tqdm import tqdm
 
 from scalselect.errors import ScalselectWarning
+from scalselect.printable import printable_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ class Silent:
 
     def warn(self, line: str) -> None:
         """Issue a ScalselectWarning."""
-        warnings.warn(line, ScalselectWarning, stacklevel=2)
+        warnings.warn(printable_line(line), ScalselectWarning, stacklevel=2)
 
     def start(self, total: int, done: int, skipped: int) -> None:
         """Tell nothing."""
@@ -75,7 +76,7 @@ class Stderr:
     def say(self, line: str) -> None:
         """Print one line, unless nobody can read it any more: that is no reason to end a run."""
         with contextlib.suppress(OSError, ValueError):
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(printable_line(line), file=sys.stderr)
 
     def warn(self, line: str) -> None:
         """Print one line."""
