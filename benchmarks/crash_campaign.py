@@ -27,11 +27,13 @@ from pathlib import Path
 
 from crash_findings import STARTED, Findings, print_tables
 from crash_scenarios import BUCKET, SCENARIOS, Scenario, serve_object_store, write_inputs
-from forked_command import PHASES, ForkedCommand, adopt_orphans, in_a_fork, seconds_until_gone
+from forked_command import ForkedCommand, adopt_orphans, in_a_fork, seconds_until_gone
 from small_pools import promised_files
+from told_phases import PHASES, WRITE
 
 SHARE_STARTED = 0.1  # of the kills, in Python processes of their own
 SHARE_AGAIN = 0.45  # of the commands that go on, killed again
+WRITES_A_ROUND = 4  # kills inside a write, for one in each other phase
 SHARE_MAIN_ALONE = 0.5  # of the kills; the others kill the whole tree of processes
 
 
@@ -116,9 +118,12 @@ class Campaign:
         lengths = self._known(scenario).lengths.get(phase)
         if lengths is None:
             return None
-        occurrence = self.random.randrange(len(lengths))
-        delay = self.random.random() * lengths[occurrence]
-        command = self._fork(scenario, out)
+        if phase == WRITE:
+            occurrence, delay = self.random.randrange(len(lengths)), 0.0
+        else:  # at any moment of the phase, however many parts it has
+            occurrence = self.random.choices(range(len(lengths)), lengths)[0]
+            delay = self.random.random() * lengths[occurrence]
+        command = self._fork(scenario, out, halt_at=occurrence if phase == WRITE else None)
         if not command.wait_for(phase, occurrence, delay):
             command.wait()
             return None
@@ -159,7 +164,7 @@ class Campaign:
         if seconds_until_gone(pid, patience=5.0) is None:
             faults.append("a process is left over")
         found, expected = self._files(scenario, out), self._known(scenario).files
-        hidden = [name for name in found if "/." in f"/{name}" or ".part-" in name]
+        hidden = [name for name in found if "/." in f"/{name}"]
         if hidden:
             faults.append(f"left over: {', '.join(hidden)}")
         differing = [name for name in found.keys() | expected.keys() - hidden if found.get(name) != expected.get(name)]
@@ -202,8 +207,8 @@ class Campaign:
             shutil.copytree(made, out)
         return str(out)
 
-    def _fork(self, scenario: Scenario, out: str) -> ForkedCommand:
-        return ForkedCommand(self._words(scenario.words, scenario, out), self.log, self._environment)
+    def _fork(self, scenario: Scenario, out: str, halt_at: int | None = None) -> ForkedCommand:
+        return ForkedCommand(self._words(scenario.words, scenario, out), self.log, self._environment, halt_at=halt_at)
 
     def _words(self, words: list[str], scenario: Scenario, out: str) -> list[str]:
         data = f"s3://{BUCKET}/data" if scenario.remote else str(self.place / "data")
@@ -213,11 +218,12 @@ class Campaign:
         return words
 
     def _files(self, scenario: Scenario, out: str) -> dict[str, bytes]:
+        """Return the promised files, and whatever is hidden: claims, half-written files."""
         if not scenario.remote:
-            return promised_files(out) | {path.name: b"" for path in Path(out).glob(".claim")}
+            return promised_files(out) | dict.fromkeys(_hidden_below(Path(out)), b"")
         copy = self.place / "downloaded"
         in_a_fork(lambda: self._download(out, copy), self.log)
-        files = promised_files(copy)
+        files = promised_files(copy) | dict.fromkeys(_hidden_below(copy), b"")
         shutil.rmtree(copy)
         return files
 
@@ -243,7 +249,8 @@ class Campaign:
         if self.random.random() < SHARE_STARTED:
             return STARTED
         if not self._phases:
-            self._phases = self.random.sample(list(PHASES), len(PHASES))
+            turns = [*PHASES, *[WRITE] * (WRITES_A_ROUND - 1)]
+            self._phases = self.random.sample(turns, len(turns))
         return self._phases.pop()
 
     def _next_scenario(self, phase: str) -> Scenario:
@@ -260,6 +267,11 @@ class Campaign:
     def _print_progress(self, scenario: Scenario, story: list[str]) -> None:
         done = sum(self.findings.kills.values())
         sys.stderr.write(f"{done:4} of {self.wanted}  {scenario.name}: {' -> '.join(story)}\n")
+
+
+def _hidden_below(folder: Path) -> list[str]:
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    return [name for name in names if "/." in f"/{name}"]
 
 
 def main() -> int:

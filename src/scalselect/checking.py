@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _OF_DATA = ("format", "dataset_info", "limit", "like", "dataloader_workers")
 _OF_PLACES = ("images", "allow_remote_images", "confine_images")
-_OF_PICTURES = ("exif", "alpha", "image_resize", "image_min_pixels", "image_max_pixels")
+_OF_PICTURES = ("exif", "alpha", "image_resize", "image_min_pixels", "image_max_pixels", "decode_max_pixels")
 _OF_MODEL = (
     "image_fit",
     "image_position",

@@ -6,11 +6,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import scalselect
-from scalselect.command_failures import EXIT_FAILED, say, told_and_code, told_of_ending
+from scalselect.command_failures import EXIT_FAILED, say, told_and_code, told_of_ending, warnings_as_lines
 from scalselect.command_options import parse_words
 from scalselect.config import RunConfig
 from scalselect.ending import signals_end_the_work
 from scalselect.errors import OptionError, WorkError
+from scalselect.printable import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -40,7 +41,8 @@ def run_words(words: list[str], ending: Ending) -> int:
     ending.say = lambda word: told_of_ending(word, words)
     try:
         namespace = parse_words(words)
-        return _COMMANDS[namespace.command](namespace)
+        with warnings_as_lines():
+            return _COMMANDS[namespace.command](namespace)
     except Exception as error:  # noqa: BLE001  no traceback for what a user can mend, and for the rest a file
         text, code = told_and_code(error, words) if ending.number is None else ("", 0)
     except KeyboardInterrupt:
@@ -217,7 +219,7 @@ def _write(text: str) -> None:
     if sys.stdout is None:  # closed by whoever started this process
         return
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(printable(text))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has read enough
         sys.stdout = None

@@ -8,10 +8,16 @@ import shlex
 import sys
 import tempfile
 import traceback
+import warnings
+from typing import TYPE_CHECKING
 
 from scalselect.command_options import EXIT_MISUSE
 from scalselect.errors import MisuseError, ScalselectError
 from scalselect.failures import advice_for, is_lasting, machine_failure, told_of
+from scalselect.printable import printable, printable_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EXIT_FAILED = 1
 _WRITES_AT_ITS_END = {"compose-llava", "check"}  # the one publishes everything there, the other nothing
@@ -22,8 +28,22 @@ def say(text: str) -> None:
     if sys.stderr is None:  # closed by whoever started this process
         return
     with contextlib.suppress(OSError, ValueError):  # its terminal is closed, its disk is full
-        sys.stderr.write(text)
+        sys.stderr.write(printable(text))
         sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Let warnings of libraries, which may tell of the data, be one line each: what they say, not where in the code."""
+    before, warnings.formatwarning = warnings.formatwarning, _words_of_warning
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _words_of_warning(message: Warning | str, *_place: object, **_more: object) -> str:
+    return f"warning: {printable_line(str(message))}\n"
 
 
 def told_and_code(error: Exception, words: list[str]) -> tuple[str, int]:
@@ -56,7 +76,7 @@ def _sentence(failure: OSError | MemoryError, words: list[str]) -> str:
 def told_of_ending(how: str, words: list[str]) -> str:
     """Return what to say when a signal ended a command: how to go on."""
     whole, _, again = _kept(words).partition(", ")
-    return f"{how}; {whole}. {again[0].upper()}{again[1:]}:\n  scalselect {shlex.join(words)}\n"
+    return printable(f"{how}; {whole}. {again[0].upper()}{again[1:]}:\n  scalselect {shlex.join(words)}\n")
 
 
 def _kept(words: list[str]) -> str:

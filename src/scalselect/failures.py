@@ -31,7 +31,9 @@ _OF_THE_MACHINE = {*NO_SPACE, *NO_HANDLES, *_OF_THE_DISK, *_READ_ONLY, errno.ENO
 _NUMBERED = re.compile(r"\((?:os error|code:?) (\d+)|\[[Ee]rrno (\d+)\]")
 _FAMILIES = ("safetensors", "safetensors_rust", "pyarrow")
 _LOADER_WITHOUT_MEMORY = ("cannot allocate memory", "failed to map segment")
-_OF_TORCH = (("DefaultCPUAllocator", errno.ENOMEM), ("ancdata", errno.EMFILE), ("std::bad_alloc", errno.ENOMEM))
+# Torch's words begin and end so; what lies between may be anybody's.
+_OF_TORCH = re.compile(r"unable to (?:open|mmap|map|resize|write)\b.*\((\d+)\)\s*$", re.DOTALL)
+_WORDS_OF_TORCH = {"DefaultCPUAllocator": errno.ENOMEM, "std::bad_alloc": errno.ENOMEM, "ancdata": errno.EMFILE}
 _UNLIMITED = 1 << 62
 
 
@@ -118,7 +120,7 @@ def _as_failure(error: BaseException) -> OSError | MemoryError | None:
     elif type(error).__module__.partition(".")[0] in _FAMILIES:
         number = _number_in(error)
     elif isinstance(error, RuntimeError):
-        number = next((number for words, number in _OF_TORCH if words in str(error)), None)
+        number = _number_of_torch(str(error))
     else:
         return None
     if number not in _OF_THE_MACHINE:
@@ -129,6 +131,13 @@ def _as_failure(error: BaseException) -> OSError | MemoryError | None:
 def _number_in(error: BaseException) -> int | None:
     found = _NUMBERED.search(str(error))
     return None if found is None else int(found[1] or found[2])
+
+
+def _number_of_torch(message: str) -> int | None:
+    found = _OF_TORCH.match(message)
+    if found is not None:
+        return int(found[1])
+    return next((number for words, number in _WORDS_OF_TORCH.items() if words in message[:200]), None)
 
 
 def _number_of_loader(message: str) -> int | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from tqdm import tqdm
 
 from scalselect.errors import ScalselectWarning
+from scalselect.printable import printable_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ class Silent:
 
     def warn(self, line: str) -> None:
         """Issue a ScalselectWarning."""
-        warnings.warn(line, ScalselectWarning, stacklevel=2)
+        warnings.warn(printable_line(line), ScalselectWarning, stacklevel=2)
 
     def start(self, total: int, done: int, skipped: int) -> None:
         """Tell nothing."""
@@ -75,7 +76,7 @@ class Stderr:
     def say(self, line: str) -> None:
         """Print one line, unless nobody can read it any more: that is no reason to end a run."""
         with contextlib.suppress(OSError, ValueError):
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(printable_line(line), file=sys.stderr)
 
     def warn(self, line: str) -> None:
         """Print one line."""
@@ -130,3 +131,10 @@ def readable_seconds(seconds: float) -> str:
 def on_wait(progress: Progress) -> Callable[[str], None]:
     """Return what tells that somebody else, named to it, holds the claim of a run folder."""
     return lambda holder: progress.say(f"waiting: {holder or 'another process'} is scoring or selecting in this folder")
+
+
+def say_removed(progress: Progress, *, here: int, temporary: int) -> None:
+    """Tell how many things that killed processes had left were removed, in the run folder and below `TMPDIR`."""
+    for number, place in ((here, "the run folder"), (temporary, "the folder for temporary files")):
+        if number:
+            progress.say(f"removed from {place} what killed processes had left: {number:,}")

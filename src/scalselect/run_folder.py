@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from scalselect.claims import Claims
 from scalselect.coordinates_file import inputs_of_coordinates
 from scalselect.errors import RunFolderError
+from scalselect.printable import printable
 from scalselect.remote_path import path_of
 from scalselect.representation_store import METADATA_KEY, RepresentationStore
 from scalselect.row_tables import table_bytes, table_from_bytes
@@ -278,4 +279,4 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _json_bytes(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return f"{printable(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False))}\n".encode()
