@@ -76,10 +76,12 @@ class Ending:
         numbers = set(map(int, ENDING))
         while (came := os.read(pipe, 1)) and came[0] not in numbers:
             pass
-        os.close(pipe)
         if came and not self.over.wait(_SECONDS):
             self.number = self.number or came[0]
             self.end_now()
+        while os.read(pipe, 64):  # until the other end is closed: Python complains where nobody reads
+            pass
+        os.close(pipe)
 
     def end_now(self) -> NoReturn:
         """End the process without cleaning up: what is published is whole, the rest is removed at the next start."""
