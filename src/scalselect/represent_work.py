@@ -6,7 +6,7 @@ The only join that loads a model; `pipeline` imports it when it is needed, so th
 from __future__ import annotations
 
 import datetime as dt
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -89,8 +89,8 @@ def represent_run(
             _work_on(segment, pool, folder, checkpoint, config=config.represent, settings=settings, progress=progress)
             for segment, pool in zip(segments, pools, strict=True)
         )
-        work = works[0] if len(works) == 1 else JoinedWork(works)
-        return represent_missing(work, range(segments[-1].shards.stop), config.max_skipped, progress)
+        with closing(works[0] if len(works) == 1 else JoinedWork(works)) as work:
+            return represent_missing(work, range(segments[-1].shards.stop), config.max_skipped, progress)
 
 
 def represent_segments(
@@ -144,7 +144,8 @@ def represent_segments(
                 segment, pool, folder, checkpoint, config=config.represent, settings=settings, progress=progress
             )
             try:
-                reports += represent_missing(work, segment.shards, config.max_skipped, progress)
+                with closing(work):
+                    reports += represent_missing(work, segment.shards, config.max_skipped, progress)
             except TooManySkippedError as error:
                 if not extension.undo(folder, on_wait):
                     raise
