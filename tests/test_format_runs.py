@@ -72,7 +72,7 @@ def query_response(system, earlier, reply, question, answer, path):
 def prompt_completion(system, earlier, reply, question, answer, path):
     first = [{"type": "image"}, {"type": "text", "text": earlier}]
     prompt = [turn("system", system), turn("user", first), turn("assistant", reply), turn("user", question)]
-    return {"prompt": prompt, "completion": [turn("assistant", answer)], "images": [f"file://{path}"]}
+    return {"prompt": prompt, "completion": [turn("assistant", answer)], "images": [str(path)]}
 
 
 def run(tmp_path, checkpoints, records, name):

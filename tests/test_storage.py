@@ -15,7 +15,6 @@ from object_store import names_in
 from scalselect import storage
 from scalselect.remote_path import path_of
 from scalselect.storage import (
-    claimed,
     create_exclusive,
     publish_bytes,
     publish_stream,
@@ -183,7 +182,7 @@ def test_writers_that_belong_to_another_user_live(tmp_path, monkeypatch):
         raise PermissionError
 
     left = die_while_writing(tmp_path / "file")
-    monkeypatch.setattr(storage.os, "kill", refuse)
+    monkeypatch.setattr(os, "kill", refuse)
     assert remove_temporary_files(tmp_path) == 0
     assert left.exists()
 
@@ -232,13 +231,6 @@ def test_in_a_bucket_the_first_creator_wins(bucket):
     assert create_exclusive(path, b"first") is True
     assert create_exclusive(path, b"second") is False
     assert path.read_bytes() == b"first"
-
-
-def test_in_a_bucket_nobody_is_kept_out_and_nothing_needs_sweeping(bucket):
-    path = path_of(f"{bucket}/.claim")
-    with claimed(path, on_wait=pytest.fail), claimed(path, on_wait=pytest.fail):
-        assert names_in(bucket) == []
-    assert remove_temporary_files(path.parent) == 0
 
 
 def test_trees_are_removed(tmp_path, bucket):

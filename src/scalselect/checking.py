@@ -27,17 +27,9 @@ if TYPE_CHECKING:
     from scalselect.pipeline import Dataset
     from scalselect.progress import Progress
 
-_OF_DATA = (
-    "format",
-    "dataset_info",
-    "images",
-    "allow_remote_images",
-    "limit",
-    "like",
-    "dataloader_workers",
-    "sample_seconds",
-)
-_OF_PICTURES = ("exif", "alpha", "image_resize", "image_min_pixels", "image_max_pixels")
+_OF_DATA = ("format", "dataset_info", "limit", "like", "dataloader_workers", "sample_seconds")
+_OF_PLACES = ("images", "allow_remote_images", "confine_images")
+_OF_PICTURES = ("exif", "alpha", "image_resize", "image_min_pixels", "image_max_pixels", "decode_max_pixels")
 _OF_MODEL = (
     "image_fit",
     "image_position",
@@ -47,7 +39,7 @@ _OF_MODEL = (
     "revision",
     "trust_remote_code",
 )
-OPTIONS = (*_OF_DATA, *_OF_PICTURES, *_OF_MODEL)
+OPTIONS = (*_OF_DATA, *_OF_PLACES, *_OF_PICTURES, *_OF_MODEL)
 
 _OF_TRL = (
     "TRL is given the export (scalselect export --to trl), and that is judged, not this file: `<image>` left in a text "
@@ -152,6 +144,7 @@ def check(
         dataset_info=config.dataset_info,
         images=config.images,
         allow_remote_images=config.allow_remote_images,
+        confine_images=config.confine_images,
         image_position=config.image_position,
         limit=config.limit,
     )

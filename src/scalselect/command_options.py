@@ -11,6 +11,7 @@ from typing import Any, NoReturn, get_args
 import scalselect
 from scalselect.config import DEFAULT_MAX_SKIPPED, RepresentConfig, ScoreConfig, SelectConfig
 from scalselect.errors import did_you_mean
+from scalselect.printable import printable
 from scalselect.records import ExportForm
 
 EXIT_MISUSE = 2
@@ -29,6 +30,7 @@ _OF_CHECK = (
     "dataset_info",
     "images",
     "allow_remote_images",
+    "confine_images",
     "limit",
     "like",
     "exif",
@@ -36,6 +38,7 @@ _OF_CHECK = (
     "image_resize",
     "image_min_pixels",
     "image_max_pixels",
+    "decode_max_pixels",
     "image_fit",
     "image_position",
     "max_length",
@@ -55,6 +58,9 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message), file)
 
     def error(self, message: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]

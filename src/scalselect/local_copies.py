@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scalselect.errors import DataChangedError
+from scalselect.failures import naming_failures
 from scalselect.remote_files import filesystem, key_of, remote_facts, told_as_os_errors, version_of
 from scalselect.remote_path import as_remote
 
@@ -102,7 +103,7 @@ def _copied(locations: Sequence[str], versions: list[tuple[str, ...]]) -> _Copie
         paths = [root / os.path.relpath(key, above) for key in keys]
         for location, key, path, version in zip(locations, keys, paths, versions, strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with told_as_os_errors(location):
+            with told_as_os_errors(location), naming_failures(path):
                 filesystem(location).get_file(key, str(path))
             _check_unchanged(location, version)
     except BaseException:

@@ -120,10 +120,11 @@ def score(
     recorded = folder.read() if representations is not None else folder.require()
     config = _score_config((recorded or {}).get("score") or {}, options)
     progress = progress or Silent()
-    if representations is not None:
-        import_vectors(folder, representations, progress=progress)
-    with folder.claimed(on_wait(progress)):
-        return score_run(folder, config, progress)
+    with folder.alone():
+        if representations is not None:
+            import_vectors(folder, representations, progress=progress)
+        with folder.claimed(on_wait(progress)):
+            return score_run(folder, config, progress)
 
 
 def select(
@@ -176,12 +177,13 @@ def run_config(
         raise OptionError("a budget is needed: give a number of rows, or a percentage such as 16%")
     folder = RunFolder(output)
     progress = progress or Silent()
-    pools, records = _open_checked(dataset, config, folder)
-    represented = _represented(pools, records, config, folder, model=model, processor=processor, progress=progress)
-    pool = pool_of_run(folder.require(), None, opened=pools)
-    with folder.claimed(on_wait(progress)):
-        score_run(folder, config.score, progress)
-        return result_of(folder, select_run(folder, pool, config.select, progress), represented)
+    with folder.alone():
+        pools, records = _open_checked(dataset, config, folder)
+        represented = _represented(pools, records, config, folder, model=model, processor=processor, progress=progress)
+        pool = pool_of_run(folder.require(), None, opened=pools)
+        with folder.claimed(on_wait(progress)):
+            score_run(folder, config.score, progress)
+            return result_of(folder, select_run(folder, pool, config.select, progress), represented)
 
 
 def represent_config(
@@ -195,13 +197,14 @@ def represent_config(
 ) -> Represented:
     """Do stage 1 with a checked configuration; see `represent`."""
     folder = RunFolder(output)
-    pools, records = _open_checked(dataset, config, folder)
-    return _represented(pools, records, config, folder, model=model, processor=processor, progress=progress or Silent())
+    progress = progress or Silent()
+    with folder.alone():
+        pools, records = _open_checked(dataset, config, folder)
+        return _represented(pools, records, config, folder, model=model, processor=processor, progress=progress)
 
 
 def _open_checked(dataset: Dataset, config: RunConfig, folder: RunFolder) -> tuple[list[Pool], int]:
     """Open the data of a call and refuse what the run would fail on later."""
-    folder.check_usable()
     options = config.represent
     pools, records = open_pools(
         dataset,
@@ -209,6 +212,7 @@ def _open_checked(dataset: Dataset, config: RunConfig, folder: RunFolder) -> tup
         dataset_info=options.dataset_info,
         images=options.images,
         allow_remote_images=options.allow_remote_images,
+        confine_images=options.confine_images,
         image_position=options.image_position,
         limit=options.limit,
     )

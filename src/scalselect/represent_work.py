@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
+from scalselect.account_checks import check_reports
 from scalselect.config import NOT_KEYS
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import DatasetError, TooManySkippedError
@@ -90,7 +91,10 @@ def represent_run(
             for segment, pool in zip(segments, pools, strict=True)
         )
         with closing(works[0] if len(works) == 1 else JoinedWork(works)) as work:
-            return represent_missing(work, range(segments[-1].shards.stop), config.max_skipped, progress)
+            shards = range(segments[-1].shards.stop)
+            reports = represent_missing(work, shards, config.max_skipped, progress, folder.claims)
+        check_reports(reports, range(segments[-1].stop_row))
+        return reports
 
 
 def represent_segments(
@@ -145,7 +149,9 @@ def represent_segments(
             )
             try:
                 with closing(work):
-                    reports += represent_missing(work, segment.shards, config.max_skipped, progress)
+                    here = represent_missing(work, segment.shards, config.max_skipped, progress, folder.claims)
+                check_reports(here, range(segment.first_row, segment.stop_row))
+                reports += here
             except TooManySkippedError as error:
                 if not extension.undo(folder, on_wait):
                     raise

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scalselect.errors import MisuseError, SampleError, ShardError
+from scalselect.failures import machine_failure
 from scalselect.image_files import decode_image, open_image
 from scalselect.records import Reason, RowRecord
 from scalselect.vlm.device_memory import is_out_of_memory
@@ -122,6 +123,8 @@ class SampleWork:
                     return skipped(record, Reason.OUT_OF_MEMORY, "memory ran out while it was made ready"), None
                 row = record.identity.row
                 raise ShardError(f"memory ran out while row {row} was made ready: {MEMORY_ADVICE}") from error
+            if (failure := machine_failure(error)) is not None:  # says nothing of this sample
+                raise failure from error
             # A bad sample costs itself only, whatever a decoder or a processor makes of it.
             return skipped(record, Reason.PREPARATION_FAILED, f"{type(error).__name__}: {error}"), None
         record = replace(
@@ -160,7 +163,7 @@ class _Opened:
         try:
             if image.embedded is not None:
                 return decode_image(self.embedded_image(image), view=self.view)
-            return open_image(image.path, view=self.view)
+            return open_image(image.path, view=self.view, within=image.within)
         except SampleError as error:
             # Named as in the record: where the data lie must not change what is written.
             raise SampleError(error.reason, f"`{image.text[-_SHOWN_LENGTH:]}`: {error.detail}") from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalselect.account_checks import check_not_told_twice, check_shard
 from scalselect.engines.processes import mark
 from scalselect.image_files import PictureView
 from scalselect.prepared_groups import GroupPreparation
@@ -232,6 +233,7 @@ class ShardWork:
         state.window_bytes = 0
 
     def _finish(self, state: _Shard, record: RowRecord) -> None:
+        check_not_told_twice(record, state.records)
         state.records[record.identity.row] = record
         self.on_row(record.status)
 
@@ -240,6 +242,7 @@ class ShardWork:
         if self.store.is_published(shard):  # by another process, meanwhile
             return self.store.report(shard)
         records = [state.records[row] for row in sorted(state.records)]
+        check_shard(rows, records, len(state.vectors))
         both = self.config.vectors == "vision+instruction"
         instruction = self._stacked(state.instruction_vectors) if both else None
         cache = state.work.cache

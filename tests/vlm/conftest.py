@@ -1,4 +1,4 @@
-"""For tests of models that come from a hub: a hub, processes that talk to it, checkpoints in many files."""
+"""For tests of models: checkpoints in many files, and a small pool."""
 
 import shutil
 
@@ -6,54 +6,17 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def hub():
-    from hub import Hub
-
-    hub = Hub()
-    yield hub
-    hub.close()
-
-
-@pytest.fixture(scope="session")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("hub_home")
-
-
-@pytest.fixture(scope="session")
-def online(hub, home):
-    from hub import Worker
-
-    worker = Worker(hub.address, home)
-    yield worker
-    worker.close()
-
-
-@pytest.fixture(scope="session")
-def offline(hub, home):
-    from hub import Worker
-
-    worker = Worker(hub.address, home, offline=True)
-    yield worker
-    worker.close()
-
-
-@pytest.fixture(scope="session")
-def sharded(checkpoints, tmp_path_factory):
+def sharded(checkpoints, built_once):
     """Return a function family -> folder of its tiny checkpoint in many files of weights."""
     from transformers import AutoModelForImageTextToText
 
-    root, built = tmp_path_factory.mktemp("sharded"), {}
+    def build(folder):
+        shutil.copytree(checkpoints(folder.name), folder)
+        (folder / "model.safetensors").unlink()
+        model = AutoModelForImageTextToText.from_pretrained(checkpoints(folder.name))
+        model.save_pretrained(folder, max_shard_size="30KB")
 
-    def build(family):
-        if family not in built:
-            folder = shutil.copytree(checkpoints(family), root / family)
-            (folder / "model.safetensors").unlink()
-            model = AutoModelForImageTextToText.from_pretrained(checkpoints(family))
-            model.save_pretrained(folder, max_shard_size="30KB")
-            built[family] = folder
-        return built[family]
-
-    return build
+    return lambda family: built_once(f"sharded/{family}", build)
 
 
 @pytest.fixture(scope="session")

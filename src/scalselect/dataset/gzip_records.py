@@ -127,7 +127,7 @@ def _unpack(file: DataFile) -> Path:
         with file.stream() as stream:
             handle, name = tempfile.mkstemp(prefix="scalselect-", suffix=".json")
             unpacked = Path(name)
-            with os.fdopen(handle, "wb", buffering=0) as target:
+            with os.fdopen(handle, "wb") as target:
                 _copy_unpacked(stream, target, file.named)
         file.check_not_written_to()
     except BaseException as error:

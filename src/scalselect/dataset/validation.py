@@ -205,7 +205,7 @@ class DecodeImages:
 
     def _outcome(self, image: ImageReference, pool: Pool) -> _Outcome:
         if image.embedded is None:
-            return _outcome_of_file(image.path, self._view)
+            return _outcome_of_file(image.path, self._view, image.within)
         try:
             decoded = decode_image(pool.embedded_image(image), view=self._view)
         except (SampleError, OSError, MemoryError) as error:
@@ -243,9 +243,9 @@ _THERE = _Outcome()
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _outcome_of_file(path: str, view: PictureView) -> _Outcome:
+def _outcome_of_file(path: str, view: PictureView, within: str | None) -> _Outcome:
     try:
-        decoded = open_image(path, view=view)
+        decoded = open_image(path, view=view, within=within)
     except (SampleError, OSError, MemoryError) as error:
         return _failed(error)
     return _Outcome(None, "", decoded.exif_rotated, decoded.alpha, decoded.bytes)
@@ -253,7 +253,7 @@ def _outcome_of_file(path: str, view: PictureView) -> _Outcome:
 
 def _outcome_of_path(image: ImageReference) -> _Outcome:
     try:
-        there = image.embedded is not None or image_exists(image.path)
+        there = image.embedded is not None or image_exists(image.path, within=image.within)
     except (SampleError, OSError) as error:
         return _failed(error)
     return _THERE if there else _Outcome(Reason.IMAGE_MISSING, "no such file")

@@ -190,6 +190,8 @@ def _live(
     global _notes  # noqa: PLW0603  one for each process
     # Ctrl-C reaches the whole group of processes; the one that waits for results ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # so does the end of a terminal
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if can_fork:
         # Should that one be killed, nobody reads on, and a process that waits to hand something over waits for ever.
