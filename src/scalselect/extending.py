@@ -108,9 +108,10 @@ def extend(
             summary = select_run(folder, pool, select_config(choice), progress)
             return represented, subspace, result_of(folder, summary, represented)
 
-    represented, subspace, selected = with_damage_mended(folder, attempt, progress)
-    with folder.claimed(on_wait(progress)):
-        folder.update(select_again=None)
+    with folder.alone():
+        represented, subspace, selected = with_damage_mended(folder, attempt, progress)
+        with folder.claimed(on_wait(progress)):
+            folder.update(select_again=None)
     return Extended(
         folder=folder.path,
         segments=tuple(segment for segment, _ in extension.named),

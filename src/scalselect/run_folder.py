@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from scalselect.claims import Claims
 from scalselect.coordinates_file import read_coordinates
 from scalselect.errors import RunFolderError
 from scalselect.file_hashes import FileHashes
 from scalselect.local_copies import local_copy
-from scalselect.remote_files import WRITABLE
 from scalselect.remote_path import as_remote, path_of
 from scalselect.representation_store import RepresentationStore
+from scalselect.run_folder_place import CLAIMS, alone_where_needed, check_place, way_on
 from scalselect.run_json import parse_run_json, refuse_other_keys
 from scalselect.scores_file import Scores, read_scores, write_scores
 from scalselect.seals import SEAL_KEY, is_whole, sealed_json
-from scalselect.storage import (
-    TEMPORARY_MARK,
-    claimed,
-    create_exclusive,
-    publish_bytes,
-    remove_tree,
-)
+from scalselect.storage import create_exclusive, publish_bytes, remove_tree
 from scalselect.subspace_file import read_subspace, write_subspace
 
 if TYPE_CHECKING:
@@ -37,11 +31,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from scalselect.claims import Claim
     from scalselect.coordinates_file import Coordinates
     from scalselect.records import DominantSubspace
-    from scalselect.remote_path import RemotePath
 
-_TRIAL = ".trial"  # of writing
 CHANGED_SCORES = "scores.parquet was changed since it was written"
 
 
@@ -67,30 +60,13 @@ class RunFolder:
         self.diagnostics = self.path / "diagnostics.json"
         self.guide = self.path / "how_to_train.md"
         self.exported = self.path / "exported"
-        self.claim = self.path / ".claim"
+        self.claims = Claims(self.path / CLAIMS)
+        self._claim: Claim | None = None
         self._hashes = FileHashes()
 
     def check_usable(self) -> None:
         """Raise RunFolderError where the folder cannot become, or is not, a run folder. Leaves nothing written."""
-        remote = as_remote(self.path)
-        if remote is not None:
-            _check_remote_folder(remote, self._way_on)
-            return
-        if "\0" in str(self.path):
-            raise RunFolderError(f"output is no possible name of a folder: {str(self.path)!r}")
-        if self.run_json.exists():
-            if not os.access(self.path, os.W_OK):
-                raise RunFolderError(f"run folder cannot be written: {self.path}")
-            return
-        if self.path.exists() and not self.path.is_dir():
-            raise RunFolderError(f"output is a file, a folder is wanted: {self.path}")
-        if self.path.is_dir() and any(TEMPORARY_MARK not in entry.name for entry in self.path.iterdir()):
-            raise RunFolderError(f"output folder holds files but no run.json: {self.path}; {self._way_on}")
-        parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
-        if not parent.is_dir():
-            raise RunFolderError(f"output folder cannot be created: {self.path} ({parent} is a file)")
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise RunFolderError(f"output folder cannot be created: {self.path} ({parent} is not writable)")
+        check_place(self.path)
 
     def read(self) -> dict[str, Any] | None:
         """Return run.json, or None where there is none yet. Raises RunFolderError where it is damaged."""
@@ -109,15 +85,8 @@ class RunFolder:
         """Return run.json of an existing run. Raises RunFolderError where this is no run folder."""
         content = self.read()
         if content is None:
-            raise RunFolderError(f"not a run folder, it holds no run.json: {self.path}; {self._way_on}")
+            raise RunFolderError(f"not a run folder, it holds no run.json: {self.path}; {way_on(self.path)}")
         return content
-
-    @property
-    def _way_on(self) -> str:
-        """What to do where there is no run.json."""
-        if self.store.folder.is_dir():
-            return "there are vectors, but nothing says of what: restore run.json, or begin again in another folder"
-        return "give that of a run, or a new or empty folder to `scalselect run`, which makes one"
 
     def create(self, content: Mapping[str, Any]) -> None:
         """Write run.json unless somebody else just did; then theirs must say the same. Raises RunFolderError."""
@@ -132,23 +101,49 @@ class RunFolder:
 
     def update(self, **groups: Any) -> None:
         """Replace whole groups of run.json, atomically."""
+        self.check_claim()
         content = self.require()
         if any(content.get(name) != value for name, value in groups.items()):
             publish_bytes(self.run_json, sealed_json({**content, **groups}))
 
     @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Use the folder alone during the block, in an object store that cannot tell apart who writes first.
+
+        Does nothing on a disk, and in stores that know conditional writes.
+
+        Raises
+        ------
+        RunFolderError
+            Another process uses it, or it cannot be used.
+        """
+        self.check_usable()
+        with alone_where_needed(self.path, self.claims):
+            yield
+
+    @contextlib.contextmanager
     def claimed(self, on_wait: Callable[[str], None] = lambda _holder: None) -> Iterator[None]:
         """Score or select alone: others wait for the end of the block. Raises RunFolderError where it is read-only."""
-        self.check_usable()
-        with claimed(self.claim, on_wait):
-            yield
+        with self.alone(), self.claims.held("scoring", on_wait) as claim:
+            self._claim = claim
+            try:
+                yield
+            finally:
+                self._claim = None
+
+    def check_claim(self) -> None:
+        """Raise WorkError where another process has taken over what this one had claimed; it may write no more."""
+        if self._claim is not None:
+            self._claim.check()
 
     def write_subspace(self, subspace: DominantSubspace, inputs: Mapping[str, Any]) -> None:
         """Write `subspace.safetensors`; see `scalselect.subspace_file`."""
+        self.check_claim()
         write_subspace(self.subspace, subspace, inputs)
 
     def write_instruction_subspace(self, subspace: DominantSubspace | None, inputs: Mapping[str, Any]) -> None:
         """Write `instruction_subspace.safetensors`, or remove it where there is no such subspace."""
+        self.check_claim()
         if subspace is None:
             self.instruction_subspace.unlink(missing_ok=True)
         else:
@@ -171,6 +166,7 @@ class RunFolder:
 
     def write_scores(self, table: pa.Table, inputs: Mapping[str, Any], files: Mapping[str, str] | None = None) -> None:
         """Write `scores.parquet`; `files` default to those that lie beside it. See `scalselect.scores_file.Scores`."""
+        self.check_claim()
         beside = (self.subspace, self.instruction_subspace, self.coordinates)
         if files is None:
             files = {path.name: sha256 for path in beside if (sha256 := self._sha256(path)) is not None}
@@ -229,6 +225,7 @@ class RunFolder:
 
         The first is written last of all, so that it vouches for the other files.
         """
+        self.check_claim()
         path = self._selection_of(budget)
         publish_bytes(path, sealed_json(content))
         return path
@@ -254,6 +251,7 @@ class RunFolder:
 
     def forget_selection(self) -> None:
         """Remove a choice that no longer stands: first the file that vouches for it, then all it vouched for."""
+        self.check_claim()
         self.selection.unlink(missing_ok=True)
         self.diagnostics.unlink(missing_ok=True)
         self.guide.unlink(missing_ok=True)
@@ -278,20 +276,3 @@ class RunFolder:
         """Return which of some files are not, or no longer, those that the content of `selection.json` tells of."""
         told = content["files"]
         return sorted(name for name in names if told.get(name, "none") != self._sha256(self.path / name))
-
-
-def _check_remote_folder(folder: RemotePath, way_on: str) -> None:
-    """Raise RunFolderError where the folder cannot become, or is not, a run folder in an object store."""
-    if folder.protocol not in WRITABLE:
-        known = " and ".join(f"{name}://" for name in WRITABLE)
-        raise RunFolderError(f"run folder cannot lie there: {folder} (wanted: a local folder, or one in {known})")
-    try:
-        if not (folder / "run.json").exists():
-            if folder.is_file():
-                raise RunFolderError(f"output is a file, a folder is wanted: {folder}")
-            if folder.is_dir() and any(entry.name != _TRIAL for entry in folder.iterdir()):
-                raise RunFolderError(f"output folder holds files but no run.json: {folder}; {way_on}")
-        (folder / _TRIAL).upload(b"")  # whether it may be written is known by writing alone
-        (folder / _TRIAL).unlink(missing_ok=True)
-    except OSError as error:
-        raise RunFolderError(f"run folder cannot be used: {folder} ({error.strerror})") from error

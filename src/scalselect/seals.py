@@ -9,6 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from scalselect.printable import printable
 from scalselect.storage import sha256_of_bytes
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def sealed_json(content: Mapping[str, Any]) -> bytes:
 
 def json_bytes(content: Mapping[str, Any]) -> bytes:
     """Return an object as JSON for people and scripts: keys sorted, no NaN."""
-    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return f"{printable(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False))}\n".encode()
 
 
 def has_seal(content: bytes) -> bool:
