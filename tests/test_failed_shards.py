@@ -1,8 +1,6 @@
 """Shards that fail, are damaged, missing or changed under way: noticed, counted, and mended by the same command."""
 
 import json
-import re
-from pathlib import Path
 
 import pytest
 
