@@ -181,7 +181,7 @@ def test_a_disk_that_cannot_be_read_is_no_damage(finished, run, capsys, monkeypa
     monkeypatch.setattr(Path, "read_bytes", failing)
     assert command(*words) == 1
     message = capsys.readouterr().err
-    assert "Input/output error" in message
+    assert "input/output error" in message.lower()
     assert "damaged" not in message
     monkeypatch.undo()
     monkeypatch.setattr(shard_files, "sha256_of_file", lambda _: failing(Path(NAMES[1])))
