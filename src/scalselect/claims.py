@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from scalselect.errors import WorkError
+from scalselect.failures import NO_SPACE
 from scalselect.process_mark import ProcessMark, mark_of, new_mark
 from scalselect.remote_path import as_remote
 
@@ -260,8 +261,13 @@ def _create(path: Path, mark: ProcessMark) -> None:
         return
     while True:
         path.parent.mkdir(exist_ok=True)
-        with contextlib.suppress(FileNotFoundError), path.open("xb") as stream:  # who was last removes the folder
-            stream.write(content)
+        with contextlib.suppress(FileNotFoundError), path.open("xb", buffering=0) as stream:  # who was last removes it
+            try:
+                stream.write(content)
+            except OSError as error:
+                if error.errno not in NO_SPACE:  # without room it is as good a claim
+                    path.unlink(missing_ok=True)
+                    raise
             return
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalselect.account_checks import check_reports, check_shard
 from scalselect.dataset.vector_files import open_vectors
 from scalselect.records import Reason, RowIdentity, RowRecord
 from scalselect.remote_files import is_remote
@@ -82,6 +83,7 @@ def import_vectors(
                 _publish(folder, vectors, shard, span, progress)
     finally:
         progress.stop()
+    check_reports([folder.store.report(shard) for shard in shards], range(vectors.rows))
 
 
 def _publish(folder: RunFolder, vectors: VectorFile, shard: int, span: range, progress: Progress) -> None:
@@ -108,6 +110,7 @@ def _publish(folder: RunFolder, vectors: VectorFile, shard: int, span: range, pr
         "reuse": {},
         "versions": _versions(),
     }
+    check_shard(span, records, len(block))
     folder.store.publish(shard, span, records, block, facts, instruction_representations=instruction)
     for record in records:
         progress.row(record.status)

@@ -60,7 +60,8 @@ class ProcessMark(NamedTuple):
         if not self.is_here:
             return False
         try:
-            os.kill(self.process, 0)
+            if self.process != os.getpid():
+                os.kill(self.process, 0)
         except (ProcessLookupError, OverflowError):
             return True
         except PermissionError:  # of another user

@@ -6,7 +6,7 @@ The only join that loads a model; `pipeline` imports it when it is needed, so th
 from __future__ import annotations
 
 import datetime as dt
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
+from scalselect.account_checks import check_reports
 from scalselect.config import NOT_KEYS
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import DatasetError, TooManySkippedError
@@ -91,8 +92,11 @@ def represent_run(
             _work_on(segment, pool, folder, checkpoint, config=config.represent, settings=settings, progress=progress)
             for segment, pool in zip(segments, pools, strict=True)
         )
-        work = works[0] if len(works) == 1 else JoinedWork(works)
-        return represent_missing(work, range(segments[-1].shards.stop), config.max_skipped, progress, folder.claims)
+        with closing(works[0] if len(works) == 1 else JoinedWork(works)) as work:
+            shards = range(segments[-1].shards.stop)
+            reports = represent_missing(work, shards, config.max_skipped, progress, folder.claims)
+        check_reports(reports, range(segments[-1].stop_row))
+        return reports
 
 
 def represent_segments(
@@ -146,7 +150,10 @@ def represent_segments(
                 segment, pool, folder, checkpoint, config=config.represent, settings=settings, progress=progress
             )
             try:
-                reports += represent_missing(work, segment.shards, config.max_skipped, progress, folder.claims)
+                with closing(work):
+                    here = represent_missing(work, segment.shards, config.max_skipped, progress, folder.claims)
+                check_reports(here, range(segment.first_row, segment.stop_row))
+                reports += here
             except TooManySkippedError as error:
                 if not extension.undo(folder, on_wait):
                     raise
