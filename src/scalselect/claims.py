@@ -175,8 +175,8 @@ class Claims:
             mark = new_mark()
             path = self.folder / f"{kind}{_SEPARATOR}{mark}"
             claim = Claim(path)
-            _create(path, mark)
             try:
+                _create(path, mark)
                 other, dead = self._look(kind, without=path.name)
                 if other is None:
                     for name in dead:
@@ -197,7 +197,7 @@ class Claims:
         """
         while True:
             claim = self.take(kind)
-            if isinstance(claim, Claim) or claim.is_here:
+            if isinstance(claim, Claim) or claim.is_certain:
                 return claim
             watched = self._watched.get(f"{kind}{_SEPARATOR}{claim}")
             if watched is not None and watched.has_beaten:
@@ -226,7 +226,7 @@ class Claims:
             mark = mark_of(name.removeprefix(kind + _SEPARATOR)) if name.startswith(kind + _SEPARATOR) else None
             if mark is None or name == without:
                 continue
-            if mark.is_dead or (not mark.is_here and self._is_silent(name, beat)):
+            if mark.is_dead or (not mark.is_certain and self._is_silent(name, beat)):
                 dead.append(name)
             else:
                 living = mark
