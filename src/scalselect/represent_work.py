@@ -18,10 +18,11 @@ from scalselect.account_checks import check_reports
 from scalselect.config import NOT_KEYS
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import DatasetError, TooManySkippedError
+from scalselect.joined_work import JoinedWork
 from scalselect.missing_shards import represent_missing
 from scalselect.run_folder import refuse_other_keys
 from scalselect.segments import Segment, entries_of, next_segment
-from scalselect.shard_work import JoinedWork, ShardWork
+from scalselect.shard_work import ShardWork
 from scalselect.storage import remove_temporary_files
 from scalselect.trainers import preset_lines
 from scalselect.vlm.checkpoint import load_checkpoint, model_restored, quiet_transformers
