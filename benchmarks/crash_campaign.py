@@ -53,13 +53,16 @@ class Campaign:
     ----------
     place
         An empty folder for everything.
+    minutes
+        After which no further folder is begun.
     """
 
-    def __init__(self, place: Path, seed: int, kills: int) -> None:
+    def __init__(self, place: Path, seed: int, kills: int, minutes: float) -> None:
         self.place = place
         self.log = place / "log"
         self.random = random.Random(seed)
         self.wanted = kills
+        self._deadline = time.monotonic() + 60 * minutes
         self.findings = Findings()
         self._environment = {"TMPDIR": str(place / "tmp"), "HF_HUB_OFFLINE": "1"}
         self._undisturbed: dict[str, Undisturbed] = {}
@@ -75,7 +78,7 @@ class Campaign:
         in_a_fork(lambda: write_inputs(self.place / "data"), self.log)
         try:
             self._serve()
-            while sum(self.findings.kills.values()) < self.wanted:
+            while sum(self.findings.kills.values()) < self.wanted and time.monotonic() < self._deadline:
                 self._one_folder()
         finally:
             if self._server is not None:
@@ -107,7 +110,8 @@ class Campaign:
         command = self._fork(scenario, out)
         code = command.wait()
         self._look(scenario, out, code, command.pid, " -> ".join(story))
-        self._print_progress(scenario, story)
+        done = sum(self.findings.kills.values())
+        sys.stderr.write(f"{done:4} of {self.wanted}  {scenario.name}: {' -> '.join(story)}\n")
         if not scenario.remote:
             shutil.rmtree(out)
 
@@ -264,10 +268,6 @@ class Campaign:
             self._scenarios += self.random.sample(every, len(every))
         raise RuntimeError(f"no command has this phase: {phase}")
 
-    def _print_progress(self, scenario: Scenario, story: list[str]) -> None:
-        done = sum(self.findings.kills.values())
-        sys.stderr.write(f"{done:4} of {self.wanted}  {scenario.name}: {' -> '.join(story)}\n")
-
 
 def _hidden_below(folder: Path) -> list[str]:
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
@@ -279,6 +279,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=None, help="default: drawn, and printed")
+    parser.add_argument("--minutes", type=float, default=60.0, help="end after about so long, with fewer kills")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     sys.stderr.write(f"seed {seed}\n")
@@ -286,7 +287,7 @@ def main() -> int:
     began = time.monotonic()
     place = Path(tempfile.mkdtemp(prefix="crashes-"))  # removed by this process alone, not by its forks
     try:
-        findings = Campaign(place, seed, options.kills).run()
+        findings = Campaign(place, seed, options.kills, options.minutes).run()
     finally:
         shutil.rmtree(place, ignore_errors=True)
     print_tables(findings, seed, options.kills, time.monotonic() - began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -206,6 +207,20 @@ def test_claims_of_the_dead_are_removed_and_no_others(tmp_path):
         assert Claims(tmp_path).remove_dead() == 1
         assert len(left(tmp_path)) == 2
     assert left(tmp_path) == [f"scoring@{marks['elsewhere']}"]
+
+
+def test_a_full_disk_leaves_no_claim(tmp_path, monkeypatch):
+    def full(path, _mark):
+        path.parent.mkdir()
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(claims, "_create", full)
+    with pytest.raises(OSError, match="No space left"):
+        Claims(tmp_path / "claims").take("scoring")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    Claims(tmp_path / "claims").take("scoring").release()
 
 
 def test_a_forked_child_does_not_release_what_its_parent_holds(tmp_path):

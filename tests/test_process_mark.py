@@ -69,7 +69,10 @@ def test_a_stopped_process_lives():
 def test_a_number_that_was_given_away_again_is_not_the_process():
     mark = new_mark()
     assert mark._replace(started=mark.started - 1).is_dead
+    assert mark.is_certain
     assert not mark._replace(started=0).is_dead  # of one that could not tell
+    assert not mark._replace(started=0).is_certain
+    assert not mark_elsewhere().is_certain
 
 
 def test_of_other_machines_boots_and_containers_nothing_is_known(monkeypatch):

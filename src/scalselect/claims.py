@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from scalselect.errors import WorkError
+from scalselect.failures import NO_SPACE
 from scalselect.process_mark import ProcessMark, mark_of, new_mark
 from scalselect.remote_path import as_remote
 
@@ -174,8 +175,8 @@ class Claims:
             mark = new_mark()
             path = self.folder / f"{kind}{_SEPARATOR}{mark}"
             claim = Claim(path)
-            _create(path, mark)
             try:
+                _create(path, mark)
                 other, dead = self._look(kind, without=path.name)
                 if other is None:
                     for name in dead:
@@ -196,7 +197,7 @@ class Claims:
         """
         while True:
             claim = self.take(kind)
-            if isinstance(claim, Claim) or claim.is_here:
+            if isinstance(claim, Claim) or claim.is_certain:
                 return claim
             watched = self._watched.get(f"{kind}{_SEPARATOR}{claim}")
             if watched is not None and watched.has_beaten:
@@ -225,7 +226,7 @@ class Claims:
             mark = mark_of(name.removeprefix(kind + _SEPARATOR)) if name.startswith(kind + _SEPARATOR) else None
             if mark is None or name == without:
                 continue
-            if mark.is_dead or (not mark.is_here and self._is_silent(name, beat)):
+            if mark.is_dead or (not mark.is_certain and self._is_silent(name, beat)):
                 dead.append(name)
             else:
                 living = mark
@@ -260,8 +261,13 @@ def _create(path: Path, mark: ProcessMark) -> None:
         return
     while True:
         path.parent.mkdir(exist_ok=True)
-        with contextlib.suppress(FileNotFoundError), path.open("xb") as stream:  # who was last removes the folder
-            stream.write(content)
+        with contextlib.suppress(FileNotFoundError), path.open("xb", buffering=0) as stream:  # who was last removes it
+            try:
+                stream.write(content)
+            except OSError as error:
+                if error.errno not in NO_SPACE:  # without room it is as good a claim
+                    path.unlink(missing_ok=True)
+                    raise
             return
 
 

@@ -19,7 +19,6 @@ from scalselect.records import Reason, RowIdentity, RowRecord
 from scalselect.remote_files import is_remote
 from scalselect.run_folder import refuse_other_keys
 from scalselect.segments import shards_of
-from scalselect.storage import remove_temporary_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +72,6 @@ def import_vectors(
         refuse_other_keys(before, keys, folder.path)
     else:
         folder.create(_run_json(vectors, keys))
-    remove_temporary_files(folder.path)
     shards = shards_of({"represent": keys})
     reports = [folder.store.report(shard) for shard in shards if folder.store.is_published(shard)]
     done = sum(report.stop - report.start for report in reports)

@@ -13,15 +13,17 @@ from scalselect.config import RunConfig, ScoreConfig, SelectConfig, score_config
 from scalselect.dataset.data_sets import open_pools
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import OptionError, did_you_mean
+from scalselect.leftovers import remove_leftovers
 from scalselect.option_values import parse_budgets
 from scalselect.own_vectors_work import import_vectors
 from scalselect.pool_of_run import pool_of_run
-from scalselect.progress import Silent, on_wait
+from scalselect.progress import Silent, on_wait, say_removed
 from scalselect.results import Represented, RunResult, represented_of, result_of
 from scalselect.run_folder import RunFolder
 from scalselect.score_work import score_run
 from scalselect.segments import rows_of
 from scalselect.select_work import select_run
+from scalselect.temporary_places import removed_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,6 +126,7 @@ def score(
         if representations is not None:
             import_vectors(folder, representations, progress=progress)
         with folder.claimed(on_wait(progress)):
+            say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
             return score_run(folder, config, progress)
 
 
@@ -160,6 +163,7 @@ def select(
     pool = pool_of_run(recorded, dataset)
     progress = progress or Silent()
     with folder.claimed(on_wait(progress)):
+        say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
         return result_of(folder, select_run(folder, pool, config, progress), None)
 
 

@@ -50,12 +50,18 @@ class ProcessMark(NamedTuple):
         return self.place == _place()
 
     @property
+    def is_certain(self) -> bool:
+        """Whether a process that is not dead lives: not where its number may have been given to another one since."""
+        return self.is_here and self.started != 0
+
+    @property
     def is_dead(self) -> bool:
         """Whether the process is known to be dead; False of any that cannot be asked."""
         if not self.is_here:
             return False
         try:
-            os.kill(self.process, 0)
+            if self.process != os.getpid():
+                os.kill(self.process, 0)
         except (ProcessLookupError, OverflowError):
             return True
         except PermissionError:  # of another user

@@ -19,11 +19,13 @@ from scalselect.config import NOT_KEYS
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import DatasetError, TooManySkippedError
 from scalselect.joined_work import JoinedWork
+from scalselect.leftovers import remove_leftovers
 from scalselect.missing_shards import represent_missing
+from scalselect.progress import say_removed
 from scalselect.run_folder import refuse_other_keys
 from scalselect.segments import Segment, entries_of, next_segment
 from scalselect.shard_work import ShardWork
-from scalselect.storage import remove_temporary_files
+from scalselect.temporary_places import removed_places
 from scalselect.trainers import preset_lines
 from scalselect.vlm.checkpoint import load_checkpoint, model_restored, quiet_transformers
 from scalselect.vlm.rehearsal import rehearse
@@ -85,7 +87,7 @@ def represent_run(
             )
         else:
             refuse_other_keys(before, keys, folder.path)
-        remove_temporary_files(folder.path)
+        say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
         _say_model(checkpoint, config.represent, settings, progress)
         works = tuple(
             _work_on(segment, pool, folder, checkpoint, config=config.represent, settings=settings, progress=progress)
@@ -141,7 +143,7 @@ def represent_segments(
         names = {*keys, *(name for name in before if name.startswith("model_"))}
         refuse_other_keys({name: before.get(name) for name in names}, keys, folder.path)
         extension.record(folder, on_wait)
-        remove_temporary_files(folder.path)
+        say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
         _say_model(checkpoint, config.represent, settings, progress)
         reports = []
         for segment, pool in extension.named:

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 from scalselect.failures import naming_failures
 from scalselect.local_copies import staged_file
-from scalselect.process_mark import mark_of, new_mark
+from scalselect.process_mark import new_mark
 from scalselect.remote_path import as_remote
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def publish_stream(path: Path) -> Iterator[IO[bytes]]:
                 yield stream
             remote.upload_file(staged)
         return
-    temporary = _temporary_beside(path)
+    temporary = temporary_beside(path)
     try:
         with naming_failures(path, TEMPORARY_MARK), temporary.open("xb") as stream:
             yield stream
@@ -81,7 +81,7 @@ def create_exclusive(path: Path, content: bytes) -> bool:
         except FileExistsError:
             return False
         return True
-    temporary = _temporary_beside(path)
+    temporary = temporary_beside(path)
     try:
         with naming_failures(path, TEMPORARY_MARK), temporary.open("xb") as stream:
             stream.write(content)
@@ -107,23 +107,6 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def remove_temporary_files(folder: Path) -> int:
-    """Delete what writers that are dead by now left below `folder`; return how many files that were.
-
-    Writers on other hosts, or in other containers of this one, cannot be asked whether they live, so their files are
-    left alone. In an object store there are none: what was not sent to its end does not show.
-    """
-    if as_remote(folder) is not None:
-        return 0
-    removed = 0
-    for path in folder.rglob(f".*{TEMPORARY_MARK}*"):
-        mark = mark_of(path.name.rpartition(TEMPORARY_MARK)[2])
-        if mark is not None and mark.is_dead:
-            path.unlink(missing_ok=True)
-            removed += 1
-    return removed
-
-
 def remove_tree(folder: Path) -> None:
     """Delete a folder with all that is in it, as far as it is there and can be deleted."""
     remote = as_remote(folder)
@@ -147,7 +130,8 @@ def _link(temporary: Path, path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
 
 
-def _temporary_beside(path: Path) -> Path:
+def temporary_beside(path: Path) -> Path:
+    """Return the place beside `path` where this process may write what is to be renamed to it."""
     return path.with_name(f".{path.name}{TEMPORARY_MARK}{new_mark()}")
 
 

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig
 
 from scalselect.errors import ModelError, OptionError, did_you_mean
+from scalselect.vlm.elsewhere import refuse_what_lies_elsewhere
 from scalselect.vlm.hub_files import HubSnapshot, open_snapshot
 from scalselect.vlm.image_fit import declared_image_fit
 from scalselect.vlm.loader import can_fork
@@ -199,6 +200,7 @@ def load_config(model: Path | HubSnapshot, *, trusted: bool = False) -> Any:
     """
     folder, name = (model.folder, model.name) if isinstance(model, HubSnapshot) else (model, str(model))
     refuse_untrusted_code(folder, name, trusted=trusted)
+    refuse_what_lies_elsewhere(folder, name)
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
     except Exception as error:  # configuration classes check their fields with errors of other libraries

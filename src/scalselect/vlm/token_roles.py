@@ -283,7 +283,15 @@ def _apply_template(processor: Any, messages: list[dict[str, Any]], chat_templat
         rendered = processor.apply_chat_template(
             messages, chat_template=chat_template, tokenize=False, add_generation_prompt=False
         )
-    except (TemplateError, TypeError, KeyError, ValueError, IndexError) as error:
+    except (
+        TemplateError,
+        TypeError,
+        LookupError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         message = str(error).strip() or type(error).__name__
         raise SampleError(Reason.TEMPLATE_REFUSED, message) from error
     return str(rendered)
