@@ -1,4 +1,4 @@
-"""A sample that crashes its process, hangs, or does not fit into the memory costs itself, with a reason, and is counted.
+"""A sample that crashes its process, hangs, or does not fit into the memory costs itself, and is counted.
 
 Everything here happens with the default number of processes.
 """
@@ -9,13 +9,16 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
+import torch
 
 from scalselect import sample_work
 from scalselect.engines.processes import can_fork
 from scalselect.errors import SampleError
 from scalselect.records import Reason
 from scalselect.representation_store import RepresentationStore
+from scalselect.vlm import window
 from scalselect.vlm.sample_preparer import SamplePreparer
 from small_pools import command, promised_files, write_pool
 
@@ -157,6 +160,61 @@ def test_one_that_is_killed_alone_as_well_does_not_fit_into_the_memory(run, pict
     assert {row: told[0] for row, told in skipped_rows(store).items()} == dict.fromkeys((2, 8, 14), "out_of_memory")
     monkeypatch.undo()
     assert run("failed")[0] == 0  # once there is memory the same command goes on
+
+
+def fits_unless(bad, original):
+    """Return what launches a batch, and runs out of memory with any sample of some number of tokens."""
+
+    def launch(checkpoint, samples, *arguments, **options):
+        if any(sample.tokens == bad for sample in samples):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(checkpoint, samples, *arguments, **options)
+
+    return launch
+
+
+def test_a_sample_too_large_for_the_device_fails_its_shard_or_is_skipped(run, pool, pictures, monkeypatch, capsys):
+    records = json.loads(pool.read_text())
+    records[4]["conversations"][0]["value"] += " and much more" * 9
+    for item in records[:9]:
+        item["image"] = str(pictures[0])  # what they begin with is shared
+    pool.write_text(json.dumps(records))
+    code, undisturbed = run("undisturbed")
+    assert code == 0
+    tokens = undisturbed.rows(0)["tokens"].to_pylist()
+    assert tokens.count(tokens[4]) == 1
+    monkeypatch.setattr(window, "launch_batch", fits_unless(tokens[4], window.launch_batch))
+    monkeypatch.setattr(window, "launch_after_prefixes", fits_unless(tokens[4], window.launch_after_prefixes))
+    code, store = run("failed")
+    message = capsys.readouterr().err
+    assert code == 1
+    for word in ("1 of 2 shards failed", "--image-max-pixels", "--dtype", "--max-length", "--skip-oom"):
+        assert word in message
+    assert [store.is_published(shard) for shard in (0, 1)] == [False, True]
+    code, store = run("skipping", "--skip-oom")
+    assert code == 0
+    assert skipped_rows(store) == {4: ("out_of_memory", "memory ran out on cpu with this sample alone")}
+    rows, vectors = store.representations(0)
+    assert rows.tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
+    expected = np.delete(undisturbed.representations(0)[1], 4, axis=0)
+    np.testing.assert_allclose(vectors, expected, atol=1e-4 * np.abs(expected).max())  # split batches: rows agree
+    assert vectors_of(store)[1] == vectors_of(undisturbed)[1]
+
+
+@pytest.mark.parametrize("workers", ["auto", "0"])
+def test_memory_that_runs_out_while_a_row_is_made_ready(run, pictures, monkeypatch, capsys, workers):
+    def full():
+        raise MemoryError
+
+    monkeypatch.setattr(sample_work, "open_image", opening(str(pictures[2]), full))
+    code, _ = run("failed", "--dataloader-workers", workers)
+    message = capsys.readouterr().err
+    assert code == 1
+    for word in ("memory ran out while row 2 was made ready", "--image-max-pixels", "--dtype", "--max-length"):
+        assert word in message
+    code, store = run("skipping", "--skip-oom", "--dataloader-workers", workers)
+    assert code == 0
+    assert {row: told[0] for row, told in skipped_rows(store).items()} == dict.fromkeys((2, 8, 14), "out_of_memory")
 
 
 def test_too_many_lost_rows_end_the_run_with_the_commonest_reasons(run, pictures, monkeypatch, capsys):

@@ -64,8 +64,7 @@ class CheckResult:
     data_sets
         Of each: `name`, `location`, `format`, `container`, `rows`.
     kinds
-        Of each kind of problem and effect: `kind`, `effect`, `problems`; those of whole data sets first, then the
-        most frequent.
+        Of each kind of problem and effect: `kind`, `effect`, `problems`; of data sets first, then the most frequent.
     examples
         The first problems of each of them, at most 100 each.
     counts
@@ -76,8 +75,7 @@ class CheckResult:
     lengths
         With a model: quantiles of `tokens` and `vision_tokens` a sample.
     estimate
-        Where there is no problem, of a run: `reading_seconds` with `processes` of them, `bytes`, and the `hidden_size`
-        they were reckoned for; else None.
+        Where there is no problem, of a run: `reading_seconds` with `processes`, `bytes` for `hidden_size`; else None.
     """
 
     data_sets: list[dict[str, Any]]

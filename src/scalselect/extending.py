@@ -53,8 +53,8 @@ def extend(
     model
         Folder, hub name or loaded model (then with its `processor`); default: the one that run.json names.
     **options
-        `format`, `dataset_info` and `images` of the new data, `device`, `dataloader_workers`, `trust_remote_code`,
-        `verify_images`, `max_skipped`; all else is as run.json has it.
+        `format`, `dataset_info` and `images` of the new data, `device`, `dataloader_workers`, `sample_seconds`,
+        `skip_oom`, `verify_images`, `trust_remote_code`, `max_skipped`; all else is as run.json has it.
 
     Raises
     ------

@@ -20,12 +20,13 @@ from scalselect.damaged_shards import set_aside_damaged
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import DatasetError, TooManySkippedError
 from scalselect.image_checks import check_images
+from scalselect.joined_work import JoinedWork
 from scalselect.leftovers import remove_leftovers
 from scalselect.missing_shards import represent_missing
 from scalselect.progress import say_removed
 from scalselect.run_json import refuse_other_keys
 from scalselect.segments import Segment, entries_of, next_segment
-from scalselect.shard_work import JoinedWork, ShardWork
+from scalselect.shard_work import ShardWork
 from scalselect.temporary_places import removed_places
 from scalselect.trainers import preset_lines
 from scalselect.vlm.checkpoint import load_checkpoint, model_restored, quiet_transformers

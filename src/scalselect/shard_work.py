@@ -170,6 +170,7 @@ class ShardWork:
             # Of this shard alone: what a shard holds must not depend on which ones came before it.
             cache=ImageFeatureCache() if reuse else None,
             share_prefixes=reuse and self.checkpoint.shares_prefixes,
+            skip_oom=self.config.skip_oom,
         )
 
     def _groups(self, state: _Shard, samples: Iterator[Sample | UnusableRecord]) -> list[list[Sample]]:
@@ -215,6 +216,10 @@ class ShardWork:
         with state.timed("model"):
             results = list(state.work.represent([sample for _, sample in state.window]))
         for place, result in results:
+            if result is None:
+                detail = f"memory ran out on {self.checkpoint.device} with this sample alone"
+                self._finish(state, skipped(state.window[place][0], Reason.OUT_OF_MEMORY, detail))
+                continue
             record = replace(
                 state.window[place][0],
                 kept_tokens=len(result.kept),
@@ -272,31 +277,3 @@ class ShardWork:
         if not vectors:
             return np.empty((0, self.checkpoint.hidden_size), dtype=np.float32)
         return np.stack([vectors[row] for row in sorted(vectors)])  # [scored, hidden]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class JoinedWork:
-    """Represents the shards of several pools, each by its own work; their shards follow one another."""
-
-    parts: tuple[ShardWork, ...]
-
-    def __call__(self, shard: int) -> ShardReport:
-        """Represent and publish a shard; see `ShardWork`."""
-        chosen = next(part for part in self.parts if shard in part.shards)
-        for part in self.parts:
-            if part is not chosen:
-                part.close()  # processes for one pool at a time
-        return chosen(shard)
-
-    def close(self) -> None:
-        """End the processes that make samples ready."""
-        for part in self.parts:
-            part.close()
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    @property
-    def store(self) -> RepresentationStore:
-        """Where all of them publish."""
-        return self.parts[0].store
