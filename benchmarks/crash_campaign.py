@@ -27,11 +27,13 @@ from pathlib import Path
 
 from crash_findings import STARTED, Findings, print_tables
 from crash_scenarios import BUCKET, SCENARIOS, Scenario, serve_object_store, write_inputs
-from forked_command import PHASES, ForkedCommand, adopt_orphans, in_a_fork, seconds_until_gone
+from forked_command import ForkedCommand, adopt_orphans, in_a_fork, seconds_until_gone
 from small_pools import promised_files
+from told_phases import PHASES, WRITE
 
 SHARE_STARTED = 0.1  # of the kills, in Python processes of their own
 SHARE_AGAIN = 0.45  # of the commands that go on, killed again
+WRITES_A_ROUND = 4  # kills inside a write, for one in each other phase
 SHARE_MAIN_ALONE = 0.5  # of the kills; the others kill the whole tree of processes
 
 
@@ -51,13 +53,16 @@ class Campaign:
     ----------
     place
         An empty folder for everything.
+    minutes
+        After which no further folder is begun.
     """
 
-    def __init__(self, place: Path, seed: int, kills: int) -> None:
+    def __init__(self, place: Path, seed: int, kills: int, minutes: float) -> None:
         self.place = place
         self.log = place / "log"
         self.random = random.Random(seed)
         self.wanted = kills
+        self._deadline = time.monotonic() + 60 * minutes
         self.findings = Findings()
         self._environment = {"TMPDIR": str(place / "tmp"), "HF_HUB_OFFLINE": "1"}
         self._undisturbed: dict[str, Undisturbed] = {}
@@ -73,7 +78,7 @@ class Campaign:
         in_a_fork(lambda: write_inputs(self.place / "data"), self.log)
         try:
             self._serve()
-            while sum(self.findings.kills.values()) < self.wanted:
+            while sum(self.findings.kills.values()) < self.wanted and time.monotonic() < self._deadline:
                 self._one_folder()
         finally:
             if self._server is not None:
@@ -105,7 +110,8 @@ class Campaign:
         command = self._fork(scenario, out)
         code = command.wait()
         self._look(scenario, out, code, command.pid, " -> ".join(story))
-        self._print_progress(scenario, story)
+        done = sum(self.findings.kills.values())
+        sys.stderr.write(f"{done:4} of {self.wanted}  {scenario.name}: {' -> '.join(story)}\n")
         if not scenario.remote:
             shutil.rmtree(out)
 
@@ -116,9 +122,12 @@ class Campaign:
         lengths = self._known(scenario).lengths.get(phase)
         if lengths is None:
             return None
-        occurrence = self.random.randrange(len(lengths))
-        delay = self.random.random() * lengths[occurrence]
-        command = self._fork(scenario, out)
+        if phase == WRITE:
+            occurrence, delay = self.random.randrange(len(lengths)), 0.0
+        else:  # at any moment of the phase, however many parts it has
+            occurrence = self.random.choices(range(len(lengths)), lengths)[0]
+            delay = self.random.random() * lengths[occurrence]
+        command = self._fork(scenario, out, halt_at=occurrence if phase == WRITE else None)
         if not command.wait_for(phase, occurrence, delay):
             command.wait()
             return None
@@ -159,7 +168,7 @@ class Campaign:
         if seconds_until_gone(pid, patience=5.0) is None:
             faults.append("a process is left over")
         found, expected = self._files(scenario, out), self._known(scenario).files
-        hidden = [name for name in found if "/." in f"/{name}" or ".part-" in name]
+        hidden = [name for name in found if "/." in f"/{name}"]
         if hidden:
             faults.append(f"left over: {', '.join(hidden)}")
         differing = [name for name in found.keys() | expected.keys() - hidden if found.get(name) != expected.get(name)]
@@ -202,8 +211,8 @@ class Campaign:
             shutil.copytree(made, out)
         return str(out)
 
-    def _fork(self, scenario: Scenario, out: str) -> ForkedCommand:
-        return ForkedCommand(self._words(scenario.words, scenario, out), self.log, self._environment)
+    def _fork(self, scenario: Scenario, out: str, halt_at: int | None = None) -> ForkedCommand:
+        return ForkedCommand(self._words(scenario.words, scenario, out), self.log, self._environment, halt_at=halt_at)
 
     def _words(self, words: list[str], scenario: Scenario, out: str) -> list[str]:
         data = f"s3://{BUCKET}/data" if scenario.remote else str(self.place / "data")
@@ -213,11 +222,12 @@ class Campaign:
         return words
 
     def _files(self, scenario: Scenario, out: str) -> dict[str, bytes]:
+        """Return the promised files, and whatever is hidden: claims, half-written files."""
         if not scenario.remote:
-            return promised_files(out) | {path.name: b"" for path in Path(out).glob(".claim")}
+            return promised_files(out) | dict.fromkeys(_hidden_below(Path(out)), b"")
         copy = self.place / "downloaded"
         in_a_fork(lambda: self._download(out, copy), self.log)
-        files = promised_files(copy)
+        files = promised_files(copy) | dict.fromkeys(_hidden_below(copy), b"")
         shutil.rmtree(copy)
         return files
 
@@ -243,7 +253,8 @@ class Campaign:
         if self.random.random() < SHARE_STARTED:
             return STARTED
         if not self._phases:
-            self._phases = self.random.sample(list(PHASES), len(PHASES))
+            turns = [*PHASES, *[WRITE] * (WRITES_A_ROUND - 1)]
+            self._phases = self.random.sample(turns, len(turns))
         return self._phases.pop()
 
     def _next_scenario(self, phase: str) -> Scenario:
@@ -257,9 +268,10 @@ class Campaign:
             self._scenarios += self.random.sample(every, len(every))
         raise RuntimeError(f"no command has this phase: {phase}")
 
-    def _print_progress(self, scenario: Scenario, story: list[str]) -> None:
-        done = sum(self.findings.kills.values())
-        sys.stderr.write(f"{done:4} of {self.wanted}  {scenario.name}: {' -> '.join(story)}\n")
+
+def _hidden_below(folder: Path) -> list[str]:
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    return [name for name in names if "/." in f"/{name}"]
 
 
 def main() -> int:
@@ -267,6 +279,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=None, help="default: drawn, and printed")
+    parser.add_argument("--minutes", type=float, default=60.0, help="end after about so long, with fewer kills")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     sys.stderr.write(f"seed {seed}\n")
@@ -274,7 +287,7 @@ def main() -> int:
     began = time.monotonic()
     place = Path(tempfile.mkdtemp(prefix="crashes-"))  # removed by this process alone, not by its forks
     try:
-        findings = Campaign(place, seed, options.kills).run()
+        findings = Campaign(place, seed, options.kills, options.minutes).run()
     finally:
         shutil.rmtree(place, ignore_errors=True)
     print_tables(findings, seed, options.kills, time.monotonic() - began)

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from crash_scenarios import SCENARIOS
-from forked_command import PHASES
+from told_phases import PHASES
 
 STARTED = "started process"
 

@@ -15,34 +15,18 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import scalselect.extending
 import scalselect.represent_work  # noqa: F401  imported before any fork
 from scalselect.cli import main
-from scalselect.representation_store import RepresentationStore
-from scalselect.run_folder import RunFolder
-from scalselect.score_work import score_run
-from scalselect.select_work import select_run
-from scalselect.shard_work import ShardWork
+from told_phases import Phases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-START, SHARD, PUBLISHING = "start", "mid-shard", "publishing"
-SCORING, WRITING_SCORES = "scoring", "writing scores"
-CHOOSING, WRITING_CHOICE, END = "choosing", "writing choice", "end"
-PHASES = {
-    START: "from the first line of the command on: data opened, model loaded, run.json",
-    SHARD: "inside a shard, its files not yet begun, or between two shards",
-    PUBLISHING: "while the three files of a shard are written",
-    SCORING: "stores read, subspace solved; nothing of it written yet",
-    WRITING_SCORES: "from the first change of a file by scoring on",
-    CHOOSING: "rows chosen and measured; nothing of it written yet",
-    WRITING_CHOICE: "from the first change of a file by choosing on",
-    END: "after a stage's last file, before the process is gone",
-}
 _SET_CHILD_SUBREAPER = 36  # of Linux's prctl
+_BROKEN = 70  # exit code of a process in which this file or what it was to call went wrong
 
 
 class Moment(NamedTuple):
@@ -63,10 +47,18 @@ class ForkedCommand:
         File that standard output and error go to, appended.
     environment
         Variables set in the forked process.
+    halt_at
+        Number of the write step, from 0 on, at which it stands still until it is killed: a kill from outside rarely
+        falls between system calls that take microseconds.
     """
 
     def __init__(
-        self, work: list[str] | Callable[[], object], log: Path, environment: Mapping[str, str] | None = None
+        self,
+        work: list[str] | Callable[[], object],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        halt_at: int | None = None,
     ) -> None:
         self._pipe, told = os.pipe()
         os.set_blocking(self._pipe, False)
@@ -74,8 +66,11 @@ class ForkedCommand:
         self._unread = b""
         self.moments: list[Moment] = []
         self.pid = os.fork()
-        if self.pid == 0:
-            _be_the_child(work, log, environment or {}, told)
+        if self.pid == 0:  # the code of the parent must not run twice, whatever happens
+            try:
+                _be_the_child(work, log, environment or {}, Phases(told, halt_at))
+            finally:
+                os._exit(_BROKEN)
         os.close(told)
 
     def wait(self) -> int:
@@ -170,9 +165,11 @@ def _processes_of(session: int) -> list[int]:
     return found
 
 
-def _be_the_child(work: list[str] | Callable[[], object], log: Path, environment: Mapping[str, str], told: int) -> None:
-    """Do the work and end the process, whatever happens: the code of the parent must not run twice."""
-    code = 70
+def _be_the_child(
+    work: list[str] | Callable[[], object], log: Path, environment: Mapping[str, str], phases: Phases
+) -> None:
+    """Do the work and end the process."""
+    code = _BROKEN
     try:
         os.setsid()
         with log.open("ab") as stream:
@@ -183,51 +180,14 @@ def _be_the_child(work: list[str] | Callable[[], object], log: Path, environment
             work()
             code = 0
         else:
-            _tell_phases(told)
+            phases.watch()
             code = main(work)
         atexit._run_exitfuncs()  # noqa: SLF001  what the end of a started process would do
         sys.stdout.flush()
         sys.stderr.flush()
     except SystemExit as exited:
-        code = exited.code if isinstance(exited.code, int) else 70
+        code = exited.code if isinstance(exited.code, int) else _BROKEN
     except BaseException:  # noqa: BLE001  the parent is told by the exit code
         traceback.print_exc()
     finally:
         os._exit(code)
-
-
-def _tell_phases(told: int) -> None:
-    """Replace a few functions by ones that write into the pipe when they are entered and left."""
-    inside: list[str] = []
-
-    def tell(phase: str) -> None:
-        os.write(told, f"{phase} {time.monotonic()}\n".encode())
-
-    def between(function: Callable[..., Any], before: str, after: str) -> Callable[..., Any]:
-        def telling(*arguments: Any, **options: Any) -> Any:
-            tell(before)
-            inside.append(before)
-            try:
-                return function(*arguments, **options)
-            finally:
-                inside.pop()
-                tell(after)
-
-        return telling
-
-    forget = RunFolder.forget_selection
-
-    def forgetting(folder: RunFolder) -> None:
-        if inside and inside[-1] in {SCORING, CHOOSING}:
-            tell({SCORING: WRITING_SCORES, CHOOSING: WRITING_CHOICE}[inside[-1]])
-        forget(folder)
-
-    tell(START)
-    ShardWork.__call__ = between(ShardWork.__call__, SHARD, SHARD)  # type: ignore[method-assign]
-    RepresentationStore.publish = between(RepresentationStore.publish, PUBLISHING, SHARD)  # type: ignore[method-assign]
-    RunFolder.forget_selection = forgetting  # type: ignore[method-assign]
-    for function, phase in ((score_run, SCORING), (select_run, CHOOSING)):
-        telling = between(function, phase, END)
-        for module in [module for name, module in sys.modules.items() if name.startswith("scalselect")]:
-            if getattr(module, function.__name__, None) is function:
-                setattr(module, function.__name__, telling)

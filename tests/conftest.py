@@ -128,11 +128,24 @@ def loaded(checkpoints):
     cache = {}
 
     def load(family, size="small", **options):
-        key = (family, size, tuple(sorted(options.items())))
+        config = RepresentConfig(**options)
+        key = family, size, config
         if key not in cache:
-            config = RepresentConfig(**options)
             path = checkpoints(family, size)
             cache[key] = load_checkpoint(path, config, resolve_settings(config, path, None))
         return cache[key]
 
     return load
+
+
+@pytest.fixture(scope="session")
+def _kept():
+    return {}
+
+
+@pytest.fixture
+def shared_models_kept(_kept, monkeypatch):
+    """Let commands load a checkpoint of `checkpoints` once: for tests of whole runs whose subject is not the model."""
+    from kept_models import keep_shared
+
+    keep_shared(monkeypatch, _kept)

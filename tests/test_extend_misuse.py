@@ -16,6 +16,8 @@ from scalselect.run_folder import RunFolder
 from scalselect.segments import segments_of
 from small_pools import command, promised_files, record, scores_of, write_pool
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, checkpoints, pictures):

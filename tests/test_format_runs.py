@@ -7,6 +7,8 @@ import pytest
 
 from small_pools import command, scores_of
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 ROWS = 6
 
 

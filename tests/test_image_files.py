@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from scalselect import image_files
+from scalselect.config import RepresentConfig
 from scalselect.errors import SampleError
 from scalselect.image_files import PictureView, open_image
+from scalselect.pillow_limit import pixel_limit
 
 GRADIENT = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(4, 6, 3)  # [height, width, channel]
 
@@ -185,10 +187,42 @@ def test_icon_is_as_large_as_what_it_holds(tmp_path):
     assert "30 x 30 pixels" in failure(icon_that_holds(tmp_path, (30, 30)), max_pixels=899).detail
 
 
-def test_what_pillow_calls_a_bomb_is_too_large(tmp_path, monkeypatch):
+def test_what_pillow_calls_a_bomb_is_too_large(tmp_path):
     path = saved(tmp_path, Image.fromarray(GRADIENT))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert failure(path).reason == "image_too_large"
+    bomb = failure(path, max_pixels=11)  # of 24
+    assert (bomb.reason, bomb.detail) == (
+        "image_too_large",
+        "image size (24 pixels), more than 11 (--decode-max-pixels)",
+    )
+
+
+def test_decode_max_pixels_lowers_and_raises_every_limit(tmp_path, monkeypatch):
+    path = saved(tmp_path, Image.fromarray(GRADIENT))
+    view = PictureView.of(RepresentConfig(decode_max_pixels=24))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # Pillow's own would refuse more than 10
+    assert open_image(path, view=view, max_pixels=5).picture.size == (6, 4)
+    assert Image.MAX_IMAGE_PIXELS == 5
+    lower = failure(path, view=PictureView(decode_max_pixels=23))
+    assert (lower.reason, lower.detail) == ("image_too_large", "6 x 4 pixels, more than 23 (--decode-max-pixels)")
+    assert Image.MAX_IMAGE_PIXELS == 5
+
+
+@pytest.mark.filterwarnings("ignore:Image was not the expected size")
+def test_picture_inside_an_icon_is_not_decoded_above_the_limit(tmp_path, monkeypatch):
+    path = icon_that_holds(tmp_path, (70, 70))
+    view = PictureView(decode_max_pixels=30)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda _image: pytest.fail("decoded"))
+    assert failure(path, view=view).detail == "image size (4900 pixels), more than 30 (--decode-max-pixels)"
+
+
+def test_highest_limit_of_threads_counts_until_all_have_ended():
+    before = Image.MAX_IMAGE_PIXELS
+    with pixel_limit(10):
+        other = pixel_limit(30)
+        with other:
+            assert Image.MAX_IMAGE_PIXELS == 30
+        assert Image.MAX_IMAGE_PIXELS == 10
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("action", ["error", "always", "ignore"])

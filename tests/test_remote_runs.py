@@ -16,6 +16,8 @@ from object_store import download, names_in, store, upload
 from scalselect import storage
 from small_pools import command, promised_files, record
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 ROWS = 9
 OPTIONS = ("--budget", "3", "--shard-size", "4", "--threads", "1", "--dataloader-workers", "2")
 

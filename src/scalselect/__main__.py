@@ -24,7 +24,9 @@ def _code() -> int:
         except BaseException:
             if ending.number is None:
                 raise
-        sys.stderr.write(f"{ending.word}; nothing was started\n")
+        from scalselect.command_failures import say, told_of_ending  # noqa: PLC0415
+
+        say(told_of_ending(ending.word, sys.argv[1:]))
         return ending.code
 
 

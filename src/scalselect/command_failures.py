@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from scalselect.command_options import EXIT_MISUSE
 from scalselect.errors import MisuseError, ScalselectError
-from scalselect.failures import is_lasting, machine_failure, told_of
+from scalselect.failures import advice_for, is_lasting, machine_failure, told_of
 from scalselect.printable import printable, printable_line
 
 if TYPE_CHECKING:
@@ -57,16 +57,20 @@ def told_and_code(error: Exception, words: list[str]) -> tuple[str, int]:
     failure = machine_failure(error)
     if isinstance(error, ScalselectError):
         message = str(error)
-        if failure is not None and not is_lasting(failure):
-            # What the machine lacked says nothing of the data file or option that was looked at.
-            return f"error: {message}\n{told_of(failure)}; {_kept(words)}\n", EXIT_FAILED
-        return f"error: {message}\n", EXIT_MISUSE if isinstance(error, MisuseError) else EXIT_FAILED
+        if failure is None or is_lasting(failure):
+            return f"error: {message}\n", EXIT_MISUSE if isinstance(error, MisuseError) else EXIT_FAILED
+        # What the machine lacks says nothing of the data file or the option that was looked at.
+        return f"error: {message}\n{_sentence(failure, words)}", EXIT_FAILED
     if failure is None and isinstance(error, OSError):
         failure = error
     if failure is not None:
-        return f"error: {told_of(failure)}; {_kept(words)}\n", EXIT_FAILED
+        return f"error: {_sentence(failure, words)}", EXIT_FAILED
     what = f"unexpected {type(error).__name__}: {_short(error)}; this is a fault of scalselect"
     return f"error: {what}. {_trace(error)}; {_kept(words)}\n", EXIT_FAILED
+
+
+def _sentence(failure: OSError | MemoryError, words: list[str]) -> str:
+    return "; ".join(part for part in (told_of(failure), advice_for(failure), _kept(words)) if part) + "\n"
 
 
 def told_of_ending(how: str, words: list[str]) -> str:

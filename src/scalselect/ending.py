@@ -76,10 +76,12 @@ class Ending:
         numbers = set(map(int, ENDING))
         while (came := os.read(pipe, 1)) and came[0] not in numbers:
             pass
-        os.close(pipe)
         if came and not self.over.wait(_SECONDS):
             self.number = self.number or came[0]
             self.end_now()
+        while os.read(pipe, 64):  # until the other end is closed: Python complains where nobody reads
+            pass
+        os.close(pipe)
 
     def end_now(self) -> NoReturn:
         """End the process without cleaning up: what is published is whole, the rest is removed at the next start."""
@@ -131,7 +133,13 @@ def _watched(ending: Ending) -> Iterator[None]:
         yield
         return
     os.set_blocking(writing, False)
-    threading.Thread(target=ending.watch, args=(reading,), daemon=True).start()
+    try:
+        threading.Thread(target=ending.watch, args=(reading,), daemon=True).start()
+    except RuntimeError:  # no memory for one, or no more are allowed: signals are heeded without it
+        os.close(reading)
+        os.close(writing)
+        yield
+        return
     outer, _pipe_of_parent = _pipe_of_parent, (reading, writing)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:

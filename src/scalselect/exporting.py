@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, get_args
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import OptionError, RunFolderError, did_you_mean
 from scalselect.export_work import SubsetExport, source_file
+from scalselect.leftovers import remove_leftovers, remove_leftovers_beside
 from scalselect.pool_of_run import pool_of_run
-from scalselect.progress import Silent, on_wait
+from scalselect.progress import Silent, on_wait, say_removed
 from scalselect.records import ExportForm
 from scalselect.remote_path import path_of
 from scalselect.results import Exported, result_of
 from scalselect.run_folder import RunFolder
+from scalselect.temporary_places import removed_places
 from scalselect.training_guide import write_guides
 
 if TYPE_CHECKING:
@@ -86,6 +88,8 @@ def export(
         path = _place(folder, to, label) if output is None else _new(path_of(output))
         if to == "source" and output is not None and not isinstance(pool, JoinedPool):
             path = _new(source_file(path, JoinedPool([pool]), 0))
+        left = remove_leftovers(folder.path) if output is None else remove_leftovers_beside(path)
+        say_removed(progress, here=left, temporary=removed_places())
         progress.say(f"exporting {len(rows):,} rows")
         work = SubsetExport(pool, rows)
         path.parent.mkdir(parents=True, exist_ok=True)

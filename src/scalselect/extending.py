@@ -80,23 +80,24 @@ def extend(
         progress.say(f"rows {segment.first_row:,} to {segment.stop_row - 1:,}: {new.describe()}")
     from scalselect.represent_work import represent_segments  # noqa: PLC0415  as in `represent_config`
 
-    reports = represent_segments(
-        folder,
-        extension,
-        model_of(run, model),
-        config,
-        processor=processor,
-        progress=progress,
-        on_wait=on_wait(progress),
-    )
-    represented = represented_of(folder, reports, sum(len(new) for _, new in extension.named))
-    subspace = None if run["score"] is None else score(run_dir, progress=progress)
-    selected = None
-    with folder.claimed(on_wait(progress)):
-        if choice is not None:
-            summary = select_run(folder, pool, select_config(choice), progress)
-            selected = result_of(folder, summary, represented)
-        folder.update(select_again=None)
+    with folder.alone():
+        reports = represent_segments(
+            folder,
+            extension,
+            model_of(run, model),
+            config,
+            processor=processor,
+            progress=progress,
+            on_wait=on_wait(progress),
+        )
+        represented = represented_of(folder, reports, sum(len(new) for _, new in extension.named))
+        subspace = None if run["score"] is None else score(run_dir, progress=progress)
+        selected = None
+        with folder.claimed(on_wait(progress)):
+            if choice is not None:
+                summary = select_run(folder, pool, select_config(choice), progress)
+                selected = result_of(folder, summary, represented)
+            folder.update(select_again=None)
     return Extended(
         folder=folder.path,
         segments=tuple(segment for segment, _ in extension.named),

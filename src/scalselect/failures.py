@@ -6,11 +6,16 @@ about a sample or a file, so that nothing may be skipped, thrown away or called 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 try:
     import resource
@@ -26,7 +31,15 @@ _OF_THE_MACHINE = {*NO_SPACE, *NO_HANDLES, *_OF_THE_DISK, *_READ_ONLY, errno.ENO
 _NUMBERED = re.compile(r"\((?:os error|code:?) (\d+)|\[[Ee]rrno (\d+)\]")
 _FAMILIES = ("safetensors", "safetensors_rust", "pyarrow")
 _LOADER_WITHOUT_MEMORY = ("cannot allocate memory", "failed to map segment")
-_OF_TORCH = (("DefaultCPUAllocator", errno.ENOMEM), ("ancdata", errno.EMFILE), ("std::bad_alloc", errno.ENOMEM))
+# Torch's words begin and end so; what lies between may be anybody's.
+_OF_TORCH = re.compile(r"unable to (?:open|mmap|map|resize|write)\b.*\((\d+)\)\s*$", re.DOTALL)
+_NO_THREADS = {errno.EAGAIN}
+_WORDS_OF_RUNTIME = {
+    "can't start new thread": errno.EAGAIN,
+    "DefaultCPUAllocator": errno.ENOMEM,
+    "std::bad_alloc": errno.ENOMEM,
+    "ancdata": errno.EMFILE,
+}
 _UNLIMITED = 1 << 62
 
 
@@ -56,19 +69,46 @@ def machine_failure(error: BaseException) -> OSError | MemoryError | None:
     return None
 
 
+@contextlib.contextmanager
+def naming_failures(path: Path, temporary: str | None = None) -> Iterator[None]:
+    """Let failures of writing name the file that was to be: those of the system name none where it was open already.
+
+    Parameters
+    ----------
+    temporary
+        What the name of a file holds that is written in place of `path`.
+    """
+    try:
+        yield
+    except OSError as error:
+        nameless = error.filename is None and error.errno in NO_SPACE
+        if nameless or (temporary is not None and temporary in str(error.filename)):
+            error.filename = str(path)
+        raise
+
+
 def told_of(failure: OSError | MemoryError) -> str:
-    """Return in words what failed, where, and what would help."""
+    """Return in words what failed and where."""
     if isinstance(failure, MemoryError) or failure.errno == errno.ENOMEM:
-        return f"memory ran out{_detail(failure)}; {_more_memory()}"
+        return f"memory ran out{_detail(failure)}"
     file = f": {_text(failure.filename)}" if failure.filename else ""
     words = failure.strerror or str(failure) or type(failure).__name__
+    if failure.errno in _OF_THE_MACHINE:
+        words = words[:1].lower() + words[1:]
+    return f"{words}{file}{_room(failure) if failure.errno in NO_SPACE else ''}"
+
+
+def advice_for(failure: OSError | MemoryError) -> str | None:
+    """Return in words what would help; None where only the user can know."""
+    if isinstance(failure, MemoryError) or failure.errno == errno.ENOMEM:
+        return _more_memory()
     if failure.errno in NO_SPACE:
-        return f"{_first_small(words)}{file}{_room(failure)}; {_more_room(failure)}"
+        return "raise the limit or write elsewhere" if failure.errno == errno.EFBIG else "make room there"
     if failure.errno in NO_HANDLES:
-        return f"{_first_small(words)}{file}; {_more_handles()}"
-    if failure.errno in _READ_ONLY:
-        return f"{_first_small(words)}{file}; mount it for writing, or write elsewhere"
-    return f"{words}{file}"
+        return _more_handles()
+    if failure.errno in _NO_THREADS:
+        return "let this process have more memory (`ulimit -v`) or start more threads (`ulimit -u`)"
+    return "mount it for writing, or write elsewhere" if failure.errno in _READ_ONLY else None
 
 
 def is_lasting(failure: OSError | MemoryError) -> bool:
@@ -88,9 +128,11 @@ def _as_failure(error: BaseException) -> OSError | MemoryError | None:
     elif type(error).__module__.partition(".")[0] in _FAMILIES:
         number = _number_in(error)
     elif isinstance(error, RuntimeError):
-        number = next((number for words, number in _OF_TORCH if words in str(error)), None)
+        number = _number_of_torch(str(error))
     else:
         return None
+    if number in _NO_THREADS:
+        return OSError(number, "no further thread can be started")
     if number not in _OF_THE_MACHINE:
         return None
     return MemoryError(str(error)) if number == errno.ENOMEM else OSError(number, os.strerror(number))
@@ -99,6 +141,13 @@ def _as_failure(error: BaseException) -> OSError | MemoryError | None:
 def _number_in(error: BaseException) -> int | None:
     found = _NUMBERED.search(str(error))
     return None if found is None else int(found[1] or found[2])
+
+
+def _number_of_torch(message: str) -> int | None:
+    found = _OF_TORCH.match(message)
+    if found is not None:
+        return int(found[1])
+    return next((number for words, number in _WORDS_OF_RUNTIME.items() if words in message[:200]), None)
 
 
 def _number_of_loader(message: str) -> int | None:
@@ -126,10 +175,6 @@ def _room(failure: OSError) -> str:
     if found.f_files and not found.f_favail:
         return f" (no further file fits into {folder}: no inodes are left)"
     return f" ({free:,} bytes are free in {folder})"
-
-
-def _more_room(failure: OSError) -> str:
-    return "raise the limit or write elsewhere" if failure.errno == errno.EFBIG else "make room there"
 
 
 def _more_handles() -> str:
@@ -160,7 +205,3 @@ def _detail(failure: OSError | MemoryError) -> str:
 
 def _text(name: object) -> str:
     return os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else str(name)
-
-
-def _first_small(words: str) -> str:
-    return words[:1].lower() + words[1:]

@@ -17,6 +17,7 @@ from scalselect.errors import SampleError
 from scalselect.failures import machine_failure
 from scalselect.http_images import fetch_image, is_web_address
 from scalselect.local_images import lies_within, local_image_exists, read_local_image, refuse_outside
+from scalselect.pillow_limit import pixel_limit
 from scalselect.records import Reason
 from scalselect.remote_files import is_known, is_remote, normalised, read_remote
 from scalselect.remote_path import path_of
@@ -50,12 +51,15 @@ class PictureView:
         it: both sides times the same factor, rounded down, with Pillow's own filter. None: left as it is.
     alpha
         `drop` shows the colour beneath transparency, `white` lays the picture on white.
+    decode_max_pixels
+        A picture whose file holds more pixels is not decoded; None: `MAX_PIXELS`.
     """
 
     exif: str = "ignore"
     min_pixels: int | None = None
     max_pixels: int | None = None
     alpha: str = "drop"
+    decode_max_pixels: int | None = None
 
     @classmethod
     def of(cls, config: RepresentConfig) -> PictureView:
@@ -66,6 +70,7 @@ class PictureView:
             min_pixels=config.image_min_pixels if before else None,
             max_pixels=config.image_max_pixels if before else None,
             alpha=config.alpha,
+            decode_max_pixels=config.decode_max_pixels,
         )
 
     def __call__(self, image: Image.Image, *, rotated: bool) -> Image.Image:
@@ -159,20 +164,21 @@ def decode_image(content: bytes, *, view: PictureView = PictureView(), max_pixel
     view
         How the picture is seen.
     max_pixels
-        Highest width times height that is decoded.
+        Highest width times height that is decoded where the view tells none.
 
     Raises
     ------
     SampleError
-        `image_unreadable`, or `image_too_large` for more than `max_pixels` or a side more than `MAX_ASPECT_RATIO` times
+        `image_unreadable`, or `image_too_large` for more pixels than that or a side more than `MAX_ASPECT_RATIO` times
         the other; the detail leaves naming the file to the caller.
     MemoryError
         The picture does not fit into memory.
     """
     if not content:
         _refuse_unreadable("an empty file")
+    max_pixels = view.decode_max_pixels or max_pixels
     try:
-        with _no_warning_of_size(), Image.open(io.BytesIO(content)) as image:
+        with pixel_limit(max_pixels), _no_warning_of_size(), Image.open(io.BytesIO(content)) as image:
             _check_size(image, max_pixels)
             if image.format == "EPS":  # Pillow would start another program to draw it
                 _refuse_unreadable("an EPS drawing")
@@ -184,7 +190,8 @@ def decode_image(content: bytes, *, view: PictureView = PictureView(), max_pixel
     except (SampleError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise SampleError(Reason.IMAGE_TOO_LARGE, str(error)) from None
+        told = str(error).partition(" exceeds")[0].lower()  # what follows is Pillow's name for the limit
+        raise SampleError(Reason.IMAGE_TOO_LARGE, f"{told}, more than {max_pixels:,} (--decode-max-pixels)") from None
     except UnidentifiedImageError:  # its own message shows an address in memory, another one each time
         _refuse_unreadable("no picture in a format that can be read")
     except Exception as error:  # Pillow's decoders raise nearly everything on broken files
@@ -231,7 +238,9 @@ def _read_remote_file(location: str) -> bytes:
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        raise SampleError(Reason.IMAGE_TOO_LARGE, f"{width} x {height} pixels, more than {max_pixels:,}")
+        raise SampleError(
+            Reason.IMAGE_TOO_LARGE, f"{width} x {height} pixels, more than {max_pixels:,} (--decode-max-pixels)"
+        )
     if max(width, height) > MAX_ASPECT_RATIO * max(1, min(width, height)):
         how = f"one side is more than {MAX_ASPECT_RATIO} times the other"
         raise SampleError(Reason.IMAGE_TOO_LARGE, f"{width} x {height} pixels: {how}")

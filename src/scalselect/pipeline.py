@@ -13,15 +13,17 @@ from scalselect.config import RunConfig, ScoreConfig, SelectConfig, score_config
 from scalselect.dataset.data_sets import open_pools
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import OptionError, did_you_mean
+from scalselect.leftovers import remove_leftovers
 from scalselect.option_values import parse_budgets
 from scalselect.own_vectors_work import import_vectors
 from scalselect.pool_of_run import pool_of_run
-from scalselect.progress import Silent, on_wait
+from scalselect.progress import Silent, on_wait, say_removed
 from scalselect.results import Represented, RunResult, represented_of, result_of
 from scalselect.run_folder import RunFolder
 from scalselect.score_work import score_run
 from scalselect.segments import rows_of
 from scalselect.select_work import select_run
+from scalselect.temporary_places import removed_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,10 +122,12 @@ def score(
     recorded = folder.read() if representations is not None else folder.require()
     config = _score_config((recorded or {}).get("score") or {}, options)
     progress = progress or Silent()
-    if representations is not None:
-        import_vectors(folder, representations, progress=progress)
-    with folder.claimed(on_wait(progress)):
-        return score_run(folder, config, progress)
+    with folder.alone():
+        if representations is not None:
+            import_vectors(folder, representations, progress=progress)
+        with folder.claimed(on_wait(progress)):
+            say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
+            return score_run(folder, config, progress)
 
 
 def select(
@@ -159,6 +163,7 @@ def select(
     pool = pool_of_run(recorded, dataset)
     progress = progress or Silent()
     with folder.claimed(on_wait(progress)):
+        say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
         return result_of(folder, select_run(folder, pool, config, progress), None)
 
 
@@ -176,12 +181,13 @@ def run_config(
         raise OptionError("a budget is needed: give a number of rows, or a percentage such as 16%")
     folder = RunFolder(output)
     progress = progress or Silent()
-    pools, records = _open_checked(dataset, config, folder)
-    represented = _represented(pools, records, config, folder, model=model, processor=processor, progress=progress)
-    pool = pool_of_run(folder.require(), None, opened=pools)
-    with folder.claimed(on_wait(progress)):
-        score_run(folder, config.score, progress)
-        return result_of(folder, select_run(folder, pool, config.select, progress), represented)
+    with folder.alone():
+        pools, records = _open_checked(dataset, config, folder)
+        represented = _represented(pools, records, config, folder, model=model, processor=processor, progress=progress)
+        pool = pool_of_run(folder.require(), None, opened=pools)
+        with folder.claimed(on_wait(progress)):
+            score_run(folder, config.score, progress)
+            return result_of(folder, select_run(folder, pool, config.select, progress), represented)
 
 
 def represent_config(
@@ -195,13 +201,14 @@ def represent_config(
 ) -> Represented:
     """Do stage 1 with a checked configuration; see `represent`."""
     folder = RunFolder(output)
-    pools, records = _open_checked(dataset, config, folder)
-    return _represented(pools, records, config, folder, model=model, processor=processor, progress=progress or Silent())
+    progress = progress or Silent()
+    with folder.alone():
+        pools, records = _open_checked(dataset, config, folder)
+        return _represented(pools, records, config, folder, model=model, processor=processor, progress=progress)
 
 
 def _open_checked(dataset: Dataset, config: RunConfig, folder: RunFolder) -> tuple[list[Pool], int]:
     """Open the data of a call and refuse what the run would fail on later."""
-    folder.check_usable()
     options = config.represent
     pools, records = open_pools(
         dataset,

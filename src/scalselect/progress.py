@@ -131,3 +131,10 @@ def readable_seconds(seconds: float) -> str:
 def on_wait(progress: Progress) -> Callable[[str], None]:
     """Return what tells that somebody else, named to it, holds the claim of a run folder."""
     return lambda holder: progress.say(f"waiting: {holder or 'another process'} is scoring or selecting in this folder")
+
+
+def say_removed(progress: Progress, *, here: int, temporary: int) -> None:
+    """Tell how many things that killed processes had left were removed, in the run folder and below `TMPDIR`."""
+    for number, place in ((here, "the run folder"), (temporary, "the folder for temporary files")):
+        if number:
+            progress.say(f"removed from {place} what killed processes had left: {number:,}")

@@ -8,38 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scalselect.claims import Claims
 from scalselect.coordinates_file import inputs_of_coordinates
 from scalselect.errors import RunFolderError
 from scalselect.printable import printable
-from scalselect.remote_files import WRITABLE
-from scalselect.remote_path import as_remote, path_of
+from scalselect.remote_path import path_of
 from scalselect.representation_store import METADATA_KEY, RepresentationStore
 from scalselect.row_tables import table_bytes, table_from_bytes
+from scalselect.run_folder_place import CLAIMS, alone_where_needed, check_place
 from scalselect.segments import segments_of
-from scalselect.storage import (
-    TEMPORARY_MARK,
-    claimed,
-    create_exclusive,
-    publish_bytes,
-    remove_tree,
-    sha256_of_file,
-)
+from scalselect.storage import create_exclusive, publish_bytes, remove_tree, sha256_of_file
 from scalselect.subspace_file import read_facts, read_subspace, write_subspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from scalselect.claims import Claim
     from scalselect.records import DominantSubspace
-    from scalselect.remote_path import RemotePath
-
-_TRIAL = ".trial"  # of writing
 
 SCORES_SCHEMA = pa.schema(
     [
@@ -79,31 +70,12 @@ class RunFolder:
         self.diagnostics = self.path / "diagnostics.json"
         self.guide = self.path / "how_to_train.md"
         self.exported = self.path / "exported"
-        self.claim = self.path / ".claim"
+        self.claims = Claims(self.path / CLAIMS)
+        self._claim: Claim | None = None
 
     def check_usable(self) -> None:
         """Raise RunFolderError where the folder cannot become, or is not, a run folder. Leaves nothing written."""
-        remote = as_remote(self.path)
-        if remote is not None:
-            _check_remote_folder(remote)
-            return
-        if "\0" in str(self.path):
-            raise RunFolderError(f"output is no possible name of a folder: {str(self.path)!r}")
-        if self.run_json.exists():
-            if not os.access(self.path, os.W_OK):
-                raise RunFolderError(f"run folder cannot be written: {self.path}")
-            return
-        if self.path.exists() and not self.path.is_dir():
-            raise RunFolderError(f"output is a file, a folder is wanted: {self.path}")
-        if self.path.is_dir() and any(TEMPORARY_MARK not in entry.name for entry in self.path.iterdir()):
-            raise RunFolderError(
-                f"output folder holds files but no run.json: {self.path}; give a new or empty folder, or that of a run"
-            )
-        parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
-        if not parent.is_dir():
-            raise RunFolderError(f"output folder cannot be created: {self.path} ({parent} is a file)")
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise RunFolderError(f"output folder cannot be created: {self.path} ({parent} is not writable)")
+        check_place(self.path)
 
     def read(self) -> dict[str, Any] | None:
         """Return run.json, or None where there is none yet. Raises RunFolderError where it is damaged."""
@@ -143,23 +115,49 @@ class RunFolder:
 
     def update(self, **groups: Any) -> None:
         """Replace whole groups of run.json, atomically."""
+        self.check_claim()
         content = self.require()
         if any(content.get(name) != value for name, value in groups.items()):
             publish_bytes(self.run_json, _json_bytes({**content, **groups}))
 
     @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Use the folder alone during the block, in an object store that cannot tell apart who writes first.
+
+        Does nothing on a disk, and in stores that know conditional writes.
+
+        Raises
+        ------
+        RunFolderError
+            Another process uses it, or it cannot be used.
+        """
+        self.check_usable()
+        with alone_where_needed(self.path, self.claims):
+            yield
+
+    @contextlib.contextmanager
     def claimed(self, on_wait: Callable[[str], None] = lambda _holder: None) -> Iterator[None]:
         """Score or select alone: others wait for the end of the block. Raises RunFolderError where it is read-only."""
-        self.check_usable()
-        with claimed(self.claim, on_wait):
-            yield
+        with self.alone(), self.claims.held("scoring", on_wait) as claim:
+            self._claim = claim
+            try:
+                yield
+            finally:
+                self._claim = None
+
+    def check_claim(self) -> None:
+        """Raise WorkError where another process has taken over what this one had claimed; it may write no more."""
+        if self._claim is not None:
+            self._claim.check()
 
     def write_subspace(self, subspace: DominantSubspace, inputs: Mapping[str, Any]) -> None:
         """Write `subspace.safetensors`; see `scalselect.subspace_file`."""
+        self.check_claim()
         write_subspace(self.subspace, subspace, inputs)
 
     def write_instruction_subspace(self, subspace: DominantSubspace | None, inputs: Mapping[str, Any]) -> None:
         """Write `instruction_subspace.safetensors`, or remove it where there is no such subspace."""
+        self.check_claim()
         if subspace is None:
             self.instruction_subspace.unlink(missing_ok=True)
         else:
@@ -178,6 +176,7 @@ class RunFolder:
 
     def write_scores(self, table: pa.Table, inputs: Mapping[str, Any]) -> None:
         """Write `scores.parquet`, remembering what it was made from."""
+        self.check_claim()
         metadata = {METADATA_KEY: json.dumps(inputs, sort_keys=True)}
         publish_bytes(self.scores, table_bytes(table.replace_schema_metadata(metadata)))
 
@@ -215,6 +214,7 @@ class RunFolder:
 
     def write_selection(self, content: Mapping[str, Any]) -> None:
         """Write `selection.json`: last of all, so that it vouches for the other files."""
+        self.check_claim()
         write_json(self.selection, content)
 
     def read_selection(self, budget: str | None = None) -> dict[str, Any]:
@@ -229,6 +229,7 @@ class RunFolder:
 
     def forget_selection(self) -> None:
         """Remove a choice that no longer stands: first the file that vouches for it, then all it vouched for."""
+        self.check_claim()
         self.selection.unlink(missing_ok=True)
         self.diagnostics.unlink(missing_ok=True)
         self.guide.unlink(missing_ok=True)
@@ -250,25 +251,6 @@ class RunFolder:
             (self.path / name).is_file() and sha256_of_file(self.path / name) == sha256
             for name, sha256 in files.items()
         )
-
-
-def _check_remote_folder(folder: RemotePath) -> None:
-    """Raise RunFolderError where the folder cannot become, or is not, a run folder in an object store."""
-    if folder.protocol not in WRITABLE:
-        known = " and ".join(f"{name}://" for name in WRITABLE)
-        raise RunFolderError(f"run folder cannot lie there: {folder} (wanted: a local folder, or one in {known})")
-    try:
-        if not (folder / "run.json").exists():
-            if folder.is_file():
-                raise RunFolderError(f"output is a file, a folder is wanted: {folder}")
-            if folder.is_dir() and any(entry.name != _TRIAL for entry in folder.iterdir()):
-                raise RunFolderError(
-                    f"output folder holds files but no run.json: {folder}; give a new or empty folder, or that of a run"
-                )
-        (folder / _TRIAL).upload(b"")  # whether it may be written is known by writing alone
-        (folder / _TRIAL).unlink(missing_ok=True)
-    except OSError as error:
-        raise RunFolderError(f"run folder cannot be used: {folder} ({error.strerror})") from error
 
 
 def refuse_other_keys(recorded: Mapping[str, Any], wanted: Mapping[str, Any], path: Path, *, note: str = "") -> None:

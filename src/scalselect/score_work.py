@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
+from scalselect.account_checks import check_scores
 from scalselect.coordinates_file import writing_coordinates
 from scalselect.errors import WorkError
 from scalselect.row_content import content_keys
@@ -113,7 +114,9 @@ def _score(
     # vector: copies get the score of the first of them.
     copy_of = first_copies(content_keys(store, shards)[rows])  # [scored]
     scores = np.where(copy_of >= 0, scores[copy_of], scores)
-    folder.write_scores(_table(store, shards, rows, scores), inputs)
+    table = _table(store, shards, rows, scores)
+    check_scores(table)
+    folder.write_scores(table, inputs)
 
 
 def _subspace(

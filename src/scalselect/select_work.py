@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scalselect.account_checks import check_account
 from scalselect.budget_choice import choose
 from scalselect.candidate_rows import ScoredRun, candidate_rows
 from scalselect.coordinates_file import read_coordinates
@@ -115,9 +116,11 @@ def _write_choices(
     accounts: list[dict[str, Any]] = []
     written: list[Path] = []
     for choice in choices:
+        folder.check_claim()
         here = folder.selections / str(choice.budget) if accounts else folder.path
         subset = _write_subset(run.pool, table, choice.rows, here)
         account = account_of(run, rows, choice, config)
+        check_account(account, _marked(run.table, rows, choice))
         # Records of several data sets lie in a folder of their own, a file for each.
         named = subset[0] if len(subset) == 1 else here / "selected"
         account["selected"]["file"] = str(named.relative_to(folder.path))

@@ -84,6 +84,13 @@ def test_a_square_that_would_not_fit_into_memory_is_refused():
     assert padded_to_square(Image.new("RGB", (200, 70)), COLOUR).size == (200, 200)
 
 
+def test_square_keeps_the_limit_of_decoding():
+    picture = Image.new("RGB", (20, 7))
+    assert padded_to_square(picture, COLOUR, 400).size == (20, 20)
+    with pytest.raises(SampleError, match=r"padded to a square 400, more than 399 \(--decode-max-pixels\)"):
+        padded_to_square(picture, COLOUR, 399)
+
+
 def test_auto_is_what_the_checkpoint_says(checkpoints, tmp_path):
     padding = copied(checkpoints("llava"), tmp_path / "padding", scalselect_image_fit="pad")
     model = AutoModelForImageTextToText.from_pretrained(padding)

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from scalselect.dataset.arrow_batches import FILE_MAGIC, FileBatches, StreamBatches, open_batches
+from scalselect.dataset.arrow_damage import ARROW_ERRORS, first_line, is_damage
 from scalselect.dataset.data_files import DataFile, begins_with
 from scalselect.dataset.table_columns import check_same_columns
 from scalselect.dataset.table_records import TableRecords
 from scalselect.dataset.table_rows import RowTexts
-from scalselect.errors import DatasetError
+from scalselect.errors import DatasetError, SampleError
+from scalselect.records import Reason
 from scalselect.storage import publish_stream
 
 if TYPE_CHECKING:
@@ -61,9 +63,8 @@ class ArrowTable:
             batches, _ = self._opened()
             self.schema = batches.schema
             self._bounds: list[int] = list(accumulate(batches.rows_of_batches(), initial=0))  # [batches + 1]
-        except (OSError, ValueError, NotImplementedError) as error:  # Arrow's own are of these
-            what = str(error).strip().partition("\n")[0]
-            raise DatasetError(f"Arrow file cannot be read: {path} ({what})") from error
+        except ARROW_ERRORS as error:
+            raise DatasetError(f"Arrow file cannot be read: {path} ({first_line(error)})") from error
         self.release()  # of thousands of files, few may be open at once
 
     def __getstate__(self) -> dict[str, Any]:
@@ -79,15 +80,29 @@ class ArrowTable:
         return self._bounds[-1]
 
     def text(self, row: int) -> bytes:
-        """Return a row as JSON. Raises ValueError where a value has none; DataChangedError."""
-        with self._cells(row) as (cells, texts):
-            return texts.text(cells, {})
+        """Return a row as JSON. Raises ValueError: a value without JSON; SampleError: damage; DataChangedError."""
+        try:
+            with self._cells(row) as (cells, texts):
+                return texts.text(cells, {})
+        except _DamagedError as error:
+            raise SampleError(Reason.INVALID_RECORD, str(error)) from error
 
     def embedded(self, row: int, number: int) -> bytes | None:
-        """Return a bytes value of a row by its number, None where there is none. Raises DataChangedError."""
-        with self._cells(row) as (cells, texts):
-            values = texts.bytes_values(cells)
-            return bytes(values[number].as_py()) if 0 <= number < len(values) else None
+        """Return a bytes value of a row by its number, None where there is none.
+
+        Raises
+        ------
+        SampleError
+            `image_unreadable`: the record batch is damaged.
+        DataChangedError
+            The file has changed.
+        """
+        try:
+            with self._cells(row) as (cells, texts):
+                values = texts.bytes_values(cells)
+                return bytes(values[number].as_py()) if 0 <= number < len(values) else None
+        except ValueError as error:
+            raise SampleError(Reason.IMAGE_UNREADABLE, str(error)) from error
 
     def write(self, rows: Sequence[int], path: Path) -> None:
         """Write some rows in the same format, with schema and metadata. Raises OSError, DataChangedError."""
@@ -113,12 +128,18 @@ class ArrowTable:
             self._forget()
         with self._lock:
             self.file.check_unchanged()
-            batches, texts = self._opened()
             number = bisect_right(self._bounds, row) - 1
-            if self._last is None or self._last[0] != number:
-                self._last = number, batches.batch(number)
-            batch = self._last[1]
             within = row - self._bounds[number]
+            try:
+                batches, texts = self._opened()
+                if self._last is None or self._last[0] != number:
+                    self._last = None
+                    self._last = number, batches.batch(number)
+            except ARROW_ERRORS as error:
+                if not is_damage(error):
+                    raise
+                raise _DamagedError(f"lies in a damaged record batch: {first_line(error)}") from error
+            batch = self._last[1]
             yield {name: batch.column(place)[within] for place, name in enumerate(batch.schema.names)}, texts
 
     def _opened(self) -> tuple[FileBatches | StreamBatches, RowTexts]:
@@ -132,6 +153,10 @@ class ArrowTable:
         self._last = None
         self._lock = threading.Lock()
         self._process = os.getpid()
+
+
+class _DamagedError(ValueError):
+    """A record batch that cannot be read."""
 
 
 def _writer_like(batches: FileBatches | StreamBatches, stream: Any) -> Any:

@@ -73,7 +73,7 @@ def _around_records(data: mmap.mmap, start: int, stop: int, path: Path) -> Datas
     """Return what to raise where a list of records lies under a key of an object."""
     try:
         key = key_of_records(msgspec.json.decode(memoryview(data)[start:stop], type=dict[str, msgspec.Raw]))
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # among them keys that are no UTF-8
         return None
     told = f"data file holds its records in a list under `{key}`: {path} (save that list alone)"
     return None if key is None else DatasetError(told)

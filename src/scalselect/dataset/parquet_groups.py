@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scalselect.dataset.arrow_damage import check_array, is_damage
+from scalselect.dataset.parquet_chunks import column_chunk
 from scalselect.dataset.table_leaves import Leaf, leaves, structs_around
 from scalselect.dataset.table_rows import RowTexts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    import pyarrow as pa
-
     from scalselect.dataset.table_leaves import LeafPath
+
+_ROWS_A_BYTE = 1024  # more than these no file holds, however well it is compressed
 
 
 class RowGroups:
@@ -35,6 +40,7 @@ class RowGroups:
         self._file = pq.ParquetFile(path)
         metadata = self._file.metadata
         self.rows_of_groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        _check_rows(sum(self.rows_of_groups), path.stat().st_size)
         self.schema = schema = self._file.schema_arrow
         self._texts = RowTexts(schema, path)
         found = leaves(schema)
@@ -97,7 +103,10 @@ class RowGroups:
 
     def _values(self, group: int, leaf: int) -> int | None:
         """Return the number of values of a leaf in a row group, nulls not counted; None where it is not told."""
-        chunk = self._file.metadata.row_group(group).column(leaf)
+        with _damage_as_os_error():
+            chunk = column_chunk(self._file, group, leaf)
+        if chunk.physical_type != self._file.metadata.schema.column(leaf).physical_type:
+            raise OSError("the footer tells two types of one column")  # its statistics would end the process
         statistics = chunk.statistics
         if statistics is None or not statistics.has_null_count:
             return None
@@ -112,5 +121,26 @@ class RowGroups:
     def _read(self, group: int, names: list[str]) -> dict[str, Any]:
         if not names:
             return {}
-        table: pa.Table = self._file.read_row_group(group, columns=names, use_threads=False)
+        with _damage_as_os_error():
+            table: pa.Table = self._file.read_row_group(group, columns=names, use_threads=False)
+            for chunk in (chunk for column in table.columns for chunk in column.chunks):
+                check_array(chunk)
+        if table.num_rows != self.rows_of_groups[group]:
+            raise OSError(f"{table.num_rows:,} rows, where the footer tells {self.rows_of_groups[group]:,}")
         return {name: table[name] for name in table.schema.names}
+
+
+@contextmanager
+def _damage_as_os_error() -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowException as error:
+        if not is_damage(error):
+            raise
+        raise OSError(str(error)) from error
+
+
+def _check_rows(rows: int, file_bytes: int) -> None:
+    """Raise pa.ArrowInvalid where the file is too small for its rows."""
+    if not 0 <= rows <= _ROWS_A_BYTE * file_bytes:
+        raise pa.ArrowInvalid(f"{rows:,} rows in a file of {file_bytes:,} bytes")

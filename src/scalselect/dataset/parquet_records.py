@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from scalselect.dataset.arrow_damage import ARROW_ERRORS, first_line
 from scalselect.dataset.data_files import DataFile, begins_with
 from scalselect.dataset.parquet_groups import RowGroups
 from scalselect.dataset.parquet_writing import write_parquet_rows
@@ -55,8 +56,8 @@ class ParquetTable:
         self._forget()
         try:
             groups = self._opened()
-        except (OSError, ValueError, NotImplementedError) as error:  # Arrow's own are of these
-            raise DatasetError(f"Parquet file cannot be read: {path} ({_first_line(error)})") from error
+        except ARROW_ERRORS as error:
+            raise DatasetError(f"Parquet file cannot be read: {path} ({first_line(error)})") from error
         self._bounds: list[int] = list(accumulate(groups.rows_of_groups, initial=0))  # [row groups + 1]
         self.schema = groups.schema
         self.release()  # of thousands of files, few may be open at once
@@ -128,7 +129,7 @@ class ParquetTable:
                 self.file.check_unchanged()
                 if error.errno is not None:
                     raise DataChangedError(f"data file cannot be read: {self.file.path} ({error.strerror})") from error
-                raise _DamagedError(f"lies in a damaged row group: {_first_line(error)}") from error
+                raise _DamagedError(f"lies in a damaged row group: {first_line(error)}") from error
 
     def _opened(self) -> RowGroups:
         if self._open is None:
@@ -144,7 +145,3 @@ class ParquetTable:
 
 class _DamagedError(ValueError):
     """A row group that cannot be read."""
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

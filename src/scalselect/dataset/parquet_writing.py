@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scalselect.dataset.parquet_chunks import column_chunk
 from scalselect.storage import publish_stream
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def write_parquet_rows(source: Path, rows: Sequence[int], path: Path) -> None:
         with (
             pq.ParquetFile(source) as file,
             publish_stream(path) as stream,
-            pq.ParquetWriter(stream, file.schema_arrow, **_storing_of(file.metadata)) as writer,
+            pq.ParquetWriter(stream, file.schema_arrow, **_storing_of(file)) as writer,
         ):
             for table in _gathered(_chosen(file, rows), file.metadata):
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
@@ -74,12 +75,15 @@ def _gathered(tables: Iterator[pa.Table], metadata: Any) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting)
 
 
-def _storing_of(metadata: Any) -> dict[str, Any]:
-    """Return how the columns of a file are stored, as options of a writer."""
-    if not metadata.num_row_groups:
-        return {}
-    group = metadata.row_group(0)
-    chunks = [group.column(number) for number in range(metadata.num_columns)]
-    codecs = {chunk.path_in_schema: _CODECS.get(chunk.compression, "none") for chunk in chunks}
-    with_dictionary = [chunk.path_in_schema for chunk in chunks if chunk.has_dictionary_page]
-    return {"compression": codecs, "use_dictionary": with_dictionary or False}
+def _storing_of(file: pq.ParquetFile) -> dict[str, Any]:
+    """Return how the columns of a file are stored, as options of a writer: those of the first whole row group."""
+    leaves = range(file.metadata.num_columns)
+    for group in range(file.metadata.num_row_groups):
+        try:
+            chunks = [column_chunk(file, group, leaf) for leaf in leaves]
+        except (OSError, pa.ArrowException):  # no chosen row lies there
+            continue
+        codecs = {chunk.path_in_schema: _CODECS.get(chunk.compression, "none") for chunk in chunks}
+        with_dictionary = [chunk.path_in_schema for chunk in chunks if chunk.has_dictionary_page]
+        return {"compression": codecs, "use_dictionary": with_dictionary or False}
+    return {}

@@ -21,6 +21,10 @@ ENCODING, ERRORS = "utf-8", "surrogateescape"
 _BLOCK = tarfile.BLOCKSIZE
 _FILE, _FIELDS = tarfile.REGTYPE[0], tarfile.XHDTYPE[0]  # a regular file; fields of the member behind it
 _TIMES = re.compile(rb"(?:\d+ [acm]time=-?[\d.]+\n)+")
+# The numbers of a plain header, as all writers write them: mode, owner, group, size and time; a device's two; the sum.
+_COUNT = rb"(?:[0-7]{7}[ \0]|[0-7]{6} \0|\0{8})"
+_NUMBERS = re.compile(_COUNT + rb"{3}([0-7]{11})[ \0][0-7]{11}[ \0]([0-7]{6})\0")
+_DEVICE = re.compile(_COUNT + rb"{2}")
 _CHECKED_AT_ONCE = 1 << 10  # headers
 _SUM = slice(148, 156)  # where a header has its checksum, which counts as spaces in the sum
 
@@ -131,10 +135,10 @@ def _plain_size(data: bytes, start: int, kind: int) -> int | None:
     header = data[start : start + _BLOCK]
     if len(header) < _BLOCK or header[156] != kind or header[257:262] != b"ustar" or header[345]:
         return None  # with something at 345 it may have a longer name
-    size, told = header[124:135], header[148:154]
-    if header[135] not in b"\0 " or header[154] or not (size + told).isdigit() or b"8" in size + told:
+    numbers = _NUMBERS.match(header, 100)
+    if numbers is None or not _DEVICE.match(header, 329):  # `tarfile` takes an odd number for the end of the archive
         return None
-    return None if b"9" in size + told else int(size, 8)
+    return int(numbers[1], 8)
 
 
 def _opened(stream: IO[bytes]) -> tarfile.TarFile:

@@ -152,21 +152,19 @@ def _opened(path: Path) -> Any:
 def _batches(path: Path, names: list[str], groups: range | None = None) -> Iterator[Any]:
     """Yield the rows of columns in pieces of bounded size, in order."""
     with _opened(path) as file:
-        size = max(_VALUES_AT_ONCE // _values_a_row(file.metadata, names), 1)
+        size = max(_VALUES_AT_ONCE // _values_a_row(file, names), 1)
         yield from file.iter_batches(
             batch_size=size, row_groups=None if groups is None else list(groups), columns=names, use_threads=False
         )
 
 
-def _values_a_row(metadata: Any, names: list[str]) -> int:
-    if len(names) > 1 or metadata.num_row_groups == 0:
+def _values_a_row(file: Any, names: list[str]) -> int:
+    if len(names) > 1:
         return len(names)
-    group = metadata.row_group(0)
-    for place in range(group.num_columns):
-        column = group.column(place)
-        if column.path_in_schema.startswith((f"{names[0]}.", names[0])):
-            return max(int(column.num_values) // max(int(group.num_rows), 1), 1)
-    return 1
+    first = next(file.iter_batches(1, columns=names, use_threads=False), None)
+    if first is None or not _is_list(first.schema.types[0]) or not first.column(0).is_valid()[0].as_py():
+        return 1
+    return max(len(first.column(0)[0]), 1)
 
 
 def _vector_columns(path: Path, schema: Any) -> tuple[list[str], list[str]]:

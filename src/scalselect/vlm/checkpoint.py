@@ -13,6 +13,7 @@ import transformers
 from transformers import AutoProcessor
 
 from scalselect.errors import ModelError, OptionError
+from scalselect.image_files import MAX_PIXELS
 from scalselect.vlm.attention_capture import ATTENTION_NAME
 from scalselect.vlm.fingerprints import fingerprint, needed_parameters
 from scalselect.vlm.first_layer import FirstLayer
@@ -148,6 +149,7 @@ def build_preparer(
         max_length=config.max_length,
         images_kwargs=_image_limits(processor, config),
         padding_colour=mean_colour(processor.image_processor) if pads else None,
+        most_pixels=config.decode_max_pixels or MAX_PIXELS,
         prefix_lm=model_config.model_type in PREFIX_LM_FAMILIES,
     )
 

@@ -50,7 +50,7 @@ def mean_colour(image_processor: Any) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def padded_to_square(picture: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
+def padded_to_square(picture: Image.Image, colour: tuple[int, int, int], most_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return `picture` (mode RGB) in the middle of a square of `colour`; a square picture as it is.
 
     The side is the longer one of the picture. An odd difference leaves one row or column more below or to the right.
@@ -58,15 +58,15 @@ def padded_to_square(picture: Image.Image, colour: tuple[int, int, int]) -> Imag
     Raises
     ------
     SampleError
-        `image_too_large`, if the square would have more pixels than a picture may have.
+        `image_too_large`, if the square would have more pixels than `most_pixels`.
     """
     width, height = picture.size
     if width == height:
         return picture
     side = max(width, height)
-    if side**2 > MAX_PIXELS:
-        detail = f"{width} x {height} pixels, padded to a square {side**2:,}, more than {MAX_PIXELS:,}"
-        raise SampleError(Reason.IMAGE_TOO_LARGE, detail)
+    if side**2 > most_pixels:
+        told = f"{width} x {height} pixels, padded to a square {side**2:,}"
+        raise SampleError(Reason.IMAGE_TOO_LARGE, f"{told}, more than {most_pixels:,} (--decode-max-pixels)")
     square = Image.new("RGB", (side, side), colour)
     square.paste(picture, ((side - width) // 2, (side - height) // 2))
     return square

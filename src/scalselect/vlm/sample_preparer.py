@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from scalselect.errors import SampleError
+from scalselect.image_files import MAX_PIXELS
 from scalselect.records import Reason
 from scalselect.vlm.batches import SEQUENCE_INPUTS, PreparedSample
 from scalselect.vlm.device_memory import is_out_of_memory
@@ -33,8 +34,8 @@ _PLACEHOLDERS = ("image_placeholder_token", "image_token", "video_token", "audio
 class SamplePreparer:
     """Turns samples and their pictures into model inputs with known token roles.
 
-    Pictures are padded to a square of `padding_colour` where there is one. With `prefix_lm` the answer is a suffix
-    that nothing else attends to.
+    Pictures are padded to a square of `padding_colour` where there is one, of `most_pixels` at most. With `prefix_lm`
+    the answer is a suffix that nothing else attends to.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class SamplePreparer:
         max_length: int | None,
         images_kwargs: dict[str, Any],
         padding_colour: tuple[int, int, int] | None = None,
+        most_pixels: int = MAX_PIXELS,
         prefix_lm: bool = False,
     ) -> None:
         self._processor = processor
@@ -59,6 +61,7 @@ class SamplePreparer:
         self._max_length = max_length
         self._images_kwargs = images_kwargs
         self._padding_colour = padding_colour
+        self._most_pixels = most_pixels
         self._memo = PictureMemo(processor.image_processor)
         self._padded: dict[int, Image] | None = None
         tokenizer = processor.tokenizer
@@ -144,7 +147,8 @@ class SamplePreparer:
     def _padded_to_square(self, picture: Image) -> Image:
         known = {} if self._padded is None else self._padded
         if id(picture) not in known:
-            known[id(picture)] = padded_to_square(picture, self._padding_colour or (0, 0, 0))
+            colour = self._padding_colour or (0, 0, 0)
+            known[id(picture)] = padded_to_square(picture, colour, self._most_pixels)
         return known[id(picture)]
 
     def _check_every_image_is_shown(self, text: str, pictures: int) -> None:
