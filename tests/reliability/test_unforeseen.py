@@ -93,6 +93,7 @@ def test_a_disk_that_fails_is_no_fault_of_a_row(number, tmp_path, pictures, chec
         (pa.ArrowInvalid("Write failed. Detail: [errno 28] No space left on device"), errno.ENOSPC),
         (ImportError("libz.so.1: cannot open shared object file: Too many open files"), errno.EMFILE),
         (RuntimeError("unable to open file </a> in read-only mode: Too many open files (24)"), errno.EMFILE),
+        (RuntimeError("can't start new thread"), errno.EAGAIN),
         (RuntimeError("received 0 items of ancdata"), errno.EMFILE),
         (FileNotFoundError(errno.ENOENT, "No such file"), None),
         (PermissionError(errno.EACCES, "Permission denied"), None),
