@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 Launched = TypeVar("Launched")
 
+_WORDS_OF_NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "out of memory",
+    "can't allocate memory",
+    "could not create a primitive",  # of oneDNN, which ran the same model before
+)
+
 
 def positions_on_device(positions: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
     """Move int64 tensors to the device in one copy: each copy of its own would wait for the device."""
@@ -35,9 +42,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an exception means that memory ran out, on the device or on the host."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ("DefaultCPUAllocator", "out of memory", "can't allocate memory")
-    )
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS_OF_NO_MEMORY)
 
 
 def launch_within_memory(
