@@ -102,7 +102,7 @@ def test_many_turns(like):
         pair = [{"from": "human", "value": "<image> a"}, {"from": "gpt", "value": "b"}]
         return [{"image": "a.png", "conversations": pair * turns}]
 
-    assert_linear(lambda records: check(records, like), talk, size=3_000)
+    assert_linear(lambda records: check(records, like), talk, size=1_000)
 
 
 @pytest.mark.slow
