@@ -14,6 +14,8 @@ from scalselect.representation_store import RepresentationStore
 from scalselect.run_folder import RunFolder
 from small_pools import command, promised_files, scores_of, write_pool
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 OPTIONS = ["--budget", "50%", "--shard-size", "5"]
 
 

@@ -15,6 +15,8 @@ from scalselect.run_folder import RunFolder
 from scalselect.vlm import window
 from small_pools import command, promised_files, record, scores_of
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 OPTIONS = ["--shard-size", "5", "--vectors", "vision+instruction"]
 BUDGET = ["--budget", "40%"]
 

@@ -80,6 +80,13 @@ def test_files_and_claims_of_other_machines_are_left_for_six_hours(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2  # nothing of its own
 
 
+def test_the_folder_of_claims_goes_with_the_last_of_them(tmp_path):
+    (tmp_path / ".claims").mkdir()
+    publish(tmp_path / ".claims" / f"shard-0000001@{mark_of_dead()}")
+    assert remove_leftovers(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def publish(path):
     publish_bytes(path, b"x")
     return path

@@ -15,7 +15,17 @@ from scalselect.printable import printable
 from scalselect.records import ExportForm
 
 EXIT_MISUSE = 2
-_OF_NEW_DATA = ("format", "dataset_info", "images", "trust_remote_code", "device", "dataloader_workers")
+_OF_NEW_DATA = (
+    "format",
+    "dataset_info",
+    "images",
+    "trust_remote_code",
+    "device",
+    "dataloader_workers",
+    "verify_images",
+    "sample_seconds",
+    "skip_oom",
+)
 _OF_CHECK = (
     "format",
     "dataset_info",
@@ -38,6 +48,7 @@ _OF_CHECK = (
     "revision",
     "trust_remote_code",
     "dataloader_workers",
+    "sample_seconds",
 )
 _WIDTH = 80
 _DATASET_HELP = "data file or folder; several follow one another. Each may be name=path,images=DIR,format=FORMAT"

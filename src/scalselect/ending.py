@@ -133,7 +133,13 @@ def _watched(ending: Ending) -> Iterator[None]:
         yield
         return
     os.set_blocking(writing, False)
-    threading.Thread(target=ending.watch, args=(reading,), daemon=True).start()
+    try:
+        threading.Thread(target=ending.watch, args=(reading,), daemon=True).start()
+    except RuntimeError:  # no memory for one, or no more are allowed: signals are heeded without it
+        os.close(reading)
+        os.close(writing)
+        yield
+        return
     outer, _pipe_of_parent = _pipe_of_parent, (reading, writing)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:

@@ -123,6 +123,13 @@ def _label(content: Mapping[str, Any], budget: str | None) -> str | None:
 
 
 def _rows(folder: RunFolder, content: dict[str, Any], label: str | None) -> list[int]:
+    names = [folder.scores.name] if label is None else [f"{folder.selections.name}/{label}/rows.parquet"]
+    changed = folder.changed_since_selected(content, names)
+    if changed:
+        raise RunFolderError(
+            f"file is not what was written with the choice: {folder.path / changed[0]}; repeat the `scalselect run` or "
+            "`select` command that made it"
+        )
     result = result_of(folder, content, None)
     rows = result.rows if label is None else result.budgets[label]
     return [int(row) for row in rows]

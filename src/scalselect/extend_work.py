@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from scalselect.dataset.pool import Pool
     from scalselect.run_folder import RunFolder
 
-OPTIONS = ("format", "dataset_info", "images", "trust_remote_code", "device", "dataloader_workers", "max_skipped")
+OPTIONS = (
+    "format",
+    "dataset_info",
+    "images",
+    "trust_remote_code",
+    "device",
+    "dataloader_workers",
+    "verify_images",
+    "sample_seconds",
+    "skip_oom",
+    "max_skipped",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

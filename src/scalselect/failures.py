@@ -33,7 +33,13 @@ _FAMILIES = ("safetensors", "safetensors_rust", "pyarrow")
 _LOADER_WITHOUT_MEMORY = ("cannot allocate memory", "failed to map segment")
 # Torch's words begin and end so; what lies between may be anybody's.
 _OF_TORCH = re.compile(r"unable to (?:open|mmap|map|resize|write)\b.*\((\d+)\)\s*$", re.DOTALL)
-_WORDS_OF_TORCH = {"DefaultCPUAllocator": errno.ENOMEM, "std::bad_alloc": errno.ENOMEM, "ancdata": errno.EMFILE}
+_NO_THREADS = {errno.EAGAIN}
+_WORDS_OF_RUNTIME = {
+    "can't start new thread": errno.EAGAIN,
+    "DefaultCPUAllocator": errno.ENOMEM,
+    "std::bad_alloc": errno.ENOMEM,
+    "ancdata": errno.EMFILE,
+}
 _UNLIMITED = 1 << 62
 
 
@@ -100,6 +106,8 @@ def advice_for(failure: OSError | MemoryError) -> str | None:
         return "raise the limit or write elsewhere" if failure.errno == errno.EFBIG else "make room there"
     if failure.errno in NO_HANDLES:
         return _more_handles()
+    if failure.errno in _NO_THREADS:
+        return "let this process have more memory (`ulimit -v`) or start more threads (`ulimit -u`)"
     return "mount it for writing, or write elsewhere" if failure.errno in _READ_ONLY else None
 
 
@@ -123,6 +131,8 @@ def _as_failure(error: BaseException) -> OSError | MemoryError | None:
         number = _number_of_torch(str(error))
     else:
         return None
+    if number in _NO_THREADS:
+        return OSError(number, "no further thread can be started")
     if number not in _OF_THE_MACHINE:
         return None
     return MemoryError(str(error)) if number == errno.ENOMEM else OSError(number, os.strerror(number))
@@ -137,7 +147,7 @@ def _number_of_torch(message: str) -> int | None:
     found = _OF_TORCH.match(message)
     if found is not None:
         return int(found[1])
-    return next((number for words, number in _WORDS_OF_TORCH.items() if words in message[:200]), None)
+    return next((number for words, number in _WORDS_OF_RUNTIME.items() if words in message[:200]), None)
 
 
 def _number_of_loader(message: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,10 @@ def remove_leftovers(folder: Path) -> int:
         return Claims(folder / CLAIMS).remove_dead() + remove_dead_trials(remote)
     claims = (folder / CLAIMS).iterdir() if (folder / CLAIMS).is_dir() else ()
     marks = {path: mark_of(path.name.rpartition("@")[2]) for path in claims}
-    return _remove({**_written_by(folder.rglob(f".*{TEMPORARY_MARK}*")), **marks})
+    removed = _remove({**_written_by(folder.rglob(f".*{TEMPORARY_MARK}*")), **marks})
+    with contextlib.suppress(OSError):  # not there, or in use
+        (folder / CLAIMS).rmdir()
+    return removed
 
 
 def remove_leftovers_beside(path: Path) -> int:

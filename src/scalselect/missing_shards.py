@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from scalselect.claims import Claims
+    from scalselect.joined_work import JoinedWork
     from scalselect.progress import Progress
     from scalselect.representation_store import RepresentationStore, ShardReport
-    from scalselect.shard_work import JoinedWork, ShardWork
+    from scalselect.shard_work import ShardWork
 
 _ROWS_BEFORE_JUDGING_SKIPS = 1000
 

@@ -30,7 +30,7 @@ from scalselect.storage import publish_bytes, sha256_of_bytes
 from scalselect.stored_vectors import decode_vectors, encode_vectors, read_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -141,12 +141,29 @@ class RepresentationStore:
         for shard in shards:
             self.files.remove(shard)
 
+    def damaged(self, spans: Mapping[int, range], *, contents: bool = False) -> dict[int, str]:
+        """Return which published shards are not what was published, and in words why.
+
+        Parameters
+        ----------
+        spans
+            Shard to the rows, or places, that it is to hold.
+        contents
+            Whether all files are read and held against their hashes; else reports are read, and sizes compared.
+        """
+        faults = {shard: self.files.fault(shard, span, contents=contents) for shard, span in spans.items()}
+        return {shard: fault for shard, fault in faults.items() if fault is not None}
+
+    def set_aside(self, shard: int) -> None:
+        """Remove the report of a shard: it counts as not represented."""
+        self.files.path(shard, REPORT).unlink(missing_ok=True)
+
     def report(self, shard: int) -> ShardReport:
-        """Return the report of a published shard. Raises DamagedFileError."""
+        """Return the report of a published shard. Raises DamagedShardError."""
         return self.files.report(shard)
 
     def representations(self, shard: int) -> tuple[NDArray[np.int64], Vectors]:
-        """Return pool positions [scored] and representations [scored, hidden]. Raises DamagedFileError.
+        """Return pool positions [scored] and representations [scored, hidden]. Raises DamagedShardError.
 
         Float32 as stored; float64 where the shard is stored as float16.
         """
@@ -161,7 +178,7 @@ class RepresentationStore:
         return decode_vectors(safetensors.numpy.load(self.files.read(shard, VECTORS)), "instruction_representations")
 
     def rows(self, shard: int, columns: list[str] | None = None) -> pa.Table:
-        """Return the rows of a shard as a table of `ROWS_SCHEMA`, or some of its columns. Raises DamagedFileError."""
+        """Return the rows of a shard as a table of `ROWS_SCHEMA`, or some of its columns. Raises DamagedShardError."""
         return table_from_bytes(self.files.read(shard, ROWS), columns)
 
     def all_rows(self, shards: range, columns: list[str] | None = None) -> pa.Table:
@@ -184,7 +201,7 @@ class RepresentationStore:
 
         Raises
         ------
-        DamagedFileError
+        DamagedShardError
             If a shard's file is not what was published, or holds no vectors of this kind.
         """
         for shard in shards:
@@ -199,8 +216,6 @@ class RepresentationStore:
     def vectors_at(self, shards: range, rows: NDArray[np.int64], kind: Kind = "representations") -> Vectors:
         """Return the vectors of a few pool rows, read without the rest of their shards.
 
-        For looking at a sample of rows: the files are not held against their hashes.
-
         Parameters
         ----------
         rows
@@ -214,7 +229,7 @@ class RepresentationStore:
         ------
         ValueError
             If a row has no such vector.
-        DamagedFileError
+        DamagedShardError
             If a file is missing, or not whole.
         """
         found: list[NDArray[Any]] = []

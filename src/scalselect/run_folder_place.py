@@ -10,7 +10,7 @@ from scalselect.claims import Claim, Claims
 from scalselect.errors import RunFolderError
 from scalselect.process_mark import mark_of, new_mark
 from scalselect.remote_files import WRITABLE
-from scalselect.remote_path import as_remote
+from scalselect.remote_path import as_remote, path_of
 from scalselect.storage import TEMPORARY_MARK
 
 if TYPE_CHECKING:
@@ -40,14 +40,19 @@ def check_place(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"output is a file, a folder is wanted: {path}")
     if path.is_dir() and not all(_is_passing(entry.name) for entry in path.iterdir()):
-        raise RunFolderError(
-            f"output folder holds files but no run.json: {path}; give a new or empty folder, or that of a run"
-        )
+        raise RunFolderError(f"output folder holds files but no run.json: {path}; {way_on(path)}")
     parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not parent.is_dir():
         raise RunFolderError(f"output folder cannot be created: {path} ({parent} is a file)")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise RunFolderError(f"output folder cannot be created: {path} ({parent} is not writable)")
+
+
+def way_on(path: Path) -> str:
+    """Return what to do where there is no run.json."""
+    if (path / "representations").is_dir():
+        return "there are vectors, but nothing says of what: restore run.json, or begin again in another folder"
+    return "give that of a run, or a new or empty folder to `scalselect run`, which makes one"
 
 
 @contextlib.contextmanager
@@ -104,7 +109,7 @@ def _check_remote(folder: RemotePath) -> None:
                 raise RunFolderError(f"output is a file, a folder is wanted: {folder}")
             if folder.is_dir() and not all(_is_passing(entry.name) for entry in folder.iterdir()):
                 raise RunFolderError(
-                    f"output folder holds files but no run.json: {folder}; give a new or empty folder, or that of a run"
+                    f"output folder holds files but no run.json: {folder}; {way_on(path_of(str(folder)))}"
                 )
         trial = _trial_in(folder)
         trial.upload(b"")  # whether it may be written is known by writing alone

@@ -105,8 +105,11 @@ def _resolved_workers(config: RepresentConfig, device: str) -> int:
             asked = config.dataloader_workers
             raise OptionError(f"dataloader_workers need Linux, other systems cannot fork safely: {asked}; give 0")
         return int(config.dataloader_workers)
-    # A model on the CPU takes nearly all of the time and every CPU: a process beside it was measured to gain nothing.
-    return min(_usable_cpus() - 1, _MOST_WORKERS) if can_fork and not device.startswith("cpu") else 0
+    if not can_fork:
+        return 0
+    # A model on the CPU takes nearly all of the time and every CPU: more processes beside it gain nothing. One there is
+    # everywhere: a decoder that crashes or hangs is to cost a row, and not the run.
+    return 1 if device.startswith("cpu") else max(1, min(_usable_cpus() - 1, _MOST_WORKERS))
 
 
 def _resolved_image_fit(config: RepresentConfig, model: Any, recorded: dict[str, Any] | None) -> str:
