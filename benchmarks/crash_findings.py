@@ -29,8 +29,9 @@ class Findings:
 
 def print_tables(findings: Findings, seed: int, kills: int, seconds: float) -> None:
     """Print what was killed where, and what came of it."""
+    ended = "" if sum(findings.kills.values()) >= kills else " (ended by --minutes before)"
     facts = {
-        "command": f"python benchmarks/crash_campaign.py --kills {kills} --seed {seed}",
+        "command": f"python benchmarks/crash_campaign.py --kills {kills} --seed {seed}{ended}",
         "date": f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC",
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {seconds / 60:.0f} minutes",
     }
