@@ -220,9 +220,7 @@ def main() -> int:
         results = run_cases(chosen, words.seed, model, pictures, jobs=words.jobs, keep=words.keep)
     failed = [outcome for _, outcome in results if outcome.failure]
     print(f"command   python benchmarks/malformed_campaign.py --cases {words.cases} --seed {words.seed}")
-    print(
-        f"limits    {LIMIT_SECONDS} CPU seconds and {LIMIT_MEBIBYTES} MiB a data set, beyond what the idle process holds"
-    )
+    print(f"limits    {LIMIT_SECONDS} s of CPU and {LIMIT_MEBIBYTES} MiB a data set, beyond the idle process")
     total = sum(case.inputs for case, _ in results)
     print("s (of the CPU) and MiB are the worst of a kind; text_only is a status, no reason")
     seconds = time.perf_counter() - began
