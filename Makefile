@@ -2,6 +2,9 @@
 .PHONY: demo test test-slow integrations lint clean
 PYTHON ?= python3
 BIN := .venv/bin
+PROCESSES ?= 2
+# Neighbours in the list share what their module builds, so each process takes a half and helps out at the end.
+TESTS := $(BIN)/pytest -n $(PROCESSES) --dist worksteal
 INSTALLED := .venv/.installed
 
 # Installed once; again only when what is to be installed has changed.
@@ -22,10 +25,10 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest
+	$(TESTS)
 
 test-slow: $(INSTALLED)
-	$(BIN)/pytest -m slow
+	$(TESTS) -m slow
 
 # The trainers themselves, each in an environment of its own under .integrations: 4 GB, some minutes.
 integrations: $(INSTALLED)

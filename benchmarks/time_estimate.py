@@ -8,6 +8,7 @@ share of the GPU's published peak rate and bandwidth. `docs/time-and-memory.md` 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,7 @@ def parameters(config: Any, *, head: bool) -> int:
     return sum(parameter.numel() for parameter in (model if head else model.model).parameters())
 
 
+@functools.cache
 def batches(tokens: int) -> dict[str, tuple[Work, int]]:
     """Return for each way the work of one batch and the samples in it."""
     rows = BATCH_TOKENS // tokens

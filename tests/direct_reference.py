@@ -7,17 +7,15 @@ here is fast, and nothing is shared with the package but its nouns.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from families import FAMILIES as FURTHER_FAMILIES
-from scalselect.records import TextPart
+from reference_tokens import image_token_id, model_input, question_input, question_roles, token_roles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,18 +29,6 @@ Agreement = Literal["equal", "flipped", "different"]
 VECTOR_TOLERANCE = 1e-4  # of the largest value of the reference vector
 MASS_TOLERANCE = 1e-5  # of the cumulative mass at the cut
 TIE_TOLERANCE = 1e-6  # of two tokens' shares of attention
-
-IMAGE_TOKEN = {"llava": "<image>", "qwen2_5_vl": "<|image_pad|>", "qwen3_vl": "<|image_pad|>"}
-_QWEN_TURN = re.compile(r"<\|im_start\|>(?P<role>\w+)\n(?P<content>.*?)<\|im_end\|>\n", re.DOTALL)
-_QWEN_IMAGE = re.compile(r"<\|vision_start\|>(?:<\|image_pad\|>)+<\|vision_end\|>")
-_LLAVA_TURN = re.compile(r"(?P<role>USER|ASSISTANT): (?P<content>.*?)(?=USER: |ASSISTANT: |\Z)", re.DOTALL)
-_LLAVA_IMAGE = re.compile(r"(?:<image>)+\n")
-_PATTERNS = {
-    "llava": (_LLAVA_TURN, _LLAVA_IMAGE),
-    "qwen2_5_vl": (_QWEN_TURN, _QWEN_IMAGE),
-    "qwen3_vl": (_QWEN_TURN, _QWEN_IMAGE),
-    **{name: (family.turn, family.image) for name, family in FURTHER_FAMILIES.items()},
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,35 +61,38 @@ def load_reference(folder: Path):
     return model.eval(), AutoProcessor.from_pretrained(folder)
 
 
+@dataclass(frozen=True, eq=False)
+class WholePass:
+    """What a pass of one sample through the whole model gave, whatever counts as its instruction.
+
+    `input_ids` int64 [sequence]; `vision` int64 [vision], positions; `user` and `assistant` bool [sequence], the tokens
+    of their texts; `attention` float64 [sequence, sequence], the mean over the heads of one layer; `hidden` float64
+    [sequence, hidden], that layer's output.
+    """
+
+    input_ids: NDArray[np.int64]
+    vision: NDArray[np.int64]
+    user: NDArray[np.bool_]
+    assistant: NDArray[np.bool_]
+    attention: NDArray[np.float64]
+    hidden: NDArray[np.float64]
+
+
 @torch.no_grad()
-def reference_row(
-    model,
-    processor,
-    family: str,
-    sample: Sample,
-    *,
-    instruction_tokens: str = "user",
-    attention_mass: float = 0.9,
-    layer: int = 0,
-) -> ReferenceRow:
-    """Stage 1 of the method for one sample with images, `family` naming the template's structure.
+def whole_pass(model, processor, family: str, sample: Sample, layer: int = 0) -> WholePass:
+    """Run one sample with images through the whole model, `family` naming the template's structure.
 
     `layer` must not be the last one, whose entry of hidden_states has passed the final norm.
     """
     assert layer < model.config.get_text_config().num_hidden_layers - 1
     assert model.config.get_text_config()._attn_implementation == "eager"
     one_question = family in FURTHER_FAMILIES and FURTHER_FAMILIES[family].one_question
-    inputs, expanded = (_question_input if one_question else _model_input)(processor, family, sample)
+    inputs, expanded = (question_input if one_question else model_input)(processor, family, sample)
     input_ids = inputs["input_ids"][0].numpy()
-    vision = np.flatnonzero(input_ids == _image_token_id(model.config))
     if one_question:
-        user, assistant = _question_roles(processor.tokenizer, family, expanded, inputs)
+        user, assistant = question_roles(processor.tokenizer, family, expanded, inputs)
     else:
-        user, assistant = _token_roles(processor.tokenizer, family, expanded, input_ids)
-    if instruction_tokens == "user":
-        instruction = np.flatnonzero(user)
-    else:
-        instruction = np.setdiff1d(np.flatnonzero(~assistant), vision)
+        user, assistant = token_roles(processor.tokenizer, family, expanded, input_ids)
 
     own_output = []
     decoder = model.get_decoder()
@@ -115,9 +104,28 @@ def reference_row(
     hook.remove()
     own = own_output[0][0] if isinstance(own_output[0], tuple) else own_output[0]
     assert torch.equal(own, output.hidden_states[layer + 1]), "hidden_states hold more than the layer's own output"
-    A = output.attentions[_softmax_layers_before(model, layer)][0].double().mean(dim=0).numpy()  # [sequence, sequence]
-    H = output.hidden_states[layer + 1][0].double().numpy()  # [sequence, hidden]
+    return WholePass(
+        input_ids=input_ids,
+        vision=np.flatnonzero(input_ids == image_token_id(model.config)),
+        user=user,
+        assistant=assistant,
+        attention=output.attentions[_softmax_layers_before(model, layer)][0].double().mean(dim=0).numpy(),
+        hidden=output.hidden_states[layer + 1][0].double().numpy(),
+    )
 
+
+def reference_row(model, processor, family: str, sample: Sample, *, layer: int = 0, **options) -> ReferenceRow:
+    """Stage 1 of the method for one sample: `whole_pass`, then `row_of` with the other options."""
+    return row_of(whole_pass(model, processor, family, sample, layer), **options)
+
+
+def row_of(passed: WholePass, *, instruction_tokens: str = "user", attention_mass: float = 0.9) -> ReferenceRow:
+    """Choose the vision tokens that the instruction attends to, and pool what the layer made of them."""
+    vision, A, H = passed.vision, passed.attention, passed.hidden
+    if instruction_tokens == "user":
+        instruction = np.flatnonzero(passed.user)
+    else:
+        instruction = np.setdiff1d(np.flatnonzero(~passed.assistant), vision)
     a = A[np.ix_(instruction, vision)].mean(axis=0) if instruction.size else np.zeros(vision.size)  # [vision]
     uniform = bool(a.sum() == 0)
     p = np.full(vision.size, 1 / vision.size) if uniform else a / a.sum()
@@ -126,7 +134,7 @@ def reference_row(
     count = int(np.argmax(exceeded)) + 1 if exceeded.any() else vision.size
     kept = np.sort(order[:count])
     return ReferenceRow(
-        input_ids=input_ids,
+        input_ids=passed.input_ids,
         vision_positions=vision,
         instruction_positions=instruction,
         attention=a,
@@ -194,112 +202,3 @@ def reference_choice(scores: NDArray[np.float64], n: int) -> NDArray[np.int64]:
     written = [float(f"{score:.12g}") for score in scores]
     ranked = sorted(range(len(written)), key=lambda row: (-written[row], row))
     return np.array(sorted(ranked[:n]), dtype=np.int64)
-
-
-def _model_input(processor, family: str, sample: Sample):
-    """Return the processor's tensors and the rendered text with its image placeholders expanded by hand."""
-    rendered = processor.apply_chat_template(_as_messages(sample), tokenize=False)
-    pictures = []
-    for reference in sample.images:
-        with Image.open(reference.path) as picture:
-            pictures.append(picture.convert("RGB"))
-    bos = processor.tokenizer.bos_token
-    keywords = {"add_special_tokens": False} if bos and rendered.startswith(bos) else {}
-    inputs = processor(text=[rendered], images=pictures, return_tensors="pt", **keywords)
-
-    if family in FURTHER_FAMILIES:  # byte-level tokenizers: what the ids spell is the text, character for character
-        return inputs, processor.tokenizer.decode(inputs["input_ids"][0], clean_up_tokenization_spaces=False)
-    pieces = rendered.split(IMAGE_TOKEN[family])
-    counts = _vision_token_counts(processor, family, inputs)
-    assert len(pieces) == len(counts) + 1 == len(pictures) + 1
-    expanded = pieces[0]
-    for count, piece in zip(counts, pieces[1:], strict=True):
-        expanded += IMAGE_TOKEN[family] * count + piece
-    return inputs, expanded
-
-
-def _question_input(processor, family: str, sample: Sample):
-    """Return the tensors of a question with its answer as suffix, and the text of the prefix with images expanded."""
-    texts = {
-        turn.role: " ".join(part.text for part in turn.parts if isinstance(part, TextPart)) for turn in sample.turns
-    }
-    assert texts.keys() <= {"user", "assistant"}
-    assert len(texts) == len(sample.turns)
-    pictures = [Image.open(reference.path).convert("RGB") for reference in sample.images]
-    marker, bos = processor.image_token, processor.tokenizer.bos_token
-    suffix = {"suffix": [texts["assistant"]]} if "assistant" in texts else {}
-    text = marker * len(pictures) + texts["user"]
-    inputs = processor(text=[text], images=pictures, return_tensors="pt", **suffix)
-    return inputs, marker * processor.image_seq_length * len(pictures) + bos + texts["user"] + "\n"
-
-
-def _question_roles(tokenizer, family: str, expanded: str, inputs):
-    """Return two bool [sequence]: tokens of the question, and those of the suffix, answer and end of sequence."""
-    suffix = inputs["token_type_ids"][0].numpy() == 1
-    prefix_ids = inputs["input_ids"][0].numpy()[~suffix]
-    assert not (suffix[:-1] & ~suffix[1:]).any(), "the suffix stands at the end"
-    start, end = FURTHER_FAMILIES[family].turn.search(expanded).span("content")
-    encoded = tokenizer(expanded, return_offsets_mapping=True, add_special_tokens=False)
-    assert encoded["input_ids"] == prefix_ids.tolist(), "the processor lays the prefix out in another way"
-    user = np.zeros(suffix.size, dtype=bool)
-    for at, (first, last) in enumerate(encoded["offset_mapping"]):
-        user[at] = bool(expanded[max(first, start) : min(last, end)].strip())
-    return user, suffix
-
-
-def _as_messages(sample: Sample) -> list[dict]:
-    return [
-        {
-            "role": turn.role,
-            "content": [
-                {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image"}
-                for part in turn.parts
-            ],
-        }
-        for turn in sample.turns
-    ]
-
-
-def _image_token_id(config) -> int:
-    return getattr(config, "image_token_id", None) or config.image_token_index
-
-
-def _vision_token_counts(processor, family: str, inputs) -> list[int]:
-    if family == "llava":
-        images, _, height, width = inputs["pixel_values"].shape
-        return [(height // processor.patch_size) * (width // processor.patch_size)] * images
-    merged = processor.image_processor.merge_size**2
-    return [int(grid.prod()) // merged for grid in inputs["image_grid_thw"]]
-
-
-def _token_roles(tokenizer, family: str, expanded: str, input_ids: NDArray[np.int64]):
-    """Return two bool [sequence]: tokens of user texts, tokens of assistant texts."""
-    bos = tokenizer.bos_token
-    add_special_tokens = not (bos and expanded.startswith(bos))
-    encoded = tokenizer(expanded, return_offsets_mapping=True, add_special_tokens=add_special_tokens)
-    assert encoded["input_ids"] == input_ids.tolist(), "the processor expands placeholders in another way"
-
-    role_of = np.full(len(expanded), "", dtype="U16")  # role whose text a non-space character belongs to
-    for role, start, end in _text_spans(family, expanded):
-        for at in range(start, end):
-            role_of[at] = "" if expanded[at].isspace() else role
-    user, assistant = (np.zeros(input_ids.size, dtype=bool) for _ in range(2))
-    tokens = tokenizer.convert_ids_to_tokens(encoded["input_ids"])
-    for at, (token, (start, end)) in enumerate(zip(tokens, encoded["offset_mapping"], strict=True)):
-        if token.strip("▁"):  # the space Llama puts in front claims the first character of the text
-            user[at] = "user" in role_of[start:end]
-            assistant[at] = "assistant" in role_of[start:end]
-    return user, assistant
-
-
-def _text_spans(family: str, expanded: str):
-    """Yield (role, start, end) of every stretch of a turn's content between its images."""
-    turn_pattern, image_pattern = _PATTERNS[family]
-    for turn in turn_pattern.finditer(expanded):
-        start, end = turn.span("content")
-        roles = {"[inst]": "user", "": "assistant", "model": "assistant", "chatbot": "assistant"}
-        role = roles.get(turn["role"].lower(), turn["role"].lower())
-        for image in image_pattern.finditer(expanded, start, end):
-            yield role, start, image.start()
-            start = image.end()
-        yield role, start, end

@@ -56,8 +56,8 @@ def promised_files(run_dir):
     for path in names:
         if path.name == "run.json" or (path.parent.name == "representations" and path.suffix == ".json"):
             continue  # times and dates
-        if path.name == ".claim":
-            continue  # who held it last
+        if path.parent.name == ".claims":
+            continue  # of processes that were killed
         if path.name == "how_to_train.md":
             continue  # where the folder lies
         promised[str(path.relative_to(run_dir))] = path.read_bytes()

@@ -246,3 +246,16 @@ def test_checking_prints_its_tables():
     assert done.stdout.startswith("command   python benchmarks/checking.py --quick\n")
     rows = re.findall(r"^(.+?)  +\d+\.\d\d \(\d+\.\d\d\.\.\d+\.\d\d\) +[\d,]+ +\d+\.\d\d$", done.stdout, re.MULTILINE)
     assert len(rows) == 7
+
+
+@pytest.mark.slow
+def test_determinism_prints_its_table():
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "determinism.py", "--quick"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^(\S.*?) +(\d+\.\d)% +(\d+\.\d)% +(\S+) +(\S+) +(\S+) +(\d+\.\d)%$", done.stdout, re.MULTILINE)
+    assert len(rows) >= 11
+    assert [row[1] for row in rows[:2]] == ["0.0", "0.0"]  # what is promised
+    bfloat16 = next(row for row in rows if row[0] == "dtype bfloat16")
+    assert bfloat16[1] == "100.0"

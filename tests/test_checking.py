@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from scalselect import check_work, checking
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.opening import open_pool
 from scalselect.dataset.validation import DecodeImages, RowChecker
-from scalselect.engines.processes import can_fork
+from scalselect.engines.processes import can_fork, mark
 from scalselect.errors import OptionError
 from scalselect.image_files import PictureView
 from scalselect.progress import Silent
@@ -168,26 +169,40 @@ def test_problems_of_a_whole_file_come_last_and_without_a_row(tmp_path, pictures
 
 
 @pytest.mark.skipif(not can_fork, reason="processes are forked on Linux alone")
-def test_a_decoder_that_crashes_costs_its_row_alone(tmp_path, pictures):
+def test_a_decoder_that_crashes_or_hangs_costs_its_row_alone(tmp_path, pictures):
     class Crashes(DecodeImages):
-        def __call__(self, samples, pool):
-            if any(sample.identity.row == 17 for sample in samples):
-                os.kill(os.getpid(), signal.SIGKILL)
-            return super().__call__(samples, pool)
+        def __call__(self, samples, pool, mark):
+            for sample in samples:
+                mark(sample.identity.row)
+                if sample.identity.row in faults:
+                    faults[sample.identity.row]()
+                yield from super().__call__([sample], pool, mark)
+
+    faults = {
+        3: lambda: time.sleep(1e6),
+        17: lambda: os.kill(os.getpid(), signal.SIGSEGV),
+        18: lambda: os.kill(os.getpid(), signal.SIGKILL),
+        39: lambda: os._exit(1),
+    }
 
     pool = JoinedPool([open_pool(write_pool(tmp_path, pictures, rows=40))])
     found = check_work.check_rows(
         pool,
-        RowChecker(pool, Crashes(PictureView()), None),
+        RowChecker(pool, Crashes(PictureView()), None, mark),
         like=None,
         processes=2,
+        seconds=0.5,
         rows_a_task=8,
         keep=5,
         on_problem=lambda _problem: None,
         progress=Silent(),
     )
-    assert [(problem.row, problem.kind) for problem in found.examples] == [(17, "preparation_failed")]
-    assert "killed" in found.examples[0].detail
+    assert [(problem.row, problem.kind, problem.detail) for problem in found.examples] == [
+        (3, "preparation_timed_out", "it took longer than 0.5 seconds (sample_seconds) to be made ready"),
+        (17, "preparation_crashed", "its process died of SIGSEGV while it was made ready"),
+        (18, "out_of_memory", "its process died of SIGKILL, as happens where memory runs out"),
+        (39, "preparation_crashed", "its process ended with exit code 1 while it was made ready"),
+    ]
     assert found.counts["rows"] == 40
 
 

@@ -9,7 +9,8 @@ import pytest
 import scalselect
 from scalselect.errors import RunFolderError
 from scalselect.records import DominantSubspace
-from scalselect.run_folder import SCORES_SCHEMA, RunFolder
+from scalselect.run_folder import RunFolder
+from scalselect.scores_file import SCORES_SCHEMA
 from small_diagnoses import two_clusters, write_shards
 from small_pools import command
 

@@ -1,25 +1,20 @@
-"""A run stopped at any moment and started again ends with the same files as one never stopped."""
+"""The same command again, and other commands on the same folder: what is done stays, the rest is done or refused."""
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
-from scalselect import sample_work, storage
-from scalselect.errors import ShardError
+from scalselect import sample_work
 from scalselect.representation_store import RepresentationStore
 from scalselect.run_folder import RunFolder
-from scalselect.vlm import window
 from small_pools import command, promised_files, scores_of, write_pool
+
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
 
 OPTIONS = ["--budget", "50%", "--shard-size", "5"]
 
@@ -37,72 +32,6 @@ def words(tmp_path, pictures, checkpoints):
 
 class _Death(BaseException):
     """Nothing catches it: the process is gone."""
-
-
-def test_death_at_every_write_leaves_a_run_that_continues(tmp_path, words, monkeypatch):
-    assert command(*words(tmp_path / "whole")) == 0
-    expected = promised_files(tmp_path / "whole")
-    assert len(expected) == 2 * 4 + 6
-    moments = 0
-    while not _dies_at(moments, words(tmp_path / f"died-{moments}"), monkeypatch):
-        out = tmp_path / f"died-{moments}"
-        assert command(*words(out)) == 0, moments
-        assert promised_files(out) == expected, moments
-        moments += 1
-    # Every file is written and flushed, then its folder: two moments a write.
-    assert moments == 2 * (1 + 4 * 3 + 10)
-
-
-@pytest.mark.parametrize(
-    "again",
-    [
-        ["score", "--energy", "0.5"],
-        ["select", "--budget", "3"],
-        ["select", "--budget", "3,20%", "--strategy", "half", "--deduplicate", "near"],
-    ],
-)
-def test_death_while_scoring_or_selecting_anew(tmp_path, words, monkeypatch, again):
-    """Whatever is asked next, scores and choice belong together, and the first command's files can be had again."""
-    stage, *options = again
-    assert command(*words(tmp_path / "whole")) == 0
-    expected = promised_files(tmp_path / "whole")
-    moments = 0
-    while True:
-        out = shutil.copytree(tmp_path / "whole", tmp_path / f"died-{moments}")
-        if _dies_at(moments, [stage, out, *options], monkeypatch):
-            break
-        if command("select", out, "--budget", "4") == 0:
-            summary = json.loads((out / "selection.json").read_text())
-            assert sum(scores_of(out)["selected"]) == 4
-            assert sum(scores_of(out)["leverage_score"]) == pytest.approx(summary["subspace"]["k"], abs=1e-8)
-            assert summary["subspace"]["energy"] >= summary["inputs"]["score"]["energy"]
-        assert command(stage, out, *options) == 0, moments
-        assert command(*words(out)) == 0, moments
-        assert promised_files(out) == expected, moments
-        moments += 1
-    assert moments > 4
-
-
-def _dies_at(moment, words, monkeypatch):
-    """Run a command that dies at the n-th flush, as by SIGKILL: nothing is cleaned up. Return whether it lived."""
-    flush, unlink, count, dead = os.fsync, Path.unlink, iter(range(10**6)), []
-
-    def dying(descriptor):
-        if next(count) == moment:
-            dead.append(True)
-            raise _Death
-        flush(descriptor)
-
-    monkeypatch.setattr(storage.os, "fsync", dying)
-    monkeypatch.setattr(Path, "unlink", lambda path, **options: None if dead else unlink(path, **options))
-    # The temporary files it leaves are those of a dead process.
-    monkeypatch.setattr(storage.os, "getpid", lambda: 2**22 + 1)
-    try:
-        return command(*words) == 0
-    except _Death:
-        return False
-    finally:
-        monkeypatch.undo()
 
 
 def test_interrupted_between_rows(tmp_path, words, monkeypatch, capsys):
@@ -268,173 +197,3 @@ def test_two_at_once_do_not_mix(tmp_path, words):
 def _die(told, holder):
     told.append(holder)
     raise _Death
-
-
-def test_a_data_file_that_changes_under_way_poisons_no_shard(tmp_path, words, monkeypatch, capsys):
-    data, out = tmp_path / "data" / "pool.json", tmp_path / "run"
-    assert command(*words(tmp_path / "whole")) == 0
-    content, original, calls = data.read_bytes(), window.launch_batch, []
-
-    def meddling(*arguments, **options):
-        calls.append(1)
-        if len(calls) == 2:
-            data.write_bytes(content.replace(b"red", b"RED"))
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(window, "launch_batch", meddling)
-    assert command(*words(out)) == 1
-    assert "data file has changed" in capsys.readouterr().err
-    assert len(list((out / "representations").glob("*.json"))) == 1
-    monkeypatch.undo()
-    data.write_bytes(content)
-    assert command(*words(out)) == 0
-    assert promised_files(out) == promised_files(tmp_path / "whole")
-
-
-def test_one_sample_that_nobody_can_prepare_costs_itself_only(tmp_path, words, monkeypatch, capsys):
-    original, count = sample_work.open_image, iter(range(1000))
-
-    def failing(*arguments, **options):
-        if next(count) == 7:
-            raise IndexError("tuple index out of range at 0x7f00deadbeef")
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(sample_work, "open_image", failing)
-    assert command(*words(tmp_path / "run"), "--max-skipped", "20%") == 0
-    assert scores_of(tmp_path / "run")["reason"][7] == "preparation_failed"
-    detail = RepresentationStore(tmp_path / "run" / "representations").rows(1).to_pylist()[2]["detail"]
-    assert detail == "IndexError: tuple index out of range at 0x..."
-
-    def exhausted(*arguments, **options):
-        raise MemoryError
-
-    monkeypatch.setattr(sample_work, "open_image", exhausted)
-    assert command(*words(tmp_path / "full"), "--max-skipped", "20%") == 1
-    message = capsys.readouterr().err
-    assert "memory ran out while row 0 was made ready" in message
-    assert "--image-max-pixels" in message
-
-
-def test_a_damaged_shard_is_noticed_and_its_remedy_works(tmp_path, words, capsys):
-    out = tmp_path / "run"
-    assert command(*words(out)) == 0
-    expected = promised_files(out)
-    shard = out / "representations" / "shard-0000001.safetensors"
-    content = bytearray(shard.read_bytes())
-    content[-5] ^= 1
-    shard.write_bytes(content)
-    (out / "scores.parquet").unlink()
-    capsys.readouterr()
-    assert command(*words(out)) == 1
-    message = capsys.readouterr().err
-    assert str(shard) in message
-    remedy = re.search(r"delete (\S+), then repeat", message)[1]
-    Path(remedy).unlink()
-    assert command(*words(out)) == 0
-    assert promised_files(out) == expected
-
-
-def test_a_failed_shard_is_retried_then_counted(tmp_path, words, monkeypatch, capsys):
-    original, attempts = window.launch_batch, []
-
-    def failing(checkpoint, samples, *arguments, **options):
-        attempts.append(len(samples))
-        raise RuntimeError("the device fell off the bus")
-
-    monkeypatch.setattr(window, "launch_batch", failing)
-    assert command(*words(tmp_path / "run")) == 1
-    message = capsys.readouterr().err
-    assert "4 of 4 shards failed" in message
-    assert "fell off the bus" in message
-    assert "Traceback" not in message
-    assert len(attempts) == 3 * 4
-    attempts.clear()
-
-    def out_of_memory(checkpoint, samples, *arguments, **options):
-        attempts.append(len(samples))
-        if len(attempts) == 1:
-            raise ShardError("memory ran out with a single sample: give --image-max-pixels")
-        return original(checkpoint, samples, *arguments, **options)
-
-    monkeypatch.setattr(window, "launch_batch", out_of_memory)
-    assert command(*words(tmp_path / "run")) == 1
-    assert "1 of 4 shards failed" in capsys.readouterr().err
-    monkeypatch.undo()
-    assert command(*words(tmp_path / "run")) == 0
-    assert command(*words(tmp_path / "whole")) == 0
-    assert promised_files(tmp_path / "run") == promised_files(tmp_path / "whole")
-
-
-def test_bad_rows_are_told_in_the_same_bytes_wherever_the_data_lie(tmp_path, pictures, checkpoints):
-    for place in ("a", "somewhere/else"):
-        folder = tmp_path / place
-        data = write_pool(folder, pictures)
-        records = json.loads(data.read_text())
-        for number, name in ((2, "missing.png"), (3, "broken.png"), (4, "folder")):
-            records[number]["image"] = name
-        data.write_text(json.dumps(records))
-        (folder / "broken.png").write_bytes(b"no picture")
-        (folder / "folder").mkdir()
-        words = ["run", data, "--model", checkpoints("llava"), *OPTIONS, "--output", folder / "run"]
-        assert command(*words, "--max-skipped", "50%") == 0
-    assert promised_files(tmp_path / "a" / "run") == promised_files(tmp_path / "somewhere/else" / "run")
-
-
-def test_exact_copies_tie_whatever_batch_they_fell_into(tmp_path, pictures, checkpoints):
-    data = write_pool(tmp_path, pictures, rows=24)
-    records = json.loads(data.read_text())
-    for i in range(1, 24, 5):
-        records[i] = records[1] | {"id": i}
-    data.write_text(json.dumps(records))
-    words = [
-        "run",
-        data,
-        "--model",
-        checkpoints("qwen3_vl", "large"),
-        "--output",
-        tmp_path / "run",
-        "--shard-size",
-        "7",
-    ]
-    assert command(*words, "--budget", "3") == 0
-    scores = scores_of(tmp_path / "run")
-    assert len({scores["leverage_score"][i] for i in range(1, 24, 5)}) == 1
-    ranks = [scores["rank"][i] for i in range(1, 24, 5)]
-    assert ranks == list(range(ranks[0], ranks[0] + 5))
-
-
-def test_a_missing_shard_stops_scoring(tmp_path, words, capsys):
-    out = tmp_path / "run"
-    assert command(*words(out)) == 0
-    (out / "representations" / "shard-0000002.json").unlink()
-    assert command("score", out) == 1
-    assert "1 of 4 shards are not represented yet (first: 2)" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_real_signals(tmp_path, pictures, checkpoints, sent, code, workers):
-    data = write_pool(tmp_path / "data", pictures, rows=3000)
-    words = ["run", data, "--model", checkpoints("llava"), "--budget", "10%", "--shard-size", "100", "--threads", "1"]
-    words += ["--dataloader-workers", workers]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scalselect", *map(str, words), "--output", str(tmp_path / "run")],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "representations" / "shard-0000001.json").exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    process.send_signal(sent)
-    _, message = process.communicate(timeout=30)
-    assert process.returncode == code
-    assert "Traceback" not in message
-    if sent != signal.SIGKILL:
-        assert "The same command continues" in message
-    assert command(*words, "--output", tmp_path / "run") == 0
-    assert command(*words, "--output", tmp_path / "whole") == 0
-    assert promised_files(tmp_path / "run") == promised_files(tmp_path / "whole")
-    assert json.loads((tmp_path / "run" / "selection.json").read_text())["rows"]["selected"] == 300

@@ -9,6 +9,8 @@ import pytest
 import scalselect
 from small_pools import command, scores_of
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 
 @pytest.fixture
 def folder(tmp_path, pictures):

@@ -13,13 +13,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from conversations import as_samples, sample_conversations
 from direct_reference import (
     ReferenceRow,
-    _model_input,
     agreement,
     load_reference,
     reference_choice,
     reference_row,
     reference_scores,
 )
+from reference_tokens import model_input
 from scalselect.records import TextPart
 from tiny_vlms import FAMILIES, build_checkpoint, make_pictures
 
@@ -123,7 +123,7 @@ def test_qwen3_vl_adds_deepstack_features_after_layer_0(tmp_path, samples):
     model, processor = load_reference(build_checkpoint("qwen3_vl", tmp_path))
     entering = []
     model.model.language_model.layers[1].register_forward_pre_hook(lambda _layer, inputs: entering.append(inputs[0]))
-    inputs, _ = _model_input(processor, "qwen3_vl", samples[0])
+    inputs, _ = model_input(processor, "qwen3_vl", samples[0])
     with torch.no_grad():
         own = model(**inputs, output_hidden_states=True).hidden_states[1]
     changed = (entering[0] - own).abs().amax(dim=-1)[0] > 0.01
@@ -150,7 +150,7 @@ def test_checkpoints_are_whole_and_of_the_promised_size(family, samples, tmp_pat
     assert weights[0] == weights[1]
     model, loading = AutoModelForImageTextToText.from_pretrained(folders[0], output_loading_info=True)
     assert not any(loading.values()), loading
-    inputs, _ = _model_input(AutoProcessor.from_pretrained(folders[0]), family, samples[0])
+    inputs, _ = model_input(AutoProcessor.from_pretrained(folders[0]), family, samples[0])
     assert int((inputs["input_ids"] == model.config.image_token_id).sum()) in promised
 
 

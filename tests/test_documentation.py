@@ -20,7 +20,7 @@ from scalselect.dataset.selected_writer import SELECTED_ROWS_SCHEMA
 from scalselect.diagnose_work import diagnose
 from scalselect.records import Reason
 from scalselect.row_tables import ROWS_SCHEMA
-from scalselect.run_folder import SCORES_SCHEMA
+from scalselect.scores_file import SCORES_SCHEMA
 from small_diagnoses import material, two_clusters, write_run
 
 ROOT = Path(__file__).parents[1]

@@ -15,6 +15,8 @@ from scalselect.records import Sample
 from scalselect.representation_store import RepresentationStore
 from small_pools import command, record, scores_of, write_pool
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 ROWS = 400
 
 

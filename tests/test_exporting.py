@@ -12,6 +12,7 @@ import pytest
 import scalselect
 from scalselect.dataset.opening import open_pool
 from scalselect.errors import OptionError, RunFolderError, WorkError
+from scalselect.run_folder import RunFolder
 from scored_runs import clustered_vectors
 from small_pools import command
 from tars import png
@@ -240,7 +241,7 @@ def test_an_ending_is_added_once_and_what_lies_there_is_kept(run, data, tmp_path
 def test_content_in_parts_is_not_rewritten(tmp_path, run, data):
     content = json.loads((run / "selection.json").read_text())
     content["subset"][0]["content_parts"] = 3
-    (run / "selection.json").write_text(json.dumps(content))
+    RunFolder(run).write_selection(content)
     with pytest.raises(OptionError, match="3 records have content in parts, whose image paths are not rewritten"):
         scalselect.export(run, to="source", absolute_paths=True, dataset=data)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,11 @@ import pytest
 from safetensors.numpy import load_file
 
 import scalselect
-from scalselect import storage
 from scalselect.run_folder import RunFolder
 from scalselect.vlm import window
 from small_pools import command, promised_files, record, scores_of
+
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
 
 OPTIONS = ["--shard-size", "5", "--vectors", "vision+instruction"]
 BUDGET = ["--budget", "40%"]
@@ -148,44 +148,6 @@ def test_the_first_command_still_works(tmp_path, begin, pictures, checkpoints):
     assert promised_files(grown) == expected
     assert command(*words, "--budget", "15") == 0  # more than the first data set holds
     assert sum(scores_of(grown)["selected"]) == 15
-
-
-class _Death(BaseException):
-    """Nothing catches it: the process is gone."""
-
-
-def test_death_at_every_write_leaves_an_extension_that_continues(tmp_path, begin, pictures, monkeypatch):
-    """Whatever was written, the same command ends with the choice among all rows."""
-    more = write(tmp_path / "more.json", pictures, range(10, 20))
-    whole = begin("whole-run", range(10))
-    assert command("extend", whole, more) == 0
-    expected = {**promised_files(whole)}
-    moments = 0
-    while True:
-        grown = begin(f"died-{moments}", range(10))
-        if _lives(moments, ["extend", grown, more], monkeypatch):
-            break
-        assert command("extend", grown, more) == 0, moments
-        assert promised_files(grown) == expected, moments
-        moments += 3  # every third flush is enough: files and folders take turns
-    assert moments > 20
-
-
-def _lives(moment, words, monkeypatch):
-    flush, count = os.fsync, iter(range(10**6))
-
-    def dying(descriptor):
-        if next(count) == moment:
-            raise _Death
-        flush(descriptor)
-
-    monkeypatch.setattr(storage.os, "fsync", dying)
-    try:
-        return command(*words) == 0
-    except _Death:
-        return False
-    finally:
-        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("order", ["pool", "image"])

@@ -16,6 +16,8 @@ from scalselect.run_folder import RunFolder
 from scalselect.segments import segments_of
 from small_pools import command, promised_files, record, scores_of, write_pool
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, checkpoints, pictures):
@@ -128,6 +130,7 @@ def test_another_model_or_none(run_dir, tmp_path, pictures, checkpoints, capsys)
     assert "model_config" in message
     assert "in this call" in message
     content = json.loads((run_dir / "run.json").read_text())
+    del content["seal"]  # edited on purpose
     (run_dir / "run.json").write_text(json.dumps({**content, "model": str(tmp_path / "gone")}))
     message = refused(capsys, run_dir, path)
     assert f"the model that the run was made with is not there: {tmp_path / 'gone'}" in message
@@ -137,6 +140,7 @@ def test_another_model_or_none(run_dir, tmp_path, pictures, checkpoints, capsys)
 
 def test_another_version_of_what_decides_the_digits(run_dir, tmp_path, pictures, capsys):
     content = json.loads((run_dir / "run.json").read_text())
+    del content["seal"]  # edited on purpose
     content["represent"]["transformers"] = "4.0"
     (run_dir / "run.json").write_text(json.dumps(content))
     message = refused(capsys, run_dir, more(tmp_path, pictures))
@@ -154,6 +158,7 @@ def test_options_are_those_of_the_run(run_dir, tmp_path, pictures, capsys):
 
 def test_code_of_a_checkpoint_is_trusted_anew(run_dir, tmp_path, pictures, capsys):
     content = json.loads((run_dir / "run.json").read_text())
+    del content["seal"]  # edited on purpose
     content["represent"]["trust_remote_code"] = True
     (run_dir / "run.json").write_text(json.dumps(content))
     message = refused(capsys, run_dir, more(tmp_path, pictures))
@@ -182,6 +187,7 @@ def test_rows_before_must_be_there(run_dir, tmp_path, pictures, monkeypatch, cap
 
 def test_old_records_that_are_gone_are_missed_before_the_work(finished, run_dir, tmp_path, pictures, capsys):
     content = json.loads((run_dir / "run.json").read_text())
+    del content["seal"]  # edited on purpose
     content["data"]["path"] = str(tmp_path / "moved.json")
     (run_dir / "run.json").write_text(json.dumps(content))
     path = more(tmp_path, pictures)

@@ -7,6 +7,8 @@ import pytest
 
 from small_pools import command, scores_of
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 ROWS = 6
 
 
@@ -72,7 +74,7 @@ def query_response(system, earlier, reply, question, answer, path):
 def prompt_completion(system, earlier, reply, question, answer, path):
     first = [{"type": "image"}, {"type": "text", "text": earlier}]
     prompt = [turn("system", system), turn("user", first), turn("assistant", reply), turn("user", question)]
-    return {"prompt": prompt, "completion": [turn("assistant", answer)], "images": [f"file://{path}"]}
+    return {"prompt": prompt, "completion": [turn("assistant", answer)], "images": [str(path)]}
 
 
 def run(tmp_path, checkpoints, records, name):

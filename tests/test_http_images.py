@@ -19,6 +19,8 @@ from scalselect.records import Reason
 from scalselect.run_folder import RunFolder
 from small_pools import command, record
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 
 class Web:
     """Answers by path; of a list of answers the next one at each request, the last one for ever."""

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from hub import Hub, Worker
 from small_pools import command, promised_files, record
 
 COMMITS = ("a" * 40, "b" * 40)
@@ -32,43 +31,37 @@ def local(tmp_path_factory, checkpoints, pictures):
     return folder, run
 
 
-def test_a_run_of_a_hub_data_set_equals_a_local_one_and_names_its_commit(local, checkpoints, tmp_path):
+def test_a_run_of_a_hub_data_set_equals_a_local_one_and_names_its_commit(local, hub, online, checkpoints, tmp_path):
     folder, run = local
-    hub = Hub()
-    repository = hub.add("datasets/owner/name", folder / COMMITS[0])
+    repository = hub.add("datasets/owner/pool", folder / COMMITS[0])
     repository.commits.update({commit: folder / commit for commit in COMMITS})
     repository.names["main"] = COMMITS[0]
-    worker = Worker(hub.address, tmp_path / "home")
-    try:
-        model = checkpoints("llava")
-        there = ("--model", model, "--output", tmp_path / "run", *OPTIONS)
-        code, said = worker.run("run", "hf://datasets/owner/name/pool.json", *there)
-        assert code == 0, said
-        assert promised_files(tmp_path / "run") == promised_files(run)
-        written = json.loads((tmp_path / "run" / "run.json").read_bytes())
-        assert written["data"]["path"] == f"hf://datasets/owner/name@{COMMITS[0]}/pool.json"
-        assert written["represent"]["images"] == f"hf://datasets/owner/name@{COMMITS[0]}"
-        repository.names["main"] = COMMITS[1]  # the branch goes on
-        code, said = worker.run("select", tmp_path / "run", "--budget", "3")
-        assert code == 0, said
-        code, said = worker.run("run", "hf://datasets/owner/name/pool.json", *there)
+    model = checkpoints("llava")
+    there = ("--model", model, "--output", tmp_path / "run", *OPTIONS)
+    code, said = online.run("run", "hf://datasets/owner/pool/pool.json", *there)
+    assert code == 0, said
+    assert promised_files(tmp_path / "run") == promised_files(run)
+    written = json.loads((tmp_path / "run" / "run.json").read_bytes())
+    assert written["data"]["path"] == f"hf://datasets/owner/pool@{COMMITS[0]}/pool.json"
+    assert written["represent"]["images"] == f"hf://datasets/owner/pool@{COMMITS[0]}"
+    repository.names["main"] = COMMITS[1]  # the branch goes on
+    code, said = online.run("select", tmp_path / "run", "--budget", "3")
+    assert code == 0, said
+    code, said = online.run("run", "hf://datasets/owner/pool/pool.json", *there)
+    assert code == 2
+    assert "belongs to another run" in said
+    code, said = online.run("run", written["data"]["path"], *there)
+    assert code == 0, said
+    for wrong, told in (
+        ("datasets/owner/none/pool.json", "no such data set"),
+        ("datasets/owner/pool/none.json", "no such file"),
+    ):
+        code, said = online.run("run", f"hf://{wrong}", *there)
         assert code == 2
-        assert "belongs to another run" in said
-        code, said = worker.run("run", written["data"]["path"], *there)
-        assert code == 0, said
-        for wrong, told in (
-            ("datasets/owner/none/pool.json", "no such data set"),
-            ("datasets/owner/name/none.json", "no such file"),
-        ):
-            code, said = worker.run("run", f"hf://{wrong}", *there)
-            assert code == 2
-            assert told in said
-        pool = folder / COMMITS[0] / "pool.json"
-        code, said = worker.run(
-            "run", pool, "--images", "hf://datasets/owner/name/none", *there[:3], tmp_path / "other", *OPTIONS
-        )
-        assert code == 2
-        assert "image folder does not exist" in said
-    finally:
-        worker.close()
-        hub.close()
+        assert told in said
+    pool = folder / COMMITS[0] / "pool.json"
+    code, said = online.run(
+        "run", pool, "--images", "hf://datasets/owner/pool/none", *there[:3], tmp_path / "other", *OPTIONS
+    )
+    assert code == 2
+    assert "image folder does not exist" in said

@@ -6,37 +6,11 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
-from hub import TOKEN, Hub, Worker
+from hub import TOKEN
 from tables import conversation, picture
 
 COMMITS = ("a" * 40, "b" * 40)
 LOCATION = "hf://datasets/owner/name"
-
-
-@pytest.fixture(scope="module")
-def hub():
-    hub = Hub()
-    yield hub
-    hub.close()
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("hub_home")
-
-
-@pytest.fixture(scope="module")
-def online(hub, home):
-    worker = Worker(hub.address, home)
-    yield worker
-    worker.close()
-
-
-@pytest.fixture(scope="module")
-def offline(hub, home):
-    worker = Worker(hub.address, home, offline=True)
-    yield worker
-    worker.close()
 
 
 def pushed(folder, rows=9, first=0):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -96,9 +96,11 @@ def test_the_check_itself_notices_torch(tmp_path):
 
 
 def test_help_takes_less_than_a_second():
+    """Of processor time: what else the machine does is not counted."""
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = os.times()
         subprocess.run([sys.executable, "-m", "scalselect", "--help"], capture_output=True, check=True)
-        seconds.append(time.perf_counter() - began)
-    assert statistics.median(seconds) < 1.0, seconds
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert 0.01 < statistics.median(seconds) < 1.0, seconds

@@ -16,6 +16,8 @@ from object_store import download, names_in, store, upload
 from scalselect import storage
 from small_pools import command, promised_files, record
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 ROWS = 9
 OPTIONS = ("--budget", "3", "--shard-size", "4", "--threads", "1", "--dataloader-workers", "2")
 
@@ -114,6 +116,7 @@ def test_a_run_in_a_bucket_is_extended_with_data_there(local, bucket, checkpoint
     (data / "pool.json").rename(data / "moved.json")  # from now on only the bucket has it
     try:
         moved = json.loads((run / "run.json").read_bytes())
+        del moved["seal"]  # edited on purpose
         moved["data"]["path"] = f"{bucket}/data/pool.json"
         store().pipe_file(f"{bucket}/run/run.json", json.dumps(moved).encode())
         assert command("extend", f"{bucket}/run", f"{bucket}/data/more.json", *words) == 0

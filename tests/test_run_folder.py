@@ -17,7 +17,10 @@ import safetensors.numpy
 from scalselect.coordinates_file import writing_coordinates
 from scalselect.errors import MisuseError, RunFolderError
 from scalselect.records import DominantSubspace
-from scalselect.run_folder import SCORES_SCHEMA, RunFolder, refuse_other_keys
+from scalselect.run_folder import RunFolder
+from scalselect.run_json import refuse_other_keys
+from scalselect.scores_file import SCORES_SCHEMA
+from scalselect.seals import SEAL_KEY
 from scalselect.storage import sha256_of_file
 from scalselect.subspace_file import facts_of_subspace
 
@@ -101,7 +104,7 @@ class TestUsable:
     def test_a_folder_with_other_files(self, folder):
         folder.path.mkdir()
         (folder.path / "thesis.tex").write_text("")
-        with pytest.raises(RunFolderError, match=rf"holds files but no run\.json: {folder.path}; give a new or empty"):
+        with pytest.raises(RunFolderError, match=rf"holds files but no run\.json: {folder.path}; give that of a run"):
             folder.check_usable()
 
     def test_a_file(self, folder):
@@ -130,7 +133,8 @@ class TestRunJson:
     def test_what_was_created_is_read(self, created):
         assert created.read() == run_json()
         assert created.require() == run_json()
-        assert json.loads(created.run_json.read_text(encoding="utf-8")) == run_json()
+        written = json.loads(created.run_json.read_text(encoding="utf-8"))
+        assert written == {**run_json(), SEAL_KEY: written[SEAL_KEY]}
 
     def test_no_run_yet(self, folder):
         assert folder.read() is None
@@ -267,28 +271,31 @@ class TestScores:
     @pytest.mark.parametrize("content", [b"", b"no parquet at all"])
     def test_unreadable(self, created, content):
         created.scores.write_bytes(content)
-        with pytest.raises(RunFolderError, match=rf"scores\.parquet cannot be read: {created.scores} \(.*delete it"):
+        with pytest.raises(
+            RunFolderError, match=rf"scores\.parquet was changed since it was written: {created.scores}; `scal"
+        ):
             created.read_scores()
 
     def test_count_as_done_from_the_same_inputs_only(self, created):
-        assert not created.has_scores_from(INPUTS)
+        assert created.state_of_scores()[0] != INPUTS
         created.write_subspace(subspace(), INPUTS)
-        assert not created.has_scores_from(INPUTS)  # stopped between the files
+        assert created.state_of_scores()[0] != INPUTS  # stopped between the files
         write_coordinates(created, INPUTS)
-        assert not created.has_scores_from(INPUTS)
+        assert created.state_of_scores()[0] != INPUTS
         created.write_scores(scores(), INPUTS)
-        assert created.has_scores_from(INPUTS)
-        assert not created.has_scores_from({**INPUTS, "store": "abd"})
-        assert not created.has_scores_from({**INPUTS, "score": {"energy": 0.8}})
+        assert created.state_of_scores()[0] == INPUTS
+        assert created.state_of_scores()[0] != {**INPUTS, "store": "abd"}
+        assert created.state_of_scores()[0] != {**INPUTS, "score": {"energy": 0.8}}
         created.write_instruction_subspace(subspace(), INPUTS)
-        assert created.has_scores_from(INPUTS)
+        created.write_scores(scores(), INPUTS)
+        assert created.state_of_scores()[0] == INPUTS
         for write in (created.write_subspace, created.write_instruction_subspace, write_coordinates):
             arguments = (created,) if write is write_coordinates else (subspace(),)
             write(*arguments, {**INPUTS, "store": "abd"})
-            assert not created.has_scores_from(INPUTS)  # the files disagree
-            assert not created.has_scores_from({**INPUTS, "store": "abd"})
+            assert created.state_of_scores()[0] != INPUTS  # the files disagree
+            assert created.state_of_scores()[0] != {**INPUTS, "store": "abd"}
             write(*arguments, INPUTS)
-            assert created.has_scores_from(INPUTS)
+            assert created.state_of_scores()[0] == INPUTS
 
     @pytest.mark.parametrize("name", ["subspace", "scores", "coordinates"])
     @pytest.mark.parametrize("content", [None, b"", b"short", "half"])
@@ -296,23 +303,23 @@ class TestScores:
         created.write_subspace(subspace(), INPUTS)
         write_coordinates(created, INPUTS)
         created.write_scores(scores(), INPUTS)
-        assert created.has_scores_from(INPUTS)
+        assert created.state_of_scores()[0] == INPUTS
         path = getattr(created, name)
         if content is None:
             path.unlink()
         else:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content == "half" else content)
-        assert not created.has_scores_from(INPUTS)
+        assert created.state_of_scores()[0] != INPUTS
 
     def test_a_subspace_of_another_writer_does_not_count(self, created):
         created.write_scores(scores(), INPUTS)
         safetensors.numpy.save_file({"mean": np.zeros(2)}, created.subspace)
-        assert not created.has_scores_from(INPUTS)
+        assert created.state_of_scores()[0] != INPUTS
 
     def test_scores_of_another_writer_do_not_count(self, created):
         created.write_subspace(subspace(), INPUTS)
         pq.write_table(scores(), created.scores)
-        assert not created.has_scores_from(INPUTS)
+        assert created.state_of_scores()[0] != INPUTS
 
 
 class TestSelection:
@@ -327,15 +334,15 @@ class TestSelection:
 
     def test_comes_back(self, selected):
         assert selected.read_selection()["words"] == "é"
-        assert selected.has_selection_from(INPUTS)
+        assert selected.state_of_selection(INPUTS)[0]
 
     def test_none_yet(self, created):
-        assert not created.has_selection_from(INPUTS)
+        assert not created.state_of_selection(INPUTS)[0]
         with pytest.raises(RunFolderError, match=f"nothing was selected yet: {created.path}"):
             created.read_selection()
 
     def test_other_inputs(self, selected):
-        assert not selected.has_selection_from({**INPUTS, "store": "abd"})
+        assert not selected.state_of_selection({**INPUTS, "store": "abd"})[0]
 
     def test_forgotten_with_the_listing_of_its_files(self, selected):
         listing = selected.path / "selected_rows.parquet"
@@ -347,13 +354,13 @@ class TestSelection:
     def test_tampered_or_missing_files(self, selected, name):
         path = selected.path / name
         path.write_bytes(path.read_bytes() + b" ")
-        assert not selected.has_selection_from(INPUTS)
+        assert not selected.state_of_selection(INPUTS)[0]
         path.unlink()
-        assert not selected.has_selection_from(INPUTS)
+        assert not selected.state_of_selection(INPUTS)[0]
 
     def test_one_that_vouches_for_nothing(self, selected):
         selected.write_selection({"inputs": INPUTS, "files": {}})
-        assert not selected.has_selection_from(INPUTS)
+        assert not selected.state_of_selection(INPUTS)[0]
 
     @pytest.mark.parametrize(
         "content",
@@ -365,6 +372,8 @@ class TestSelection:
     )
     def test_damaged(self, selected, content):
         selected.selection.write_bytes(content)
-        for call in (selected.read_selection, lambda: selected.has_selection_from(INPUTS)):
-            with pytest.raises(RunFolderError, match=rf"selection\.json is damaged: {selected.selection} .*delete it"):
-                call()
+        with pytest.raises(
+            RunFolderError, match=rf"selection\.json is not what was written: {selected.selection}; rep"
+        ):
+            selected.read_selection()
+        assert selected.state_of_selection(INPUTS) == (False, "selection.json is not what was written")

@@ -335,7 +335,7 @@ def test_damaged_vectors_are_named_and_the_choice_before_is_kept(run):
     before = promised_files(run)
     path = run / "representations" / "shard-0000001.safetensors"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DamagedFileError, match=rf"shard file is missing or damaged: {path}"):
+    with pytest.raises(DamagedFileError, match=rf"shard 1: {path.name} is [0-9,]+ bytes shorter"):
         scalselect.select(run, budget=30)
     assert {name: before[name] for name in promised_files(run) if "shard-0000001" not in name} == {
         name: content for name, content in promised_files(run).items() if "shard-0000001" not in name

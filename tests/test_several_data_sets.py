@@ -10,6 +10,8 @@ import scalselect
 from scalselect.segments import segments_of
 from small_pools import command, promised_files, record, scores_of
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 
 @pytest.fixture
 def two(tmp_path, pictures):

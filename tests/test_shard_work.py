@@ -18,6 +18,7 @@ from small_pools import command, record, scores_of, write_pool
 @pytest.fixture
 def work_on(loaded, checkpoints, tmp_path):
     """Return a function (data, folder) -> ShardWork over it, and the statuses it reports."""
+    made = []
 
     def make(data, folder="store", **options):
         config = RepresentConfig(**options)
@@ -25,9 +26,12 @@ def work_on(loaded, checkpoints, tmp_path):
         seen = []
         pool = open_pool(data, limit=config.limit)
         store = RepresentationStore(tmp_path / folder)
-        return ShardWork(pool, loaded("llava"), store, config, resolved, {"torch": "x"}, on_row=seen.append), seen
+        made.append(ShardWork(pool, loaded("llava"), store, config, resolved, {"torch": "x"}, on_row=seen.append))
+        return made[-1], seen
 
-    return make
+    yield make
+    for work in made:
+        work.close()
 
 
 def test_every_row_of_a_shard_has_a_record_in_order(work_on, tmp_path, pictures):
@@ -166,16 +170,15 @@ def test_the_processes_really_do_the_work(work_on, tmp_path, pictures, monkeypat
     assert str(os.getpid()) not in processes
     assert report.seconds["decode"] > 0
     places.unlink()
-    monkeypatch.setattr(settings, "_resolved_workers", lambda _config, _device: 1)  # as beside a GPU
     few = write_pool(tmp_path / "few", pictures, rows=12)
-    work_on(few, "few")[0](0)
-    assert set(places.read_text().split()) == {str(os.getpid())}  # not worth a process
-    places.unlink()
-    work_on(few, "asked for", dataloader_workers=1)[0](0)
+    default, _ = work_on(few, "by default", shard_size=6)
+    default(0)
+    default(1)
+    assert len(set(places.read_text().split())) == 1  # one process for all shards
     assert str(os.getpid()) not in places.read_text().split()
     places.unlink()
-    work_on(write_pool(tmp_path / "many", pictures, rows=64), "by default")[0](0)
-    assert str(os.getpid()) not in places.read_text().split()
+    work_on(few, "without", dataloader_workers=0)[0](0)
+    assert set(places.read_text().split()) == {str(os.getpid())}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +205,7 @@ def test_each_picture_is_opened_and_preprocessed_once(work_on, tmp_path, picture
     opened = []
     original = sample_work.open_image
     monkeypatch.setattr(sample_work, "open_image", lambda path, **o: opened.append(path) or original(path, **o))
-    work, _ = work_on(write_pool(tmp_path, pictures, rows=24))
+    work, _ = work_on(write_pool(tmp_path, pictures, rows=24), dataloader_workers=0)
     before = work.checkpoint.preparer.images_preprocessed
     work(0)
     assert sorted(opened) == sorted(map(str, pictures))
@@ -241,8 +244,13 @@ def test_another_order_is_another_run(tmp_path, pictures, checkpoints, capsys):
     assert "order" in capsys.readouterr().err
 
 
-def test_processes_are_started_unasked_beside_a_gpu_alone(monkeypatch):
+def test_a_process_is_started_unasked_and_many_beside_a_gpu(monkeypatch):
     monkeypatch.setattr(settings, "_usable_cpus", lambda: 9)
-    assert settings._resolved_workers(RepresentConfig(), "cpu") == 0
+    assert settings._resolved_workers(RepresentConfig(), "cpu") == 1
     assert settings._resolved_workers(RepresentConfig(), "cuda:0") == 8
+    monkeypatch.setattr(settings, "_usable_cpus", lambda: 1)
+    assert settings._resolved_workers(RepresentConfig(), "cuda:0") == 1
+    monkeypatch.setattr(settings, "can_fork", False)
+    assert settings._resolved_workers(RepresentConfig(), "cuda:0") == 0
+    monkeypatch.setattr(settings, "can_fork", True)
     assert settings._resolved_workers(RepresentConfig(dataloader_workers=3), "cpu") == 3

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,11 +12,9 @@ from object_store import names_in
 from scalselect import storage
 from scalselect.remote_path import path_of
 from scalselect.storage import (
-    claimed,
     create_exclusive,
     publish_bytes,
     publish_stream,
-    remove_temporary_files,
     remove_tree,
     sha256_of_bytes,
     sha256_of_file,
@@ -148,57 +143,6 @@ def test_hashes(tmp_path):
     assert sha256_of_file(tmp_path / "file") == SHA256_OF_ABC
 
 
-def die_while_writing(path):
-    """Let a process end in the middle of a write; return the temporary file it leaves."""
-    code = (
-        "import os, sys; from pathlib import Path; from scalselect.storage import publish_stream\n"
-        "with publish_stream(Path(sys.argv[1])) as stream:\n"
-        "    stream.write(b'half'); stream.flush(); os._exit(9)\n"
-    )
-    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 9
-    (left,) = path.parent.iterdir()
-    return left
-
-
-def test_file_of_a_dead_process_is_removed_and_nothing_else(tmp_path):
-    folder = tmp_path / "deep" / "down"
-    folder.mkdir(parents=True)
-    left = die_while_writing(folder / "file")
-    assert left.name.startswith(".file.part-")
-    published = folder / "published"
-    publish_bytes(published, b"content")
-    host = socket.gethostname()
-    other_host = left.with_name(left.name.replace(host, f"not-{host}"))
-    other_host.write_bytes(b"half")
-    with publish_stream(folder / "mine") as stream:
-        stream.write(b"mine")
-        (mine,) = folder.glob(".mine*")
-        assert remove_temporary_files(tmp_path) == 1
-        assert {path for path in tmp_path.rglob("*") if path.is_file()} == {published, other_host, mine}
-    assert (folder / "mine").read_bytes() == b"mine"
-
-
-def test_writers_that_belong_to_another_user_live(tmp_path, monkeypatch):
-    def refuse(_process, _signal):
-        raise PermissionError
-
-    left = die_while_writing(tmp_path / "file")
-    monkeypatch.setattr(storage.os, "kill", refuse)
-    assert remove_temporary_files(tmp_path) == 0
-    assert left.exists()
-
-
-@pytest.mark.parametrize("name", [".x.part-", ".x.part-1", ".x.part-host-notanumber-ab", ".x.part-a-b", "x.part-a-1-b"])
-def test_names_that_only_look_alike_are_left_alone(tmp_path, name):
-    (tmp_path / name).write_bytes(b"not ours")
-    assert remove_temporary_files(tmp_path) == 0
-    assert (tmp_path / name).exists()
-
-
-def test_nothing_to_remove_in_a_folder_that_does_not_exist(tmp_path):
-    assert remove_temporary_files(tmp_path / "nowhere") == 0
-
-
 def test_in_a_bucket_a_file_appears_when_the_block_ends(bucket):
     path = path_of(f"{bucket}/deep/file")
     with publish_stream(path) as stream:
@@ -232,13 +176,6 @@ def test_in_a_bucket_the_first_creator_wins(bucket):
     assert create_exclusive(path, b"first") is True
     assert create_exclusive(path, b"second") is False
     assert path.read_bytes() == b"first"
-
-
-def test_in_a_bucket_nobody_is_kept_out_and_nothing_needs_sweeping(bucket):
-    path = path_of(f"{bucket}/.claim")
-    with claimed(path, on_wait=pytest.fail), claimed(path, on_wait=pytest.fail):
-        assert names_in(bucket) == []
-    assert remove_temporary_files(path.parent) == 0
 
 
 def test_trees_are_removed(tmp_path, bucket):

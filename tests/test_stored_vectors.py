@@ -16,6 +16,8 @@ from safetensors import safe_open
 from scalselect.stored_vectors import decode_vectors, encode_vectors, read_vectors
 from small_pools import command, scores_of, write_pool
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 VISION, INSTRUCTION = "representations", "instruction_representations"
 
 

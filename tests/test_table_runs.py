@@ -14,6 +14,8 @@ from scalselect.representation_store import RepresentationStore
 from small_pools import command, scores_of
 from tables import conversation
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 
 @pytest.fixture
 def rows(pictures):

@@ -13,6 +13,8 @@ from scalselect.representation_store import RepresentationStore
 from small_pools import command, record, scores_of, write_pool
 from tars import read_back, samples, write_members, write_tar
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 
 @pytest.fixture
 def shards(tmp_path):

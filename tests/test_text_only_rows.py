@@ -14,6 +14,8 @@ from scalselect.errors import OptionError
 from scored_runs import clustered_vectors, scored_run
 from small_pools import command, promised_files, scores_of
 
+pytestmark = pytest.mark.usefixtures("shared_models_kept")
+
 ROWS = 200
 TEXT_ONLY = tuple(range(3, ROWS, 8))  # 25 rows
 SCORED = ROWS - len(TEXT_ONLY) - 1

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scalselect.coordinates_file import read_coordinates
 from scalselect.dataset.field_values import field_values, has_field
 from scalselect.errors import OptionError
 from scalselect.row_content import codes_of, content_keys, image_keys, row_images
@@ -180,7 +179,7 @@ def _near(
 ) -> tuple[NDArray[np.int64], int]:
     """Return the same as `_copies`, near-copies among those that are no exact copies included."""
     subspace = run.folder.read_subspace()
-    stored = read_coordinates(run.folder.coordinates)
+    stored = run.folder.read_coordinates()
     left = np.flatnonzero(exact < 0)  # [left], places that are no exact copies
     at = np.searchsorted(stored.rows, rows[left])  # [left]
     place = np.full(rows.size, -1, dtype=np.int64)
@@ -242,7 +241,7 @@ def _candidates(
     vision = instruction = None
     strategy = strategy_named(config.strategy)
     if strategy.needs:
-        stored = read_coordinates(run.folder.coordinates)
+        stored = run.folder.read_coordinates()
         at = np.searchsorted(stored.rows, rows)
         every = rows.size == stored.rows.size  # then the mapped arrays themselves will do
         vision = stored.vision if every else stored.vision[at]  # [candidates, k]

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from scalselect.sample_work import SampleWork
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from scalselect.dataset.pool import Pool
     from scalselect.image_files import PictureView
     from scalselect.records import RowRecord, Sample
     from scalselect.vlm.preparation import Preparation
+    from scalselect.vlm.sample_preparer import SamplePreparer
 
 _GROUP_ROWS = 32  # that show the same images and are prepared together
 
@@ -33,7 +34,7 @@ class PrepareSamples:
         self._max_length = max_length
         self._process = os.getpid()
 
-    def __call__(self, samples: Sequence[Sample], pool: Pool) -> Iterable[RowRecord]:
+    def __call__(self, samples: Sequence[Sample], pool: Pool, mark: Callable[[int], None]) -> Iterable[RowRecord]:
         """Return what was found of each sample, in order; neighbours of the same images share them."""
         if self._process != os.getpid():
             self._preparation.begin_in_a_fork()
@@ -41,10 +42,11 @@ class PrepareSamples:
         for _, same in groupby(samples, key=lambda sample: sample.images):
             group = list(same)
             for begin in range(0, len(group), _GROUP_ROWS):
-                yield from self._records(group[begin : begin + _GROUP_ROWS], pool)
+                yield from self._records(group[begin : begin + _GROUP_ROWS], pool, mark)
 
-    def _records(self, group: Sequence[Sample], pool: Pool) -> Iterable[RowRecord]:
-        _, facts = SampleWork(self._preparation.whole, self._view, pool.embedded_image)(group)
+    def _records(self, group: Sequence[Sample], pool: Pool, mark: Callable[[int], None]) -> Iterable[RowRecord]:
+        mark(group[0].identity.row)  # while the images of all are opened
+        _, facts = self._work(self._preparation.whole, group, pool, mark)(group)
         limit, limited = self._max_length, self._preparation.limited
         too_long = [
             sample
@@ -53,9 +55,20 @@ class PrepareSamples:
         ]
         if not too_long or limited is None:
             return facts.records
-        _, within = SampleWork(limited, self._view, pool.embedded_image)(too_long)
+        _, within = self._work(limited, too_long, pool, mark)(too_long)
         cut = {record.identity.row: record for record in within.records}
         return [_with_length(record, cut.get(record.identity.row)) for record in facts.records]
+
+    def _work(
+        self, preparer: SamplePreparer, group: Sequence[Sample], pool: Pool, mark: Callable[[int], None]
+    ) -> SampleWork:
+        return SampleWork(
+            preparer,
+            self._view,
+            pool.embedded_image,
+            lambda place: mark(group[place].identity.row),
+            skip_oom=True,  # a row is told as one that would not fit
+        )
 
 
 def _with_length(whole: RowRecord, cut: RowRecord | None) -> RowRecord:

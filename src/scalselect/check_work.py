@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scalselect.dataset.file_rules import FieldKinds, faults_of_file
+from scalselect.dataset.trainer_rules import effect_of
 from scalselect.dataset.validation import Findings, Problem
-from scalselect.engines.processes import results_in_order
+from scalselect.engines.processes import Narrowed, results_in_order
+from scalselect.lost_rows import reason_of_loss
 from scalselect.records import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from scalselect.dataset.joined_pool import JoinedPool
     from scalselect.dataset.validation import RowChecker
+    from scalselect.engines.processes import Loss
     from scalselect.progress import Progress
 
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
@@ -37,7 +40,6 @@ _COUNTED = (
     "escaped",
 )
 _REASONS = frozenset(str(reason) for reason in Reason)
-_DIED = "the process that opened it was killed: a decoder that crashes, or a want of memory"
 
 
 @dataclass(slots=True)
@@ -79,6 +81,7 @@ def check_rows(
     *,
     like: str | None,
     processes: int,
+    seconds: float,
     rows_a_task: int,
     keep: int,
     on_problem: Callable[[Problem], None],
@@ -92,6 +95,8 @@ def check_rows(
         Trainer whose rules for whole files are applied, or None.
     processes
         Number of processes; 0 does all of it here.
+    seconds
+        Longest time that a row may take in a process.
     keep
         Problems of each kind that are kept as examples.
     on_problem
@@ -116,7 +121,12 @@ def check_rows(
 
     progress.start(len(pool), 0, 0)
     results = results_in_order(
-        checker, _tasks(pool, rows_a_task), processes, halves=_halves, died=lambda rows: _findings_of_dead(pool, rows)
+        checker,
+        _tasks(pool, rows_a_task),
+        processes,
+        narrowed=narrowed_rows,
+        lost=lambda rows, loss: _findings_of_lost(pool, rows, loss, like),
+        seconds=seconds,
     )
     for findings in results:
         for problem in findings.problems:
@@ -152,14 +162,22 @@ def _tasks(pool: JoinedPool, rows: int) -> Iterator[range]:
             yield range(begin, min(begin + rows, span.stop))
 
 
-def _halves(rows: range) -> Sequence[range]:
-    middle = len(rows) // 2
-    return [rows[:middle], rows[middle:]] if middle else []
+def narrowed_rows(rows: range, row: int) -> Narrowed[range]:
+    """Part rows that failed: the row that was looked at, and those before and behind it; halves where none was."""
+    if len(rows) == 1:
+        return Narrowed([], rows, [])
+    if row not in rows:
+        middle = len(rows) // 2
+        return Narrowed([rows[:middle], rows[middle:]], None, [])
+    place = rows.index(row)
+    before, after = rows[:place], rows[place + 1 :]
+    return Narrowed([before] if before else [], rows[place : place + 1], [after] if after else [])
 
 
-def _findings_of_dead(pool: JoinedPool, rows: range) -> Findings:
+def _findings_of_lost(pool: JoinedPool, rows: range, loss: Loss, like: str | None) -> Findings:
     identity = pool.identity(rows.start)
-    problem = Problem(identity.row, identity.source, identity.id, "preparation_failed", "skipped", _DIED)
+    reason, detail = reason_of_loss(loss)
+    problem = Problem(identity.row, identity.source, identity.id, str(reason), effect_of(reason, like), detail)
     return Findings([problem], {"rows": 1}, np.zeros(1, dtype=np.uint64))
 
 

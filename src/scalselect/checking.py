@@ -11,7 +11,7 @@ from scalselect.dataset.data_sets import open_pools
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.trainer_rules import counted
 from scalselect.dataset.validation import DecodeImages, FindImages, RowChecker
-from scalselect.engines.processes import can_fork, usable_cpus
+from scalselect.engines.processes import can_fork, mark, usable_cpus
 from scalselect.errors import OptionError, did_you_mean
 from scalselect.image_files import PictureView
 from scalselect.progress import Silent
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from scalselect.pipeline import Dataset
     from scalselect.progress import Progress
 
-_OF_DATA = ("format", "dataset_info", "images", "allow_remote_images", "limit", "like", "dataloader_workers")
+_OF_DATA = ("format", "dataset_info", "limit", "like", "dataloader_workers", "sample_seconds")
+_OF_PLACES = ("images", "allow_remote_images", "confine_images")
 _OF_PICTURES = ("exif", "alpha", "image_resize", "image_min_pixels", "image_max_pixels", "decode_max_pixels")
 _OF_MODEL = (
     "image_fit",
@@ -38,7 +39,7 @@ _OF_MODEL = (
     "revision",
     "trust_remote_code",
 )
-OPTIONS = (*_OF_DATA, *_OF_PICTURES, *_OF_MODEL)
+OPTIONS = (*_OF_DATA, *_OF_PLACES, *_OF_PICTURES, *_OF_MODEL)
 
 _OF_TRL = (
     "TRL is given the export (scalselect export --to trl), and that is judged, not this file: `<image>` left in a text "
@@ -63,8 +64,7 @@ class CheckResult:
     data_sets
         Of each: `name`, `location`, `format`, `container`, `rows`.
     kinds
-        Of each kind of problem and effect: `kind`, `effect`, `problems`; those of whole data sets first, then the
-        most frequent.
+        Of each kind of problem and effect: `kind`, `effect`, `problems`; of data sets first, then the most frequent.
     examples
         The first problems of each of them, at most 100 each.
     counts
@@ -75,8 +75,7 @@ class CheckResult:
     lengths
         With a model: quantiles of `tokens` and `vision_tokens` a sample.
     estimate
-        Where there is no problem, of a run: `reading_seconds` with `processes` of them, `bytes`, and the `hidden_size`
-        they were reckoned for; else None.
+        Where there is no problem, of a run: `reading_seconds` with `processes`, `bytes` for `hidden_size`; else None.
     """
 
     data_sets: list[dict[str, Any]]
@@ -143,6 +142,7 @@ def check(
         dataset_info=config.dataset_info,
         images=config.images,
         allow_remote_images=config.allow_remote_images,
+        confine_images=config.confine_images,
         image_position=config.image_position,
         limit=config.limit,
     )
@@ -152,9 +152,10 @@ def check(
     pool = JoinedPool(pools)
     found = check_rows(
         pool,
-        RowChecker(pool, examine, config.like),
+        RowChecker(pool, examine, config.like, mark),
         like=config.like,
         processes=processes,
+        seconds=config.sample_seconds,
         rows_a_task=rows_a_task(len(pool), processes, decode),
         keep=_KEPT,
         on_problem=on_problem or (lambda _problem: None),

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
 import sys
-import threading
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import scalselect
-from scalselect.command_options import EXIT_MISUSE, parse_words
+from scalselect.command_failures import EXIT_FAILED, say, told_and_code, told_of_ending, warnings_as_lines
+from scalselect.command_options import parse_words
 from scalselect.config import RunConfig
-from scalselect.errors import MisuseError, OptionError, WorkError
+from scalselect.ending import signals_end_the_work
+from scalselect.errors import OptionError, WorkError
+from scalselect.printable import printable
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
-    from types import FrameType
 
-EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143
+    from scalselect.ending import Ending
+
+EXIT_DONE = 0
 _NOT_OPTIONS = ("command", "dataset", "model", "output", "config", "json", "run_dir", "new_data")
-
-
-class _Terminated(BaseException):
-    """The process was asked to end."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,27 +32,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Words after the program's name; default: those of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    namespace = parse_words(words)
-    listens = threading.current_thread() is threading.main_thread()  # only there a signal may be handled
-    before = signal.signal(signal.SIGTERM, _terminate) if listens else None
+    with signals_end_the_work() as ending:
+        return run_words(words, ending)
+
+
+def run_words(words: list[str], ending: Ending) -> int:
+    """Run the command that some words mean and return its exit code; what `ending` was told of ends it."""
+    ending.say = lambda word: told_of_ending(word, words)
     try:
-        return _COMMANDS[namespace.command](namespace)
-    except MisuseError as error:
-        return _fail(str(error), EXIT_MISUSE)
-    except WorkError as error:
-        return _fail(str(error), EXIT_FAILED)
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        return _fail(
-            f"{error.strerror or error}{where}; what was finished is kept, the same command continues", EXIT_FAILED
-        )
+        namespace = parse_words(words)
+        with warnings_as_lines():
+            return _COMMANDS[namespace.command](namespace)
+    except Exception as error:  # noqa: BLE001  no traceback for what a user can mend, and for the rest a file
+        text, code = told_and_code(error, words) if ending.number is None else ("", 0)
     except KeyboardInterrupt:
-        return _interrupted("interrupted", words, EXIT_INTERRUPTED)
-    except _Terminated:
-        return _interrupted("terminated", words, EXIT_TERMINATED)
-    finally:
-        if listens:
-            signal.signal(signal.SIGTERM, before)
+        text, code = "", 0
+    if not text:  # whatever a library made of the signal
+        text, code = told_of_ending(ending.word, words), ending.code
+    say(text)
+    return code
+
+
+def run_process(ending: Ending) -> int:
+    """Run the command line of this process and return its exit code, also where the parser would exit by itself."""
+    try:
+        code = run_words(sys.argv[1:], ending)
+    except SystemExit as exited:
+        code = int(exited.code or 0)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:  # of the text of `--help`
+        sys.stdout = None
+        if not isinstance(error, BrokenPipeError):
+            say(f"error: nothing can be printed: {error.strerror}\n")
+            code = EXIT_FAILED
+    return code
 
 
 def _run(namespace: argparse.Namespace) -> int:
@@ -207,29 +219,13 @@ def _write(text: str) -> None:
     if sys.stdout is None:  # closed by whoever started this process
         return
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(printable(text))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has read enough
         sys.stdout = None
     except OSError as error:
+        sys.stdout = None  # else what it could not take is tried once more at exit
         raise WorkError(f"the work is done, but the summary cannot be printed: {error.strerror}") from error
-
-
-def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"error: {message}\n")
-    return code
-
-
-def _interrupted(how: str, words: list[str], code: int) -> int:
-    kept = "what was finished is kept. The same command continues"
-    if words[0] in ("compose-llava", "check"):  # the one publishes everything at its end, the other nothing
-        kept = "nothing was written. The same command begins anew"
-    sys.stderr.write(f"{how}; {kept}:\n  scalselect {shlex.join(words)}\n")
-    return code
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise _Terminated
 
 
 if __name__ == "__main__":

@@ -11,15 +11,27 @@ from typing import Any, NoReturn, get_args
 import scalselect
 from scalselect.config import DEFAULT_MAX_SKIPPED, RepresentConfig, ScoreConfig, SelectConfig
 from scalselect.errors import did_you_mean
+from scalselect.printable import printable
 from scalselect.records import ExportForm
 
 EXIT_MISUSE = 2
-_OF_NEW_DATA = ("format", "dataset_info", "images", "trust_remote_code", "device", "dataloader_workers")
+_OF_NEW_DATA = (
+    "format",
+    "dataset_info",
+    "images",
+    "trust_remote_code",
+    "device",
+    "dataloader_workers",
+    "verify_images",
+    "sample_seconds",
+    "skip_oom",
+)
 _OF_CHECK = (
     "format",
     "dataset_info",
     "images",
     "allow_remote_images",
+    "confine_images",
     "limit",
     "like",
     "exif",
@@ -36,6 +48,7 @@ _OF_CHECK = (
     "revision",
     "trust_remote_code",
     "dataloader_workers",
+    "sample_seconds",
 )
 _WIDTH = 80
 _DATASET_HELP = "data file or folder; several follow one another. Each may be name=path,images=DIR,format=FORMAT"
@@ -46,6 +59,9 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message), file)
 
     def error(self, message: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]

@@ -120,19 +120,6 @@ def read_coordinates(path: Path) -> Coordinates:
     return Coordinates(arrays["rows"], arrays["norms"], arrays["vision"], arrays.get("instruction"))
 
 
-def inputs_of_coordinates(path: Path) -> dict[str, Any] | None:
-    """Return what the coordinates were made from; None where there are none, or the file is damaged."""
-    try:
-        header, first = _header(path)
-        whole = first + max(facts["data_offsets"][1] for name, facts in header.items() if name != "__metadata__")
-        if path.stat().st_size != whole:
-            return None
-        inputs = json.loads(header["__metadata__"][METADATA_KEY])["inputs"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    return dict(inputs)
-
-
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +18,9 @@ from scalselect.dataset.message_export import encoded, llava_record, message_rec
 from scalselect.dataset.record_rewriting import Rewriting
 from scalselect.dataset.trl_export import write_trl
 from scalselect.errors import SampleError, WorkError
-from scalselect.image_files import read_image_file
+from scalselect.image_files import image_exists, read_image_file, refuse_location_outside
 from scalselect.records import Sample
+from scalselect.remote_files import is_remote
 from scalselect.remote_path import as_remote
 from scalselect.storage import publish_bytes, publish_stream, remove_tree
 
@@ -155,13 +155,20 @@ class SubsetExport:
 
     def _content(self, image: ImageReference) -> bytes:
         try:
-            return read_image_file(image.path) if image.embedded is None else self._pool.embedded_image(image)
+            if image.embedded is not None:
+                return self._pool.embedded_image(image)
+            return read_image_file(image.path, within=image.within)
         except SampleError as error:
             raise WorkError(f"an image of the subset cannot be read: {image.path or image.text} ({error})") from None
 
     def _existing(self, image: ImageReference) -> str:
-        if "://" not in image.path and not os.path.isfile(image.path):  # noqa: PTH113
-            raise WorkError(f"an image of the subset is gone: {image.path}")
+        try:
+            if is_remote(image.path):  # not asked for: they may be many, and far away
+                refuse_location_outside(image.path, image.within)
+            elif not image_exists(image.path, within=image.within):
+                raise WorkError(f"an image of the subset is gone: {image.path}")
+        except SampleError as error:
+            raise WorkError(f"an image of the subset cannot be read: {image.path} ({error})") from None
         return image.path
 
 

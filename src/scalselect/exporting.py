@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, get_args
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import OptionError, RunFolderError, did_you_mean
 from scalselect.export_work import SubsetExport, source_file
+from scalselect.leftovers import remove_leftovers, remove_leftovers_beside
 from scalselect.pool_of_run import pool_of_run
-from scalselect.progress import Silent, on_wait
+from scalselect.progress import Silent, on_wait, say_removed
 from scalselect.records import ExportForm
 from scalselect.remote_path import path_of
 from scalselect.results import Exported, result_of
 from scalselect.run_folder import RunFolder
+from scalselect.temporary_places import removed_places
 from scalselect.training_guide import write_guides
 
 if TYPE_CHECKING:
@@ -86,6 +88,8 @@ def export(
         path = _place(folder, to, label) if output is None else _new(path_of(output))
         if to == "source" and output is not None and not isinstance(pool, JoinedPool):
             path = _new(source_file(path, JoinedPool([pool]), 0))
+        left = remove_leftovers(folder.path) if output is None else remove_leftovers_beside(path)
+        say_removed(progress, here=left, temporary=removed_places())
         progress.say(f"exporting {len(rows):,} rows")
         work = SubsetExport(pool, rows)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,6 +123,13 @@ def _label(content: Mapping[str, Any], budget: str | None) -> str | None:
 
 
 def _rows(folder: RunFolder, content: dict[str, Any], label: str | None) -> list[int]:
+    names = [folder.scores.name] if label is None else [f"{folder.selections.name}/{label}/rows.parquet"]
+    changed = folder.changed_since_selected(content, names)
+    if changed:
+        raise RunFolderError(
+            f"file is not what was written with the choice: {folder.path / changed[0]}; repeat the `scalselect run` or "
+            "`select` command that made it"
+        )
     result = result_of(folder, content, None)
     rows = result.rows if label is None else result.budgets[label]
     return [int(row) for row in rows]

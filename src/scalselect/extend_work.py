@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from scalselect.dataset.pool import Pool
     from scalselect.run_folder import RunFolder
 
-OPTIONS = ("format", "dataset_info", "images", "trust_remote_code", "device", "dataloader_workers", "max_skipped")
+OPTIONS = (
+    "format",
+    "dataset_info",
+    "images",
+    "trust_remote_code",
+    "device",
+    "dataloader_workers",
+    "verify_images",
+    "sample_seconds",
+    "skip_oom",
+    "max_skipped",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +131,7 @@ def plan_extension(folder: RunFolder, run: Mapping[str, Any], data: Any, options
             images=one.images or options.get("images"),
             image_position=run["represent"]["image_position"],
             allow_remote_images=run["represent"]["allow_remote_images"],
+            confine_images=run["represent"].get("confine_images"),
             mapping=one.mapping,
         )
         segment = _known_segment(before, pool, one.name, began_with)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scalselect.config import select_config
+from scalselect.damaged_shards import with_damage_mended
+from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.extend_work import (
     choice_to_repeat,
     list_not_kept,
@@ -14,11 +16,12 @@ from scalselect.extend_work import (
     recorded_config,
     refuse_what_cannot_grow,
 )
-from scalselect.pipeline import score
+from scalselect.pipeline import score_config_over
 from scalselect.pool_of_run import pool_of_run
 from scalselect.progress import Silent, on_wait
 from scalselect.results import Extended, represented_of, result_of
 from scalselect.run_folder import RunFolder
+from scalselect.score_work import score_run
 from scalselect.segments import entries_of
 from scalselect.select_work import select_run
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scalselect.progress import Progress
+    from scalselect.records import DominantSubspace
+    from scalselect.results import Represented, RunResult
 
 
 def extend(
@@ -48,8 +53,8 @@ def extend(
     model
         Folder, hub name or loaded model (then with its `processor`); default: the one that run.json names.
     **options
-        `format`, `dataset_info` and `images` of the new data, `device`, `dataloader_workers`, `trust_remote_code`,
-        `max_skipped`; all else is as run.json has it.
+        `format`, `dataset_info` and `images` of the new data, `device`, `dataloader_workers`, `sample_seconds`,
+        `skip_oom`, `verify_images`, `trust_remote_code`, `max_skipped`; all else is as run.json has it.
 
     Raises
     ------
@@ -65,10 +70,12 @@ def extend(
     config = recorded_config(run, options)
     extension = plan_extension(folder, run, data, options)
     choice = choice_to_repeat(run)
-    pool = None
-    if choice is not None:  # old records are copied as well: they must be there
+    pool, opened = None, extension.named
+    if choice is not None or config.represent.verify_images:  # old records are read as well: they must be there
         grown = {**run, "segments": entries_of(extension.after)}
         pool = pool_of_run(grown, None, opened=[pool for _, pool in extension.named])
+        parts = pool.parts if isinstance(pool, JoinedPool) else ()
+        opened = list(zip(extension.after, parts, strict=True))
     progress = progress or Silent()
     if (name := list_not_kept(run)) is not None:
         progress.warn(
@@ -80,23 +87,31 @@ def extend(
         progress.say(f"rows {segment.first_row:,} to {segment.stop_row - 1:,}: {new.describe()}")
     from scalselect.represent_work import represent_segments  # noqa: PLC0415  as in `represent_config`
 
-    reports = represent_segments(
-        folder,
-        extension,
-        model_of(run, model),
-        config,
-        processor=processor,
-        progress=progress,
-        on_wait=on_wait(progress),
-    )
-    represented = represented_of(folder, reports, sum(len(new) for _, new in extension.named))
-    subspace = None if run["score"] is None else score(run_dir, progress=progress)
-    selected = None
-    with folder.claimed(on_wait(progress)):
-        if choice is not None:
+    def attempt() -> tuple[Represented, DominantSubspace | None, RunResult | None]:
+        reports = represent_segments(
+            folder,
+            extension,
+            opened,
+            model_of(run, model),
+            config,
+            processor=processor,
+            progress=progress,
+            on_wait=on_wait(progress),
+        )
+        represented = represented_of(folder, reports, sum(len(new) for _, new in extension.named))
+        with folder.claimed(on_wait(progress)):
+            subspace = (
+                None if run["score"] is None else score_run(folder, score_config_over(run["score"], {}), progress)
+            )
+            if choice is None:
+                return represented, subspace, None
             summary = select_run(folder, pool, select_config(choice), progress)
-            selected = result_of(folder, summary, represented)
-        folder.update(select_again=None)
+            return represented, subspace, result_of(folder, summary, represented)
+
+    with folder.alone():
+        represented, subspace, selected = with_damage_mended(folder, attempt, progress)
+        with folder.claimed(on_wait(progress)):
+            folder.update(select_again=None)
     return Extended(
         folder=folder.path,
         segments=tuple(segment for segment, _ in extension.named),

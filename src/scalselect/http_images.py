@@ -6,7 +6,6 @@ of an answer is used.
 
 from __future__ import annotations
 
-import errno
 import functools
 import http.client
 import re
@@ -19,6 +18,7 @@ from urllib import request
 from urllib.error import HTTPError, URLError
 
 from scalselect.errors import SampleError
+from scalselect.failures import NO_HANDLES
 from scalselect.records import Reason
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _KEPT = ":/?#[]@!$&'()*+,;=%~"  # by the encoding of what no address may hold as it is
 _PIECE = 1 << 16
 _WORTH_ANOTHER_ATTEMPT = {408, 425, 429, 500, 502, 503, 504}
-_OF_THIS_MACHINE = {errno.EMFILE, errno.ENFILE}
 _HEADERS = [("User-Agent", "scalselect"), ("Accept", "image/*,*/*;q=0.5")]
 _HANDLERS = (  # those of urllib, less the ones of files, ftp and data
     request.ProxyHandler,
@@ -97,7 +96,7 @@ def _fetch_once(address: str) -> bytes:
 
 
 def _refuse_connection(error: Exception) -> NoReturn:
-    if isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE:
+    if isinstance(error, OSError) and error.errno in NO_HANDLES:
         raise error
     raise _StumbledError(f"no connection ({type(error).__name__})") from None
 

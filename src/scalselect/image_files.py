@@ -6,20 +6,20 @@ import errno
 import io
 import math
 import os
-import stat
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from scalselect.errors import SampleError
+from scalselect.failures import machine_failure
 from scalselect.http_images import fetch_image, is_web_address
+from scalselect.local_images import lies_within, local_image_exists, read_local_image, refuse_outside
 from scalselect.pillow_limit import pixel_limit
 from scalselect.records import Reason
-from scalselect.remote_files import is_known, is_remote, read_remote
+from scalselect.remote_files import is_known, is_remote, normalised, read_remote
 from scalselect.remote_path import path_of
 from scalselect.storage import sha256_of_bytes
 
@@ -33,10 +33,6 @@ MAX_PIXELS = 178_956_970  # where Pillow itself refuses, unless told otherwise
 MAX_ASPECT_RATIO = 200  # scaling the shorter side to a model's size makes more of such a picture than memory holds
 
 _ORIENTATIONS = range(2, 9)  # the values of the tag that turn or mirror
-_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
-
-_KERNEL_FOLDERS = ("/proc/", "/sys/")  # "regular" files there may block, or never end
-
 _MAX_LOCATION_BYTES = 1024  # the longest key of the stores
 
 _warned_of: set[tuple[type[Warning], str]] = set()
@@ -119,28 +115,45 @@ class DecodedImage:
     alpha: bool
 
 
-def open_image(path: str, *, view: PictureView = PictureView(), max_pixels: int = MAX_PIXELS) -> DecodedImage:
+def open_image(
+    path: str, *, view: PictureView = PictureView(), max_pixels: int = MAX_PIXELS, within: str | None = None
+) -> DecodedImage:
     """Read and decode the image file at `path`, or at a URL such as ``s3://bucket/a.jpg``; see `decode_image`.
+
+    Parameters
+    ----------
+    within
+        Folder or URL in which the file must lie, wherever links lead; None: anywhere.
 
     Raises
     ------
     SampleError
-        `image_missing`, and what `decode_image` raises.
+        `image_missing`, `image_outside`, and what `decode_image` raises.
     OSError
         Failures that say nothing of the sample: too many open files, a broken disk, a stale mount, a store
         that cannot be reached or denies access.
     """
-    return decode_image(read_image_file(path), view=view, max_pixels=max_pixels)
+    return decode_image(read_image_file(path, within=within), view=view, max_pixels=max_pixels)
 
 
-def image_exists(path: str) -> bool:
-    """Tell whether a file lies at a local path or URL; not whether it is an image. Raises OSError as `open_image`.
+def image_exists(path: str, *, within: str | None = None) -> bool:
+    """Tell whether a file lies at a local path or URL; not whether it is an image.
 
     An image on the web counts as being there: a server is asked for it once, when it is fetched.
+
+    Raises
+    ------
+    SampleError
+        `image_outside`, or `image_unreadable` for what is never opened.
+    OSError
+        As `open_image`.
     """
     if is_web_address(path):
         return True
-    return path_of(path).is_file() if is_remote(path) else os.path.isfile(path)  # noqa: PTH113  a NUL byte is no error
+    if not is_remote(path):
+        return local_image_exists(path, within)
+    refuse_location_outside(path, within)
+    return path_of(path).is_file()
 
 
 def decode_image(content: bytes, *, view: PictureView = PictureView(), max_pixels: int = MAX_PIXELS) -> DecodedImage:
@@ -181,35 +194,32 @@ def decode_image(content: bytes, *, view: PictureView = PictureView(), max_pixel
         raise SampleError(Reason.IMAGE_TOO_LARGE, f"{told}, more than {max_pixels:,} (--decode-max-pixels)") from None
     except UnidentifiedImageError:  # its own message shows an address in memory, another one each time
         _refuse_unreadable("no picture in a format that can be read")
-    except Exception as error:  # noqa: BLE001  Pillow's decoders raise nearly everything on broken files
+    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+        if machine_failure(error) is not None:
+            raise
         _refuse_unreadable(f"{type(error).__name__}: {error}")
     return DecodedImage(picture, sha256_of_bytes(content), len(content), rotated, alpha)
 
 
-def _read_regular_file(path: str) -> bytes:
-    try:
-        found = os.stat(path)  # noqa: PTH116  before opening: to open a pipe or a device may block
-        if not stat.S_ISREG(found.st_mode):
-            _refuse_unreadable("a folder" if stat.S_ISDIR(found.st_mode) else "no regular file")
-        if os.path.realpath(path).startswith(_KERNEL_FOLDERS):
-            _refuse_unreadable("a file of the kernel")
-        content = Path(path).read_bytes()
-    except OSError as error:
-        if error.errno in _MISSING:
-            raise SampleError(Reason.IMAGE_MISSING, str(error.strerror)) from None
-        if error.errno == errno.EACCES:
-            _refuse_unreadable(str(error.strerror))
-        raise
-    except ValueError as error:  # a NUL byte, or a character that no file name has
-        raise SampleError(Reason.IMAGE_MISSING, str(error)) from None
-    return content
-
-
-def read_image_file(path: str) -> bytes:
+def read_image_file(path: str, *, within: str | None = None) -> bytes:
     """Return the bytes of the image file at a path or URL; raises what `open_image` raises for files."""
-    if is_web_address(path):
+    if is_web_address(path):  # allowed by whoever let the reference through
         return fetch_image(path)
-    return _read_remote_file(path) if is_remote(path) else _read_regular_file(path)
+    if not is_remote(path):
+        return read_local_image(path, within)
+    refuse_location_outside(path, within)
+    return _read_remote_file(path)
+
+
+def refuse_location_outside(location: str, within: str | None) -> None:
+    """Raise SampleError, `image_outside`, where a URL is not below the folder that images are confined to.
+
+    A web address is let through by an option of its own, and a protocol that is not read is refused as such.
+    """
+    if within is None or not is_known(location):
+        return
+    if not is_remote(within) or not lies_within(normalised(location), normalised(within)):
+        refuse_outside()
 
 
 def _read_remote_file(location: str) -> bytes:

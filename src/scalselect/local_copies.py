@@ -1,7 +1,7 @@
 """Local copies of remote files, for what can only be read from a disk: mapped arrays, indexed records.
 
-They lie in one temporary folder of the process (below `TMPDIR`), which is removed at its exit. A process that was
-forked from it may read them, and removes nothing.
+They lie in one temporary folder of the process (below `TMPDIR`), which is removed at its exit, or if it is killed by a
+later process (`scalselect.temporary_places`). A process that was forked from it may read them, and removes nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scalselect.errors import DataChangedError
+from scalselect.failures import naming_failures
 from scalselect.remote_files import filesystem, key_of, remote_facts, told_as_os_errors, version_of
 from scalselect.remote_path import as_remote
+from scalselect.temporary_places import temporary_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -102,7 +104,7 @@ def _copied(locations: Sequence[str], versions: list[tuple[str, ...]]) -> _Copie
         paths = [root / os.path.relpath(key, above) for key in keys]
         for location, key, path, version in zip(locations, keys, paths, versions, strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with told_as_os_errors(location):
+            with told_as_os_errors(location), naming_failures(path):
                 filesystem(location).get_file(key, str(path))
             _check_unchanged(location, version)
     except BaseException:
@@ -120,7 +122,7 @@ def _folder() -> Path:
     """Return the temporary folder of this process."""
     process = os.getpid()
     if process not in _folders:
-        _folders[process] = Path(tempfile.mkdtemp(prefix="scalselect-"))
+        _folders[process] = Path(tempfile.mkdtemp(prefix=temporary_prefix()))
         atexit.register(_remove, process)
     return _folders[process]
 

@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 
 from scalselect.engines.local import run_tasks
 from scalselect.errors import DataChangedError, MisuseError, ShardError, TooManySkippedError, WorkError
+from scalselect.shard_sharing import shared_shards
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from decimal import Decimal
 
+    from scalselect.claims import Claims
+    from scalselect.joined_work import JoinedWork
     from scalselect.progress import Progress
     from scalselect.representation_store import RepresentationStore, ShardReport
-    from scalselect.shard_work import JoinedWork, ShardWork
+    from scalselect.shard_work import ShardWork
 
 _ROWS_BEFORE_JUDGING_SKIPS = 1000
 
 
 def represent_missing(
-    work: ShardWork | JoinedWork, shards: range, max_skipped: Decimal, progress: Progress
+    work: ShardWork | JoinedWork, shards: range, max_skipped: Decimal, progress: Progress, claims: Claims
 ) -> list[ShardReport]:
     """Represent those of some shards that are not published yet; return the reports of all of them, in order.
 
@@ -30,6 +33,8 @@ def represent_missing(
         Those of the pool that `work` is about.
     max_skipped
         Highest percentage of these shards' rows, text-only ones left out, that may be skipped.
+    claims
+        Those of the run folder, by which processes share the shards.
 
     Raises
     ------
@@ -44,10 +49,24 @@ def represent_missing(
     finished = sum(report.stop - report.start for report in reports.values())
     progress.start(len(work), finished, sum(report.counts.get("skipped", 0) for report in reports.values()))
     failed: dict[int, Exception] = {}
+    adopted = 0
+
+    def adopt_or_represent(shard: int) -> ShardReport:
+        nonlocal adopted
+        if not store.is_published(shard):
+            return work(shard)
+        report = store.report(shard)
+        adopted += 1
+        for status, number in report.counts.items():
+            for _ in range(number):
+                progress.row(status)
+        return report
+
+    tasks = shared_shards([shard for shard in shards if shard not in reports], store, claims, progress.say)
     try:
         outcomes = run_tasks(
-            [shard for shard in shards if shard not in reports],
-            work,
+            tasks,
+            adopt_or_represent,
             # A single sample too large for the memory is as large the next time.
             worth_retrying=lambda error: not isinstance(error, ShardError),
             fatal=(MisuseError, DataChangedError, OSError),
@@ -61,7 +80,10 @@ def represent_missing(
                 skips.count(outcome.result)
                 skips.check(at_end=False)
     finally:
+        tasks.close()
         progress.stop()
+    if adopted:
+        progress.say(f"{adopted} of these shards were represented by other processes")
     if failed:
         first = min(failed)
         raise WorkError(

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalselect.account_checks import check_reports, check_shard
+from scalselect.damaged_shards import set_aside_damaged
 from scalselect.dataset.vector_files import open_vectors
 from scalselect.records import Reason, RowIdentity, RowRecord
 from scalselect.remote_files import is_remote
-from scalselect.run_folder import refuse_other_keys
-from scalselect.segments import shards_of
-from scalselect.storage import remove_temporary_files
+from scalselect.run_json import refuse_other_keys
+from scalselect.segments import segments_of, shards_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,8 +73,9 @@ def import_vectors(
         refuse_other_keys(before, keys, folder.path)
     else:
         folder.create(_run_json(vectors, keys))
-    remove_temporary_files(folder.path)
     shards = shards_of({"represent": keys})
+    if before is not None:
+        set_aside_damaged(folder, segments_of({"represent": keys}), progress)
     reports = [folder.store.report(shard) for shard in shards if folder.store.is_published(shard)]
     done = sum(report.stop - report.start for report in reports)
     progress.start(vectors.rows, done, sum(report.counts.get("skipped", 0) for report in reports))
@@ -84,6 +86,7 @@ def import_vectors(
                 _publish(folder, vectors, shard, span, progress)
     finally:
         progress.stop()
+    check_reports([folder.store.report(shard) for shard in shards], range(vectors.rows))
 
 
 def _publish(folder: RunFolder, vectors: VectorFile, shard: int, span: range, progress: Progress) -> None:
@@ -110,6 +113,7 @@ def _publish(folder: RunFolder, vectors: VectorFile, shard: int, span: range, pr
         "reuse": {},
         "versions": _versions(),
     }
+    check_shard(span, records, len(block))
     folder.store.publish(shard, span, records, block, facts, instruction_representations=instruction)
     for record in records:
         progress.row(record.status)

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from scalselect.choice_checks import check_choice
 from scalselect.config import RunConfig, ScoreConfig, SelectConfig, score_config, select_config
+from scalselect.damaged_shards import refusing_damaged, with_damage_mended
 from scalselect.dataset.data_sets import open_pools
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import OptionError, did_you_mean
+from scalselect.leftovers import remove_leftovers
 from scalselect.option_values import parse_budgets
 from scalselect.own_vectors_work import import_vectors
 from scalselect.pool_of_run import pool_of_run
-from scalselect.progress import Silent, on_wait
+from scalselect.progress import Silent, on_wait, say_removed
 from scalselect.results import Represented, RunResult, represented_of, result_of
 from scalselect.run_folder import RunFolder
 from scalselect.score_work import score_run
 from scalselect.segments import rows_of
 from scalselect.select_work import select_run
+from scalselect.temporary_places import removed_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,12 +121,21 @@ def score(
         raise OptionError("score needs a run folder, or `representations` with the `output` folder to make of them")
     folder = RunFolder(run_dir if output is None else output)  # type: ignore[arg-type]  # one of them is given
     recorded = folder.read() if representations is not None else folder.require()
-    config = _score_config((recorded or {}).get("score") or {}, options)
+    config = score_config_over((recorded or {}).get("score") or {}, options)
     progress = progress or Silent()
-    if representations is not None:
-        import_vectors(folder, representations, progress=progress)
-    with folder.claimed(on_wait(progress)):
-        return score_run(folder, config, progress)
+
+    def attempt() -> DominantSubspace:
+        if representations is not None:
+            import_vectors(folder, representations, progress=progress)
+        with folder.claimed(on_wait(progress)):
+            say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
+            return score_run(folder, config, progress)
+
+    with folder.alone():
+        if representations is not None:
+            return with_damage_mended(folder, attempt, progress)
+        with refusing_damaged(folder, progress):
+            return attempt()
 
 
 def select(
@@ -158,7 +170,8 @@ def select(
     folder.read_scores()  # no scores: said before the data file is read
     pool = pool_of_run(recorded, dataset)
     progress = progress or Silent()
-    with folder.claimed(on_wait(progress)):
+    with refusing_damaged(folder, progress), folder.claimed(on_wait(progress)):
+        say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
         return result_of(folder, select_run(folder, pool, config, progress), None)
 
 
@@ -176,12 +189,18 @@ def run_config(
         raise OptionError("a budget is needed: give a number of rows, or a percentage such as 16%")
     folder = RunFolder(output)
     progress = progress or Silent()
-    pools, records = _open_checked(dataset, config, folder)
-    represented = _represented(pools, records, config, folder, model=model, processor=processor, progress=progress)
-    pool = pool_of_run(folder.require(), None, opened=pools)
-    with folder.claimed(on_wait(progress)):
-        score_run(folder, config.score, progress)
-        return result_of(folder, select_run(folder, pool, config.select, progress), represented)
+    choice = config.select
+
+    def attempt() -> RunResult:
+        represented = _represented(pools, records, config, folder, model=model, processor=processor, progress=progress)
+        pool = pool_of_run(folder.require(), None, opened=pools)
+        with folder.claimed(on_wait(progress)):
+            score_run(folder, config.score, progress)
+            return result_of(folder, select_run(folder, pool, choice, progress), represented)
+
+    with folder.alone():
+        pools, records = _open_checked(dataset, config, folder)
+        return with_damage_mended(folder, attempt, progress)
 
 
 def represent_config(
@@ -195,13 +214,18 @@ def represent_config(
 ) -> Represented:
     """Do stage 1 with a checked configuration; see `represent`."""
     folder = RunFolder(output)
-    pools, records = _open_checked(dataset, config, folder)
-    return _represented(pools, records, config, folder, model=model, processor=processor, progress=progress or Silent())
+    progress = progress or Silent()
+    with folder.alone():
+        pools, records = _open_checked(dataset, config, folder)
+        return with_damage_mended(
+            folder,
+            lambda: _represented(pools, records, config, folder, model=model, processor=processor, progress=progress),
+            progress,
+        )
 
 
 def _open_checked(dataset: Dataset, config: RunConfig, folder: RunFolder) -> tuple[list[Pool], int]:
     """Open the data of a call and refuse what the run would fail on later."""
-    folder.check_usable()
     options = config.represent
     pools, records = open_pools(
         dataset,
@@ -209,6 +233,7 @@ def _open_checked(dataset: Dataset, config: RunConfig, folder: RunFolder) -> tup
         dataset_info=options.dataset_info,
         images=options.images,
         allow_remote_images=options.allow_remote_images,
+        confine_images=options.confine_images,
         image_position=options.image_position,
         limit=options.limit,
     )
@@ -240,8 +265,8 @@ def _represented(
     return represented_of(folder, reports, records)
 
 
-def _score_config(before: Mapping[str, Any], options: Mapping[str, Any]) -> ScoreConfig:
-    """Return the options of a call over those of the call before it. Raises OptionError."""
+def score_config_over(before: Mapping[str, Any], options: Mapping[str, Any]) -> ScoreConfig:
+    """Return the options of scoring that a call gives, over those recorded before it. Raises OptionError."""
     _refuse_unknown(options, ScoreConfig)
     kept = dict(before)
     if "energy" in options:  # of the two only one has a say

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scalselect.dataset.containers import data_exist
 from scalselect.dataset.data_sets import data_sets_of, open_pools
 from scalselect.dataset.joined_pool import JoinedPool
-from scalselect.dataset.opening import open_pool
+from scalselect.dataset.opening import confined_by_default, open_pool
 from scalselect.errors import DatasetError, RunFolderError
 from scalselect.segments import Segment, segments_of
 
@@ -66,6 +66,7 @@ def pool_of_run(
                 limit=_limit(segment),
                 image_position=represent.get("image_position", pool.image_position),
                 allow_remote_images=represent.get("allow_remote_images", False),
+                confined=_confined(represent.get("confine_images"), segment),
             )
         )
     if unused:
@@ -74,6 +75,11 @@ def pool_of_run(
             f"data are none of the run's, or have changed since: {unused[0].location} (the run has {known})"
         )
     return pools[0] if len(pools) == 1 else JoinedPool(pools)
+
+
+def _confined(option: bool | None, segment: Segment) -> bool:
+    # As when the run was made, wherever its data lie by now.
+    return confined_by_default(segment.path) if option is None else option
 
 
 def _format(segments: Sequence[Segment]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import warnings
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from tqdm import tqdm
 
 from scalselect.errors import ScalselectWarning
+from scalselect.printable import printable_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +46,7 @@ class Silent:
 
     def warn(self, line: str) -> None:
         """Issue a ScalselectWarning."""
-        warnings.warn(line, ScalselectWarning, stacklevel=2)
+        warnings.warn(printable_line(line), ScalselectWarning, stacklevel=2)
 
     def start(self, total: int, done: int, skipped: int) -> None:
         """Tell nothing."""
@@ -72,8 +74,9 @@ class Stderr:
         self._began = self._last = 0.0
 
     def say(self, line: str) -> None:
-        """Print one line."""
-        tqdm.write(line, file=sys.stderr)
+        """Print one line, unless nobody can read it any more: that is no reason to end a run."""
+        with contextlib.suppress(OSError, ValueError):
+            tqdm.write(printable_line(line), file=sys.stderr)
 
     def warn(self, line: str) -> None:
         """Print one line."""
@@ -92,9 +95,10 @@ class Stderr:
         self._here += 1
         self._skipped += status == "skipped"
         if self._bar is not None:
-            self._bar.update()
-            if status == "skipped":
-                self._bar.set_postfix_str(f"skipped {self._skipped}")
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.update()
+                if status == "skipped":
+                    self._bar.set_postfix_str(f"skipped {self._skipped}")
         elif time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             self.say(self._line())
@@ -102,7 +106,8 @@ class Stderr:
     def stop(self) -> None:
         """End counting rows and print how fast it went."""
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.close()
             self._bar = None
         if self._here:
             self.say(self._line())
@@ -126,3 +131,10 @@ def readable_seconds(seconds: float) -> str:
 def on_wait(progress: Progress) -> Callable[[str], None]:
     """Return what tells that somebody else, named to it, holds the claim of a run folder."""
     return lambda holder: progress.say(f"waiting: {holder or 'another process'} is scoring or selecting in this folder")
+
+
+def say_removed(progress: Progress, *, here: int, temporary: int) -> None:
+    """Tell how many things that killed processes had left were removed, in the run folder and below `TMPDIR`."""
+    for number, place in ((here, "the run folder"), (temporary, "the folder for temporary files")):
+        if number:
+            progress.say(f"removed from {place} what killed processes had left: {number:,}")

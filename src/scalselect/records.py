@@ -54,11 +54,14 @@ class ImageReference:
         bytes lie in the data themselves.
     embedded
         Where the bytes lie in the data: pool row, and number among the images of the sample; None for a file.
+    within
+        Folder or URL in which the file must lie, wherever links lead; None: anywhere.
     """
 
     text: str
     path: str
     embedded: tuple[int, int] | None = None
+    within: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

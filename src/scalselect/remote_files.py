@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from scalselect.errors import OptionError, ScalselectError, did_you_mean
+from scalselect.failures import NO_HANDLES, NO_SPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ WRITABLE = ("s3", "gs")  # every file written to a hub is a commit there
 
 _LOCATION = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://(.*)", re.DOTALL)
 _TOLD = 300  # characters of what a store says
-_OF_THIS_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
+_OF_THIS_MACHINE = {*NO_SPACE, *NO_HANDLES}
 # What stores call the state of an object; which of them a store has is its own affair.
 _VERSION_KEYS = ("ETag", "etag", "generation", "md5Hash", "blob_id", "oid", "LastModified", "updated", "mtime", "size")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -13,6 +14,7 @@ from scalselect.remote_files import (
     read_remote,
     remote_facts,
     told_as_os_errors,
+    version_of,
 )
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _READ_AT_ONCE = 8 * 2**20  # bytes a request
+
+_exclusive: dict[str, bool] = {}  # by bucket: whether its store knows exclusive creation, once that was tried
 
 
 def path_of(location: str | os.PathLike[str]) -> Path:
@@ -146,6 +150,15 @@ class RemotePath:
             if found != self._key:  # some stores list the folder itself
                 yield self._at(found)
 
+    def versions(self) -> dict[str, tuple[str, ...]]:
+        """Return the names of the files in a folder, each with what changes when it is replaced; one request."""
+        try:
+            with told_as_os_errors(str(self)):
+                found = filesystem(str(self)).ls(str(self._key), detail=True)
+        except FileNotFoundError:
+            return {}
+        return {PurePosixPath(facts["name"]).name: version_of(facts) for facts in found if facts["type"] == "file"}
+
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
         """Do nothing: folders come with the files in them."""
 
@@ -193,10 +206,50 @@ class RemotePath:
     def create(self, content: bytes) -> None:
         """Write a file unless there is one. Raises FileExistsError.
 
-        The store is asked to refuse a second writer; of one that does not know that question the last writer wins.
+        The store is asked to refuse a second writer. Of one that is known not to do so, the last of several writers at
+        the same moment wins.
         """
+        if _exclusive.get(self._bucket, True):
+            self._create(content)
+            return
+        if self.exists():
+            raise FileExistsError(errno.EEXIST, "there is such a file already", str(self))
+        self.upload(content)
+
+    def knows_exclusive_creation(self) -> bool:
+        """Tell whether the store refuses to create a file that is there, as found out once a process.
+
+        It is tried with this file, which must not exist, and does not afterwards. Raises OSError where it cannot be
+        written.
+        """
+        if self._bucket not in _exclusive:
+            try:
+                _exclusive[self._bucket] = self._is_created_once()
+            finally:
+                self.unlink(missing_ok=True)
+        return _exclusive[self._bucket]
+
+    def _is_created_once(self) -> bool:
+        try:
+            self._create(b"")
+        except PermissionError:
+            raise
+        except OSError:
+            self.upload(b"")  # of a store that can be written, the condition is what it does not know
+            return False
+        try:
+            self._create(b"")
+        except FileExistsError:
+            return True
+        return False
+
+    def _create(self, content: bytes) -> None:
         with told_as_os_errors(str(self)):
             filesystem(str(self)).pipe_file(str(self._key), content, mode="create")
+
+    @property
+    def _bucket(self) -> str:
+        return f"{self.protocol}://{self._key.parts[0]}"
 
     def _type(self) -> str | None:
         try:

@@ -6,7 +6,7 @@ The only join that loads a model; `pipeline` imports it when it is needed, so th
 from __future__ import annotations
 
 import datetime as dt
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
+from scalselect.account_checks import check_reports
 from scalselect.config import NOT_KEYS
+from scalselect.damaged_shards import set_aside_damaged
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import DatasetError, TooManySkippedError
+from scalselect.image_checks import check_images
+from scalselect.joined_work import JoinedWork
+from scalselect.leftovers import remove_leftovers
 from scalselect.missing_shards import represent_missing
-from scalselect.run_folder import refuse_other_keys
+from scalselect.progress import say_removed
+from scalselect.run_json import refuse_other_keys
 from scalselect.segments import Segment, entries_of, next_segment
-from scalselect.shard_work import JoinedWork, ShardWork
-from scalselect.storage import remove_temporary_files
+from scalselect.shard_work import ShardWork
+from scalselect.temporary_places import removed_places
 from scalselect.trainers import preset_lines
 from scalselect.vlm.checkpoint import load_checkpoint, model_restored, quiet_transformers
 from scalselect.vlm.rehearsal import rehearse
@@ -70,6 +76,9 @@ def represent_run(
     if before is not None:  # before the model is loaded, which may take long
         known = {name: before.get(name) for name in keys}
         refuse_other_keys(known, keys, folder.path, note=_NOT_COMPARED)
+        set_aside_damaged(folder, segments, progress)
+        known_rows = list(zip(segments, pools, strict=True))
+        check_images(folder.store, known_rows, progress, every=config.represent.verify_images)
     else:
         for pool in pools:
             _refuse_where_no_image_exists(pool)
@@ -83,19 +92,23 @@ def represent_run(
             )
         else:
             refuse_other_keys(before, keys, folder.path)
-        remove_temporary_files(folder.path)
+        say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
         _say_model(checkpoint, config.represent, settings, progress)
         works = tuple(
             _work_on(segment, pool, folder, checkpoint, config=config.represent, settings=settings, progress=progress)
             for segment, pool in zip(segments, pools, strict=True)
         )
-        work = works[0] if len(works) == 1 else JoinedWork(works)
-        return represent_missing(work, range(segments[-1].shards.stop), config.max_skipped, progress)
+        with closing(works[0] if len(works) == 1 else JoinedWork(works)) as work:
+            shards = range(segments[-1].shards.stop)
+            reports = represent_missing(work, shards, config.max_skipped, progress, folder.claims)
+        check_reports(reports, range(segments[-1].stop_row))
+        return reports
 
 
 def represent_segments(
     folder: RunFolder,
     extension: Extension,
+    opened: Sequence[tuple[Segment, Pool]],
     model: Any,
     config: RunConfig,
     *,
@@ -107,6 +120,8 @@ def represent_segments(
 
     Parameters
     ----------
+    opened
+        The segments whose images are looked at, with their data.
     config
         The options that the run recorded; see `scalselect.extend_work.recorded_config`.
     on_wait
@@ -127,6 +142,8 @@ def represent_segments(
     keys = _option_keys(config.represent, settings)
     del keys["images"], keys["limit"]  # those of the data set that the run began with
     refuse_other_keys({name: before.get(name) for name in keys}, keys, folder.path, note=_NOT_COMPARED)
+    set_aside_damaged(folder, [segment for segment, _ in extension.named], progress)
+    check_images(folder.store, opened, progress, every=config.represent.verify_images)
     for segment, pool in extension.named:
         if segment not in extension.before:
             _refuse_where_no_image_exists(pool)
@@ -136,7 +153,7 @@ def represent_segments(
         names = {*keys, *(name for name in before if name.startswith("model_"))}
         refuse_other_keys({name: before.get(name) for name in names}, keys, folder.path)
         extension.record(folder, on_wait)
-        remove_temporary_files(folder.path)
+        say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
         _say_model(checkpoint, config.represent, settings, progress)
         reports = []
         for segment, pool in extension.named:
@@ -144,7 +161,10 @@ def represent_segments(
                 segment, pool, folder, checkpoint, config=config.represent, settings=settings, progress=progress
             )
             try:
-                reports += represent_missing(work, segment.shards, config.max_skipped, progress)
+                with closing(work):
+                    here = represent_missing(work, segment.shards, config.max_skipped, progress, folder.claims)
+                check_reports(here, range(segment.first_row, segment.stop_row))
+                reports += here
             except TooManySkippedError as error:
                 if not extension.undo(folder, on_wait):
                     raise

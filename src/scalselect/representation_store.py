@@ -13,7 +13,6 @@ Beyond 10,000 shards each further ten thousand lie in a folder of their own.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from dataclasses import asdict
@@ -22,18 +21,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import safetensors.numpy
-from safetensors import safe_open
 
 from scalselect.errors import DamagedFileError
-from scalselect.local_copies import local_file
-from scalselect.remote_path import as_remote
 from scalselect.row_tables import table_bytes, table_from_bytes, table_of_rows
-from scalselect.shard_report import ShardReport, read_report
+from scalselect.shard_files import REPORT, ROWS, VECTORS, ShardFiles
+from scalselect.shard_report import ShardReport
 from scalselect.storage import publish_bytes, sha256_of_bytes
 from scalselect.stored_vectors import decode_vectors, encode_vectors, read_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -44,8 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["METADATA_KEY", "RepresentationStore", "ShardReport"]
 
 METADATA_KEY = "scalselect"  # the one metadata key: several would be written in random order
-_SHARDS_A_FOLDER = 10_000
-_REPEAT = "repeat the `scalselect run`, `represent` or `extend` command that made it"
 
 
 class RepresentationStore:
@@ -59,10 +54,11 @@ class RepresentationStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.files = ShardFiles(folder)
 
     def is_published(self, shard: int) -> bool:
         """Tell whether a shard is complete."""
-        return self._path(shard, ".json").exists()
+        return self.files.path(shard, REPORT).exists()
 
     def publish(
         self,
@@ -114,17 +110,17 @@ class RepresentationStore:
                 raise ValueError(f"shard {shard} has {len(scored)} scored rows but {len(array)} {kind}")
             stored |= encode_vectors(array, kind, store_dtype)
         contents = {
-            ".safetensors": safetensors.numpy.save(
+            VECTORS: safetensors.numpy.save(
                 stored,
                 metadata={
                     METADATA_KEY: json.dumps({"shard": shard, "start": span.start, "stop": span.stop}, sort_keys=True)
                 },
             ),
-            ".rows.parquet": table_bytes(table_of_rows(records)),
+            ROWS: table_bytes(table_of_rows(records)),
         }
         files = {}
         for suffix, content in contents.items():
-            path = self._path(shard, suffix)
+            path = self.files.path(shard, suffix)
             path.parent.mkdir(parents=True, exist_ok=True)
             publish_bytes(path, content)
             files[path.name] = {"bytes": len(content), "sha256": sha256_of_bytes(content)}
@@ -137,31 +133,41 @@ class RepresentationStore:
             files=files,
             **facts,
         )
-        publish_bytes(self._path(shard, ".json"), json.dumps(asdict(report), sort_keys=True, indent=1).encode())
+        publish_bytes(self.files.path(shard, REPORT), json.dumps(asdict(report), sort_keys=True, indent=1).encode())
         return report
 
     def remove(self, shards: range) -> None:
         """Delete shards: of each its report first, so that what is left of it counts for nothing."""
         for shard in shards:
-            for suffix in (".json", ".safetensors", ".rows.parquet"):
-                self._path(shard, suffix).unlink(missing_ok=True)
+            self.files.remove(shard)
+
+    def damaged(self, spans: Mapping[int, range], *, contents: bool = False) -> dict[int, str]:
+        """Return which published shards are not what was published, and in words why.
+
+        Parameters
+        ----------
+        spans
+            Shard to the rows, or places, that it is to hold.
+        contents
+            Whether all files are read and held against their hashes; else reports are read, and sizes compared.
+        """
+        faults = {shard: self.files.fault(shard, span, contents=contents) for shard, span in spans.items()}
+        return {shard: fault for shard, fault in faults.items() if fault is not None}
+
+    def set_aside(self, shard: int) -> None:
+        """Remove the report of a shard: it counts as not represented."""
+        self.files.path(shard, REPORT).unlink(missing_ok=True)
 
     def report(self, shard: int) -> ShardReport:
-        """Return the report of a published shard. Raises DamagedFileError."""
-        path = self._path(shard, ".json")
-        try:
-            return read_report(path.read_bytes())
-        except FileNotFoundError as error:
-            raise DamagedFileError(f"shard {shard} is not represented: {path}; {_REPEAT}") from error
-        except ValueError as error:
-            raise DamagedFileError(f"shard report cannot be read: {path} ({error}); {_remedy(path)}") from error
+        """Return the report of a published shard. Raises DamagedShardError."""
+        return self.files.report(shard)
 
     def representations(self, shard: int) -> tuple[NDArray[np.int64], Vectors]:
-        """Return pool positions [scored] and representations [scored, hidden]. Raises DamagedFileError.
+        """Return pool positions [scored] and representations [scored, hidden]. Raises DamagedShardError.
 
         Float32 as stored; float64 where the shard is stored as float16.
         """
-        tensors = safetensors.numpy.load(self._read(shard, ".safetensors"))
+        tensors = safetensors.numpy.load(self.files.read(shard, VECTORS))
         return tensors["rows"], self._decoded(shard, tensors, "representations")
 
     def instruction_representations(self, shard: int) -> Vectors | None:
@@ -169,11 +175,11 @@ class RepresentationStore:
 
         None where none were asked for. The number type is that of `representations`.
         """
-        return decode_vectors(safetensors.numpy.load(self._read(shard, ".safetensors")), "instruction_representations")
+        return decode_vectors(safetensors.numpy.load(self.files.read(shard, VECTORS)), "instruction_representations")
 
     def rows(self, shard: int, columns: list[str] | None = None) -> pa.Table:
-        """Return the rows of a shard as a table of `ROWS_SCHEMA`, or some of its columns. Raises DamagedFileError."""
-        return table_from_bytes(self._read(shard, ".rows.parquet"), columns)
+        """Return the rows of a shard as a table of `ROWS_SCHEMA`, or some of its columns. Raises DamagedShardError."""
+        return table_from_bytes(self.files.read(shard, ROWS), columns)
 
     def all_rows(self, shards: range, columns: list[str] | None = None) -> pa.Table:
         """Return the rows of all shards as one table, in pool order."""
@@ -195,11 +201,11 @@ class RepresentationStore:
 
         Raises
         ------
-        DamagedFileError
+        DamagedShardError
             If a shard's file is not what was published, or holds no vectors of this kind.
         """
         for shard in shards:
-            tensors = safetensors.numpy.load(self._read(shard, ".safetensors"))
+            tensors = safetensors.numpy.load(self.files.read(shard, VECTORS))
             rows, vectors = tensors["rows"], self._decoded(shard, tensors, kind)
             if kind == "instruction_representations":
                 there = ~np.isnan(vectors).all(axis=1)  # [scored]
@@ -209,8 +215,6 @@ class RepresentationStore:
 
     def vectors_at(self, shards: range, rows: NDArray[np.int64], kind: Kind = "representations") -> Vectors:
         """Return the vectors of a few pool rows, read without the rest of their shards.
-
-        For looking at a sample of rows: the files are not held against their hashes.
 
         Parameters
         ----------
@@ -225,13 +229,13 @@ class RepresentationStore:
         ------
         ValueError
             If a row has no such vector.
-        DamagedFileError
+        DamagedShardError
             If a file is missing, or not whole.
         """
         found: list[NDArray[Any]] = []
         places: list[NDArray[np.int64]] = []
         for shard in shards:
-            with self._opened(shard) as stored:
+            with self.files.opened_vectors(shard) as stored:
                 here = stored.get_tensor("rows")  # [scored]
                 if not here.size or not rows.size:
                     continue
@@ -246,20 +250,6 @@ class RepresentationStore:
             raise ValueError(f"{rows.size - order.size} of {rows.size} rows have no {kind}")
         return np.concatenate(found)[np.argsort(order)] if found else np.empty((0, 0), dtype=np.float32)
 
-    @contextlib.contextmanager
-    def _opened(self, shard: int) -> Iterator[Any]:
-        """Yield the vectors of a shard, to read a part of them. Raises DamagedFileError."""
-        path = self._path(shard, ".safetensors")
-        try:
-            with local_file(path) as local, safe_open(local, framework="numpy") as stored:
-                yield stored
-        except (OSError, safetensors.SafetensorError) as error:
-            if as_remote(path) is not None and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-                raise  # of the store, not of this file
-            raise DamagedFileError(
-                f"shard file is missing or damaged: {path} ({error}); {_remedy(self._path(shard, '.json'))}"
-            ) from error
-
     def digest(self, shards: range) -> str:
         """Return one hash over the contents of all shards, from their reports."""
         digest = hashlib.sha256()
@@ -273,34 +263,9 @@ class RepresentationStore:
         vectors: Vectors | None = decode_vectors(tensors, kind)
         if vectors is None:
             raise DamagedFileError(
-                f"shard {shard} holds no {kind}: {self._path(shard, '.safetensors')} (--vectors says what is stored)"
+                f"shard {shard} holds no {kind}: {self.files.path(shard, VECTORS)} (--vectors says what is stored)"
             )
         return vectors
-
-    def _read(self, shard: int, suffix: str) -> bytes:
-        """Read a file of a shard and hold it against the report: neither format notices a flipped bit by itself."""
-        path = self._path(shard, suffix)
-        expected = self.report(shard).files.get(path.name, {})
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError as error:
-            raise DamagedFileError(f"shard file is missing: {path}; {_remedy(self._path(shard, '.json'))}") from error
-        if sha256_of_bytes(content) != expected.get("sha256"):
-            raise DamagedFileError(
-                f"shard file is not what was published: {path} ({len(content):,} bytes, {expected.get('bytes')} were "
-                f"published, or its sha256 differs); {_remedy(self._path(shard, '.json'))}"
-            )
-        return content
-
-    def _path(self, shard: int, suffix: str) -> Path:
-        folder = self.folder
-        if shard >= _SHARDS_A_FOLDER:
-            folder /= f"{shard // _SHARDS_A_FOLDER:05d}"
-        return folder / f"shard-{shard:07d}{suffix}"
-
-
-def _remedy(report: Path) -> str:
-    return f"delete {report}, then {_REPEAT}"
 
 
 def _count(words: Any) -> dict[str, int]:

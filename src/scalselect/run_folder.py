@@ -8,52 +8,34 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import shlex
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from scalselect.coordinates_file import inputs_of_coordinates
+from scalselect.claims import Claims
+from scalselect.coordinates_file import read_coordinates
 from scalselect.errors import RunFolderError
-from scalselect.remote_files import WRITABLE
+from scalselect.file_hashes import FileHashes
+from scalselect.local_copies import local_copy
 from scalselect.remote_path import as_remote, path_of
-from scalselect.representation_store import METADATA_KEY, RepresentationStore
-from scalselect.row_tables import table_bytes, table_from_bytes
-from scalselect.segments import segments_of
-from scalselect.storage import (
-    TEMPORARY_MARK,
-    claimed,
-    create_exclusive,
-    publish_bytes,
-    remove_tree,
-    sha256_of_file,
-)
-from scalselect.subspace_file import read_facts, read_subspace, write_subspace
+from scalselect.representation_store import RepresentationStore
+from scalselect.run_folder_place import CLAIMS, alone_where_needed, check_place, way_on
+from scalselect.run_json import parse_run_json, refuse_other_keys
+from scalselect.scores_file import Scores, read_scores, write_scores
+from scalselect.seals import SEAL_KEY, is_whole, sealed_json
+from scalselect.storage import create_exclusive, publish_bytes, remove_tree
+from scalselect.subspace_file import read_subspace, write_subspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    import pyarrow as pa
+
+    from scalselect.claims import Claim
+    from scalselect.coordinates_file import Coordinates
     from scalselect.records import DominantSubspace
-    from scalselect.remote_path import RemotePath
 
-_TRIAL = ".trial"  # of writing
-
-SCORES_SCHEMA = pa.schema(
-    [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("id", pa.string()),
-        pa.field("id_type", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("reason", pa.string()),
-        pa.field("leverage_score", pa.float64()),
-        pa.field("rank", pa.int64()),
-        pa.field("selected", pa.bool_()),
-        pa.field("stratum", pa.string()),
-    ]
-)
+CHANGED_SCORES = "scores.parquet was changed since it was written"
 
 
 class RunFolder:
@@ -78,60 +60,37 @@ class RunFolder:
         self.diagnostics = self.path / "diagnostics.json"
         self.guide = self.path / "how_to_train.md"
         self.exported = self.path / "exported"
-        self.claim = self.path / ".claim"
+        self.claims = Claims(self.path / CLAIMS)
+        self._claim: Claim | None = None
+        self._hashes = FileHashes()
 
     def check_usable(self) -> None:
         """Raise RunFolderError where the folder cannot become, or is not, a run folder. Leaves nothing written."""
-        remote = as_remote(self.path)
-        if remote is not None:
-            _check_remote_folder(remote)
-            return
-        if "\0" in str(self.path):
-            raise RunFolderError(f"output is no possible name of a folder: {str(self.path)!r}")
-        if self.run_json.exists():
-            if not os.access(self.path, os.W_OK):
-                raise RunFolderError(f"run folder cannot be written: {self.path}")
-            return
-        if self.path.exists() and not self.path.is_dir():
-            raise RunFolderError(f"output is a file, a folder is wanted: {self.path}")
-        if self.path.is_dir() and any(TEMPORARY_MARK not in entry.name for entry in self.path.iterdir()):
-            raise RunFolderError(
-                f"output folder holds files but no run.json: {self.path}; give a new or empty folder, or that of a run"
-            )
-        parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
-        if not parent.is_dir():
-            raise RunFolderError(f"output folder cannot be created: {self.path} ({parent} is a file)")
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise RunFolderError(f"output folder cannot be created: {self.path} ({parent} is not writable)")
+        check_place(self.path)
 
     def read(self) -> dict[str, Any] | None:
         """Return run.json, or None where there is none yet. Raises RunFolderError where it is damaged."""
         try:
-            content = json.loads(self.run_json.read_bytes())
-            for name in ("rows", "shard_size", "threads"):
-                int(content["represent"][name])
-            content["data"]["path"]
-            segments_of(content)
+            return parse_run_json(self.run_json.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise RunFolderError(f"run.json cannot be read: {self.run_json} ({error.strerror})") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise RunFolderError(
                 f"run.json is damaged: {self.run_json} ({error}); restore it, or begin again in another folder"
             ) from error
-        return dict(content)
 
     def require(self) -> dict[str, Any]:
         """Return run.json of an existing run. Raises RunFolderError where this is no run folder."""
         content = self.read()
         if content is None:
-            raise RunFolderError(f"not a run folder, it holds no run.json: {self.path}; `scalselect run` makes one")
+            raise RunFolderError(f"not a run folder, it holds no run.json: {self.path}; {way_on(self.path)}")
         return content
 
     def create(self, content: Mapping[str, Any]) -> None:
         """Write run.json unless somebody else just did; then theirs must say the same. Raises RunFolderError."""
-        encoded = _json_bytes(content)
+        encoded = sealed_json(content)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             created = create_exclusive(self.run_json, encoded)
@@ -142,92 +101,157 @@ class RunFolder:
 
     def update(self, **groups: Any) -> None:
         """Replace whole groups of run.json, atomically."""
+        self.check_claim()
         content = self.require()
         if any(content.get(name) != value for name, value in groups.items()):
-            publish_bytes(self.run_json, _json_bytes({**content, **groups}))
+            publish_bytes(self.run_json, sealed_json({**content, **groups}))
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Use the folder alone during the block, in an object store that cannot tell apart who writes first.
+
+        Does nothing on a disk, and in stores that know conditional writes.
+
+        Raises
+        ------
+        RunFolderError
+            Another process uses it, or it cannot be used.
+        """
+        self.check_usable()
+        with alone_where_needed(self.path, self.claims):
+            yield
 
     @contextlib.contextmanager
     def claimed(self, on_wait: Callable[[str], None] = lambda _holder: None) -> Iterator[None]:
         """Score or select alone: others wait for the end of the block. Raises RunFolderError where it is read-only."""
-        self.check_usable()
-        with claimed(self.claim, on_wait):
-            yield
+        with self.alone(), self.claims.held("scoring", on_wait) as claim:
+            self._claim = claim
+            try:
+                yield
+            finally:
+                self._claim = None
+
+    def check_claim(self) -> None:
+        """Raise WorkError where another process has taken over what this one had claimed; it may write no more."""
+        if self._claim is not None:
+            self._claim.check()
 
     def write_subspace(self, subspace: DominantSubspace, inputs: Mapping[str, Any]) -> None:
         """Write `subspace.safetensors`; see `scalselect.subspace_file`."""
+        self.check_claim()
         write_subspace(self.subspace, subspace, inputs)
 
     def write_instruction_subspace(self, subspace: DominantSubspace | None, inputs: Mapping[str, Any]) -> None:
         """Write `instruction_subspace.safetensors`, or remove it where there is no such subspace."""
+        self.check_claim()
         if subspace is None:
             self.instruction_subspace.unlink(missing_ok=True)
         else:
             write_subspace(self.instruction_subspace, subspace, inputs)
 
     def read_subspace(self) -> DominantSubspace:
-        """Return the dominant subspace as written. Raises RunFolderError where there is none."""
-        subspace = read_subspace(self.subspace)
+        """Return the dominant subspace as written. Raises RunFolderError where there is none, or another one."""
+        subspace = read_subspace(self._as_written(self.subspace))
         if subspace is None:
-            raise RunFolderError(f"no scores yet: {self.path}; `scalselect score {self.path}` makes them")
+            raise RunFolderError(f"no scores yet: {self.path}; {self._score_words}")
         return subspace
 
     def read_instruction_subspace(self) -> DominantSubspace | None:
-        """Return the subspace of the instruction vectors; None where there is none."""
-        return read_subspace(self.instruction_subspace)
+        """Return the subspace of the instruction vectors; None where there is none. Raises RunFolderError."""
+        return read_subspace(self._as_written(self.instruction_subspace))
 
-    def write_scores(self, table: pa.Table, inputs: Mapping[str, Any]) -> None:
-        """Write `scores.parquet`, remembering what it was made from."""
-        metadata = {METADATA_KEY: json.dumps(inputs, sort_keys=True)}
-        publish_bytes(self.scores, table_bytes(table.replace_schema_metadata(metadata)))
+    def read_coordinates(self) -> Coordinates:
+        """Map the coordinates of all scored rows. Raises RunFolderError where they are not what was written."""
+        return read_coordinates(self._as_written(self.coordinates))
+
+    def write_scores(self, table: pa.Table, inputs: Mapping[str, Any], files: Mapping[str, str] | None = None) -> None:
+        """Write `scores.parquet`; `files` default to those that lie beside it. See `scalselect.scores_file.Scores`."""
+        self.check_claim()
+        beside = (self.subspace, self.instruction_subspace, self.coordinates)
+        if files is None:
+            files = {path.name: sha256 for path in beside if (sha256 := self._sha256(path)) is not None}
+        write_scores(self.scores, table, inputs, files)
+
+    def scores_as_written(self) -> Scores:
+        """Return `scores.parquet` with what it vouches for. Raises RunFolderError: none, or changed since."""
+        try:
+            scores = read_scores(self.scores)
+        except FileNotFoundError:
+            raise RunFolderError(f"no scores yet: {self.path}; {self._score_words}") from None
+        if scores is None:
+            raise RunFolderError(f"{CHANGED_SCORES}: {self.scores}; {self._score_words}")
+        return scores
 
     def read_scores(self) -> pa.Table:
-        """Return `scores.parquet`. Raises RunFolderError where there is none."""
+        """Return the table of `scores.parquet`. Raises RunFolderError: none, or changed since it was written."""
+        return self.scores_as_written().table
+
+    def state_of_scores(self) -> tuple[dict[str, Any] | None, str | None]:
+        """Return what the scores were made from, None where they do not count; and in words what is wrong with them."""
         try:
-            return table_from_bytes(self.scores.read_bytes())
+            scores = read_scores(self.scores)
         except FileNotFoundError:
-            raise RunFolderError(f"no scores yet: {self.path}; `scalselect score {self.path}` makes them") from None
-        except (pa.ArrowInvalid, OSError) as error:
-            raise RunFolderError(
-                f"scores.parquet cannot be read: {self.scores} ({error}); delete it and run "
-                f"`scalselect score {self.path}`"
-            ) from error
+            return None, None
+        if scores is None:
+            return None, CHANGED_SCORES
+        for name in dict.fromkeys((self.subspace.name, self.coordinates.name, *scores.files)):
+            if self._sha256(self.path / name) != scores.files.get(name, "none"):
+                return None, f"{name} is not what was written with the scores"
+        return scores.inputs, None
 
-    def has_scores_from(self, inputs: Mapping[str, Any]) -> bool:
-        """Tell whether subspace and scores are there and were made from these inputs."""
-        return self.inputs_of_scores() == inputs
+    @property
+    def _score_words(self) -> str:
+        return f"`scalselect score {shlex.quote(str(self.path))}` makes them"
 
-    def inputs_of_scores(self) -> dict[str, Any] | None:
-        """Return what the scores were made from; None where there are none, or the files beside them do not match."""
-        facts = read_facts(self.subspace)
+    def _as_written(self, path: Path) -> Path:
+        """Return the path of a file that scores vouch for, where it is what they say. Raises RunFolderError."""
         try:
-            with self.scores.open("rb") as stream:
-                metadata = pq.read_schema(stream).metadata or {}
-        except (FileNotFoundError, pa.ArrowInvalid):
-            return None
-        inputs = json.loads(metadata.get(METADATA_KEY.encode(), b"null"))
-        if facts is None or not isinstance(inputs, dict) or facts.get("inputs") != inputs:
-            return None
-        instruction = read_facts(self.instruction_subspace)
-        if inputs_of_coordinates(self.coordinates) != inputs or (instruction and instruction.get("inputs") != inputs):
-            return None
-        return inputs
+            scores = read_scores(self.scores)
+        except FileNotFoundError:
+            scores = None
+        if scores is not None and scores.files.get(path.name) != self._sha256(path):
+            raise RunFolderError(f"file is not what was written with the scores: {path}; {self._score_words} anew")
+        return path
 
-    def write_selection(self, content: Mapping[str, Any]) -> None:
-        """Write `selection.json`: last of all, so that it vouches for the other files."""
-        write_json(self.selection, content)
+    def _sha256(self, path: Path) -> str | None:
+        """Return the hash of a file; None where there is none."""
+        try:
+            return self._hashes.of(path if as_remote(path) is None else local_copy(str(path)))
+        except FileNotFoundError:
+            return None
+
+    def write_selection(self, content: Mapping[str, Any], budget: str | None = None) -> Path:
+        """Write `selection.json`, or that of a budget beside the first, and return its path.
+
+        The first is written last of all, so that it vouches for the other files.
+        """
+        self.check_claim()
+        path = self._selection_of(budget)
+        publish_bytes(path, sealed_json(content))
+        return path
 
     def read_selection(self, budget: str | None = None) -> dict[str, Any]:
-        """Return `selection.json`, of a budget beside the first its own. Raises RunFolderError: none, or damaged."""
-        path = self.selection if budget is None else self.selections / budget / self.selection.name
+        """Return `selection.json`, of a budget beside the first its own. Raises RunFolderError: none, or changed."""
+        path = self._selection_of(budget)
         try:
-            return dict(json.loads(path.read_bytes()).items())
+            encoded = path.read_bytes()
         except FileNotFoundError:
             raise RunFolderError(f"nothing was selected yet: {self.path}") from None
-        except (ValueError, AttributeError) as error:
-            raise RunFolderError(f"selection.json is damaged: {path} ({error}); delete it") from error
+        if not is_whole(encoded):
+            raise RunFolderError(
+                f"{path.name} is not what was written: {path}; repeat the `scalselect run` or `select` command that "
+                "made it"
+            )
+        content = dict(json.loads(encoded))
+        del content[SEAL_KEY]
+        return content
+
+    def _selection_of(self, budget: str | None) -> Path:
+        return self.selection if budget is None else self.selections / budget / self.selection.name
 
     def forget_selection(self) -> None:
         """Remove a choice that no longer stands: first the file that vouches for it, then all it vouched for."""
+        self.check_claim()
         self.selection.unlink(missing_ok=True)
         self.diagnostics.unlink(missing_ok=True)
         self.guide.unlink(missing_ok=True)
@@ -237,63 +261,18 @@ class RunFolder:
         for subsets in (self.path / "selected", self.selections, self.exported):
             remove_tree(subsets)
 
-    def has_selection_from(self, inputs: Mapping[str, Any]) -> bool:
-        """Tell whether a finished selection with these inputs is there, its files untouched."""
-        if not self.selection.exists():
-            return False
-        content = self.read_selection()
+    def state_of_selection(self, inputs: Mapping[str, Any]) -> tuple[bool, str | None]:
+        """Tell whether a finished selection with these inputs stands, and in words why one that should does not."""
+        try:
+            content = self.read_selection()
+        except RunFolderError:
+            return False, f"{self.selection.name} is not what was written" if self.selection.exists() else None
         if content.get("inputs") != inputs:
-            return False
-        files = content.get("files", {})
-        return bool(files) and all(
-            (self.path / name).is_file() and sha256_of_file(self.path / name) == sha256
-            for name, sha256 in files.items()
-        )
+            return False, None
+        changed = self.changed_since_selected(content, {self.scores.name, *content["files"]})
+        return not changed, f"{changed[0]} is not what was written" if changed else None
 
-
-def _check_remote_folder(folder: RemotePath) -> None:
-    """Raise RunFolderError where the folder cannot become, or is not, a run folder in an object store."""
-    if folder.protocol not in WRITABLE:
-        known = " and ".join(f"{name}://" for name in WRITABLE)
-        raise RunFolderError(f"run folder cannot lie there: {folder} (wanted: a local folder, or one in {known})")
-    try:
-        if not (folder / "run.json").exists():
-            if folder.is_file():
-                raise RunFolderError(f"output is a file, a folder is wanted: {folder}")
-            if folder.is_dir() and any(entry.name != _TRIAL for entry in folder.iterdir()):
-                raise RunFolderError(
-                    f"output folder holds files but no run.json: {folder}; give a new or empty folder, or that of a run"
-                )
-        (folder / _TRIAL).upload(b"")  # whether it may be written is known by writing alone
-        (folder / _TRIAL).unlink(missing_ok=True)
-    except OSError as error:
-        raise RunFolderError(f"run folder cannot be used: {folder} ({error.strerror})") from error
-
-
-def refuse_other_keys(recorded: Mapping[str, Any], wanted: Mapping[str, Any], path: Path, *, note: str = "") -> None:
-    """Raise RunFolderError naming every key that differs, with both values, and `note` where it is given."""
-    different = [
-        f"  {name}: {_shown(recorded.get(name))} in the run folder, {_shown(wanted.get(name))} in this call"
-        for name in sorted({*recorded, *wanted})
-        if recorded.get(name) != wanted.get(name)
-    ]
-    if different:
-        raise RunFolderError(
-            f"run folder belongs to another run: {path}\n"
-            + "\n".join(different)
-            + (f"\n  ({note})" if note else "")
-            + "\nuse another output folder, or call with the same values"
-        )
-
-
-def _shown(value: Any) -> str:
-    return "not given" if value is None else repr(value)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object for people and scripts: keys sorted, no NaN."""
-    publish_bytes(path, _json_bytes(content))
-
-
-def _json_bytes(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    def changed_since_selected(self, content: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+        """Return which of some files are not, or no longer, those that the content of `selection.json` tells of."""
+        told = content["files"]
+        return sorted(name for name in names if told.get(name, "none") != self._sha256(self.path / name))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scalselect.errors import MisuseError, SampleError, ShardError
+from scalselect.failures import machine_failure
 from scalselect.image_files import decode_image, open_image
 from scalselect.records import Reason, RowRecord
 from scalselect.vlm.device_memory import is_out_of_memory
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 _SHOWN_LENGTH = 200
 _DETAIL_LENGTH = 600
-_ADVICE = "give --image-max-pixels or --max-length to make samples smaller, or take the row out of the data"
+MEMORY_ADVICE = (
+    "give --image-max-pixels or --max-length to make samples smaller, --dtype bfloat16, fewer --dataloader-workers, or "
+    "--skip-oom to skip such samples"
+)
 _ADDRESS = re.compile("0x[0-9a-fA-F]{6,}")  # of objects, in messages of libraries: another one each time
 
 
@@ -59,11 +63,17 @@ class SampleWork:
         How pictures are seen.
     embedded_image
         Returns the bytes of an image that lies in the data themselves; see `Pool.embedded_image`.
+    mark
+        Called with the place of a sample in its group when it is begun; before, the images of the group are opened.
+    skip_oom
+        Whether a sample that does not fit into the memory is skipped.
     """
 
     preparer: SamplePreparer
     view: PictureView
     embedded_image: Callable[[ImageReference], bytes]
+    mark: Callable[[int], None] = lambda _place: None
+    skip_oom: bool = False
 
     def __call__(self, group: Sequence[Sample]) -> tuple[list[PreparedSample | None], PreparationFacts]:
         """Prepare samples that show the same images; None stands for a sample that cannot be represented.
@@ -71,7 +81,7 @@ class SampleWork:
         Raises
         ------
         ShardError
-            If the memory runs out.
+            If the memory runs out, and `skip_oom` does not say otherwise.
         MisuseError, OSError
             What concerns every sample.
         """
@@ -79,18 +89,19 @@ class SampleWork:
         opened = _Opened(group[0].images, self.view, self.embedded_image, facts)
         prepared: list[PreparedSample | None] = []
         with self.preparer.same_pictures():
-            for sample in group:
-                record, inputs = self._prepare(sample, opened, facts)
+            for place, sample in enumerate(group):
+                record, inputs = self._prepare(place, sample, opened, facts)
                 facts.records.append(record)
                 prepared.append(inputs)
         return prepared, facts
 
     def _prepare(
-        self, sample: Sample, opened: _Opened, facts: PreparationFacts
+        self, place: int, sample: Sample, opened: _Opened, facts: PreparationFacts
     ) -> tuple[RowRecord, PreparedSample | None]:
         record = new_record(sample)
         try:
             images = opened.images()
+            self.mark(place)
             record = replace(
                 record,
                 image_sha256=tuple(image.sha256 for image in images),
@@ -108,8 +119,12 @@ class SampleWork:
             raise  # concerns every sample
         except Exception as error:
             if is_out_of_memory(error):
+                if self.skip_oom:
+                    return skipped(record, Reason.OUT_OF_MEMORY, "memory ran out while it was made ready"), None
                 row = record.identity.row
-                raise ShardError(f"memory ran out while row {row} was made ready: {_ADVICE}") from error
+                raise ShardError(f"memory ran out while row {row} was made ready: {MEMORY_ADVICE}") from error
+            if (failure := machine_failure(error)) is not None:  # says nothing of this sample
+                raise failure from error
             # A bad sample costs itself only, whatever a decoder or a processor makes of it.
             return skipped(record, Reason.PREPARATION_FAILED, f"{type(error).__name__}: {error}"), None
         record = replace(
@@ -148,7 +163,7 @@ class _Opened:
         try:
             if image.embedded is not None:
                 return decode_image(self.embedded_image(image), view=self.view)
-            return open_image(image.path, view=self.view)
+            return open_image(image.path, view=self.view, within=image.within)
         except SampleError as error:
             # Named as in the record: where the data lie must not change what is written.
             raise SampleError(error.reason, f"`{image.text[-_SHOWN_LENGTH:]}`: {error.detail}") from error

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
+from scalselect.account_checks import check_scores
 from scalselect.coordinates_file import writing_coordinates
 from scalselect.errors import WorkError
 from scalselect.row_content import content_keys
-from scalselect.run_folder import SCORES_SCHEMA
+from scalselect.scores_file import SCORES_SCHEMA
 from scalselect.segments import segments_of, shards_of
 from scalselect.selection.exact_copies import first_copies
 from scalselect.selection.ranking import rank_rows
@@ -54,11 +55,15 @@ def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> Dom
     if missing:
         raise WorkError(
             f"{len(missing)} of {len(shards)} shards are not represented yet (first: {missing[0]}): repeat "
-            f"{_command_for(run, missing[0], folder)}"
+            f"{command_for(run, missing[0], folder)}"
         )
     inputs: dict[str, Any] = {"score": asdict(config), "store": folder.store.digest(shards)}
-    if not folder.has_scores_from(inputs):
-        progress.say(_words(run.get("score"), inputs["score"]))
+    made_from, fault = folder.state_of_scores()
+    if made_from != inputs:
+        if fault is not None:
+            progress.warn(f"{fault}: scoring again")
+        else:
+            progress.say(_words(run.get("score"), inputs["score"]))
         # The number of threads decides the last digits of sums, so it is the recorded one.
         with threadpool_limits(limits=run["represent"]["threads"]):
             _score(folder, shards, config, inputs, progress)
@@ -66,8 +71,10 @@ def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> Dom
     return folder.read_subspace()
 
 
-def _command_for(run: Mapping[str, Any], shard: int, folder: RunFolder) -> str:
+def command_for(run: Mapping[str, Any], shard: int, folder: RunFolder) -> str:
     """Return in words which command represents a shard: the one that added its segment to the run."""
+    if "representations" in run["represent"]:
+        return "the `scalselect score --representations` command that made this folder"
     segment = next(segment for segment in segments_of(run) if shard in segment.shards)
     if segment.first_row == 0:
         return "the `scalselect run` or `scalselect represent` command that made this folder"
@@ -93,8 +100,9 @@ def _score(
         raise WorkError(f"no row of the pool has a representation: {told}")
     has_instructions = folder.require()["represent"].get("vectors") == "vision+instruction"
     instruction = _instruction_subspace(store, shards, config, progress) if has_instructions else None
-    # A choice made by other scores is none any more.
+    # A choice made by other scores is none any more, and the old scores vouch for files that are written anew.
     folder.forget_selection()
+    folder.scores.unlink(missing_ok=True)
     folder.update(select=None)
     folder.write_subspace(subspace, inputs)
     folder.write_instruction_subspace(instruction, inputs)
@@ -113,7 +121,9 @@ def _score(
     # vector: copies get the score of the first of them.
     copy_of = first_copies(content_keys(store, shards)[rows])  # [scored]
     scores = np.where(copy_of >= 0, scores[copy_of], scores)
-    folder.write_scores(_table(store, shards, rows, scores), inputs)
+    table = _table(store, shards, rows, scores)
+    check_scores(table)
+    folder.write_scores(table, inputs)
 
 
 def _subspace(

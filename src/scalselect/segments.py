@@ -59,6 +59,18 @@ class Segment:
         return range(self.first_shard, self.first_shard - (-self.rows // self.shard_size))
 
     @property
+    def spans(self) -> dict[int, range]:
+        """The pool rows of each of its shards; in image order the places in that order."""
+        stops = {
+            shard: min(self.first_row + (shard - self.first_shard + 1) * self.shard_size, self.stop_row)
+            for shard in self.shards
+        }
+        return {
+            shard: range(self.first_row + (shard - self.first_shard) * self.shard_size, stop)
+            for shard, stop in stops.items()
+        }
+
+    @property
     def stop_row(self) -> int:
         """The pool position after its last row."""
         return self.first_row + self.rows

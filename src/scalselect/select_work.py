@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scalselect.account_checks import check_account
 from scalselect.budget_choice import choose
 from scalselect.candidate_rows import ScoredRun, candidate_rows
-from scalselect.coordinates_file import read_coordinates
 from scalselect.dataset.selected_writer import write_selected
 from scalselect.diagnose_work import Material, diagnose
 from scalselect.errors import RunFolderError
 from scalselect.row_lists import KNOWN_QUOTAS, LISTS, digest_of
 from scalselect.row_tables import table_bytes
-from scalselect.run_folder import write_json
+from scalselect.seals import json_bytes
 from scalselect.segments import shards_of
 from scalselect.selection_account import account_of, warnings_of_subset
 from scalselect.storage import publish_bytes, sha256_of_file
@@ -66,19 +66,23 @@ def select_run(
         If fewer rows can be chosen than the budget asks for; nothing is changed then.
     """
     shards = shards_of(folder.require())
-    made_from = folder.inputs_of_scores()
-    table = folder.read_scores()
-    if made_from is None or made_from["store"] != folder.store.digest(shards):
+    scores = folder.scores_as_written()
+    table, made_from = scores.table, scores.inputs
+    if made_from["store"] != folder.store.digest(shards):
         raise RunFolderError(
             f"the scores were not made from the representations that lie in {folder.path}: run "
             f"`scalselect score {folder.path}` first"
         )
     inputs = {"select": _asked(config), "records": None if pool is None else pool.fingerprint(), **made_from}
-    if folder.has_selection_from(inputs):
+    stands, fault = folder.state_of_selection(inputs)
+    if stands:
         folder.update(select=inputs["select"])
         write_guides(folder)  # it may have been moved, which changes no other file
         return folder.read_selection()
-    progress.say("selecting")
+    if fault is not None:
+        progress.warn(f"{fault}: selecting again")
+    else:
+        progress.say("selecting")
     run = ScoredRun(folder, shards, pool, table)
     rows = candidate_rows(run, config, progress)
     chosen = [choose(run, rows, config, budget) for budget in config.budget]
@@ -87,8 +91,8 @@ def select_run(
     # From here until selection.json is written anew, the old one would vouch for files that no longer match.
     folder.forget_selection()
     accounts, written = _write_choices(run, rows, chosen, table, config)
-    write_json(folder.diagnostics, diagnosis)
-    folder.write_scores(table, made_from)
+    publish_bytes(folder.diagnostics, json_bytes(diagnosis))
+    folder.write_scores(table, made_from, scores.files)
     folder.update(select=inputs["select"])
     content = {
         "inputs": inputs,
@@ -115,9 +119,11 @@ def _write_choices(
     accounts: list[dict[str, Any]] = []
     written: list[Path] = []
     for choice in choices:
+        folder.check_claim()
         here = folder.selections / str(choice.budget) if accounts else folder.path
         subset = _write_subset(run.pool, table, choice.rows, here)
         account = account_of(run, rows, choice, config)
+        check_account(account, _marked(run.table, rows, choice))
         # Records of several data sets lie in a folder of their own, a file for each.
         named = subset[0] if len(subset) == 1 else here / "selected"
         account["selected"]["file"] = str(named.relative_to(folder.path))
@@ -125,8 +131,8 @@ def _write_choices(
         account["warnings"] += warnings_of_subset(account["subset"] or [])
         written += subset
         if accounts:  # scores.parquet marks the rows of the first budget alone
-            written += [_write_rows(table, choice.rows, here / "rows.parquet"), here / "selection.json"]
-            write_json(here / "selection.json", account)
+            written.append(_write_rows(table, choice.rows, here / "rows.parquet"))
+            written.append(folder.write_selection(account, str(choice.budget)))
         accounts.append(account)
     return accounts, written
 
@@ -144,7 +150,7 @@ def _diagnosis(
             chosen=choice.rows,
             eligible=rows.eligible,
             subspace=run.folder.read_subspace(),
-            coordinates=read_coordinates(run.folder.coordinates).vision,
+            coordinates=run.folder.read_coordinates().vision,
             seed=config.seed,
             near_bound=config.near_bound,
         )

@@ -138,9 +138,8 @@ def _warnings_of_mixture(reports: list[ShardReport]) -> list[str]:
     devices = sorted({report.device for report in reports})
     if len(devices) > 1:
         warnings.append(f"shards were represented on different kinds of device: {', '.join(devices)}")
-    mixed = sorted(
-        {name for report in reports for name in report.versions if report.versions[name] != reports[0].versions[name]}
-    )
+    names = sorted({name for report in reports for name in report.versions})
+    mixed = [name for name in names if len({report.versions.get(name) for report in reports}) > 1]
     if mixed:
         warnings.append(f"shards were represented with different versions of {', '.join(mixed)}")
     return warnings

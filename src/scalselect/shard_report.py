@@ -47,10 +47,52 @@ class ShardReport:
     files: dict[str, dict[str, Any]]
 
 
-def read_report(content: bytes) -> ShardReport:
-    """Return the report that is written as JSON. Raises ValueError where it is none."""
-    written = json.loads(content)
+_KINDS = {"int": int, "str": str, "dict": dict}
+_VALUES: dict[str, type | tuple[type, ...]] = {
+    "counts": int,
+    "reasons": int,
+    "seconds": (int, float),
+    "reuse": int,
+    "versions": str,
+}
+
+
+def read_report(content: bytes, shard: int) -> ShardReport:
+    """Return the report of a shard that is written as JSON.
+
+    Raises
+    ------
+    ValueError
+        In words: it is no report, or that of another shard, or its numbers do not fit one another.
+    """
     try:
-        return ShardReport(**{item.name: written[item.name] for item in fields(ShardReport)})
-    except (KeyError, TypeError) as error:
-        raise ValueError(str(error)) from error
+        written = json.loads(content)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(written, dict):
+        raise ValueError("no report")  # noqa: TRY004  a file of another content, not a value of a wrong type
+    for item in fields(ShardReport):
+        _check_field(written, item.name, str(item.type))
+    report = ShardReport(**{item.name: written[item.name] for item in fields(ShardReport)})
+    if report.shard != shard:
+        raise ValueError(f"it is the report of shard {report.shard}")
+    if sum(report.counts.values()) != report.stop - report.start:
+        told = f"rows {report.start} to {report.stop} and counts of {sum(report.counts.values())}"
+        raise ValueError(f"its numbers do not fit one another: {told}")
+    return report
+
+
+def _check_field(written: dict[str, Any], name: str, type_name: str) -> None:
+    if name not in written:
+        raise ValueError(f"it has no `{name}`")
+    value = written[name]
+    fits = isinstance(value, _KINDS[type_name.partition("[")[0]]) and not isinstance(value, bool)
+    if fits and name in _VALUES:
+        fits = all(isinstance(each, _VALUES[name]) and not isinstance(each, bool) for each in value.values())
+    if fits and name == "files":
+        fits = all(
+            isinstance(facts, dict) and isinstance(facts.get("bytes"), int) and isinstance(facts.get("sha256"), str)
+            for facts in value.values()
+        )
+    if not fits:
+        raise ValueError(f"its `{name}` cannot be right")

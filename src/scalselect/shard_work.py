@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalselect.account_checks import check_not_told_twice, check_shard
+from scalselect.engines.processes import mark
 from scalselect.image_files import PictureView
+from scalselect.prepared_groups import GroupPreparation
 from scalselect.records import Reason, RowRecord, UnusableRecord
 from scalselect.sample_work import PreparationFacts, SampleWork, new_record, skipped
 from scalselect.vlm.image_reuse import ImageFeatureCache
-from scalselect.vlm.loader import prepared_in_order
 from scalselect.vlm.representation import Pooling
 from scalselect.vlm.window import WindowPass
 
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 _WINDOW_ROWS = 64
 _WINDOW_BYTES = 512 * 2**20
 _GROUP_ROWS = 32  # that show the same images and are prepared together
-_ROWS_WORTH_A_PROCESS = 64  # with fewer, a shard is prepared sooner than processes are there that nobody asked for
 
 
 @dataclass(slots=True)
@@ -80,6 +81,8 @@ class ShardWork:
     first_row, first_shard
         Position of the pool's first row and number of its first shard: larger than 0 where the pool is a later segment
         of a run.
+    preparation
+        What makes groups of samples ready; its processes are kept from shard to shard, until `close`.
     """
 
     pool: Pool | JoinedPool
@@ -92,9 +95,28 @@ class ShardWork:
     order: NDArray[np.int64] | None = None
     first_row: int = 0
     first_shard: int = 0
+    preparation: GroupPreparation = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Say how groups are made ready; processes are started when there are some."""
+        work = SampleWork(
+            self.checkpoint.preparer,
+            PictureView.of(self.config),
+            self.pool.embedded_image,
+            mark,
+            skip_oom=self.config.skip_oom,
+        )
+        preparation = GroupPreparation(
+            work, processes=self.settings.dataloader_workers, seconds=self.config.sample_seconds
+        )
+        object.__setattr__(self, "preparation", preparation)
 
     def __len__(self) -> int:
         return len(self.pool)
+
+    def close(self) -> None:
+        """End the processes that make samples ready."""
+        self.preparation.close()
 
     def __call__(self, shard: int) -> ShardReport:
         """Represent and publish a shard, or adopt it where somebody published it meanwhile.
@@ -115,11 +137,7 @@ class ShardWork:
         state = _Shard(self._window_pass())
         with state.timed("read"):
             groups = self._groups(state, self.pool.samples_at(rows))
-        samples = sum(map(len, groups))
-        unasked = self.config.dataloader_workers == "auto" and samples < _ROWS_WORTH_A_PROCESS
-        processes = 0 if unasked else self.settings.dataloader_workers
-        work = SampleWork(self.checkpoint.preparer, PictureView.of(self.config), self.pool.embedded_image)
-        with closing(prepared_in_order(groups, work, processes)) as prepared_groups:
+        with closing(self.preparation.results(groups)) as prepared_groups:
             while True:
                 with state.timed("wait"):
                     prepared = next(prepared_groups, None)
@@ -152,6 +170,7 @@ class ShardWork:
             # Of this shard alone: what a shard holds must not depend on which ones came before it.
             cache=ImageFeatureCache() if reuse else None,
             share_prefixes=reuse and self.checkpoint.shares_prefixes,
+            skip_oom=self.config.skip_oom,
         )
 
     def _groups(self, state: _Shard, samples: Iterator[Sample | UnusableRecord]) -> list[list[Sample]]:
@@ -197,6 +216,10 @@ class ShardWork:
         with state.timed("model"):
             results = list(state.work.represent([sample for _, sample in state.window]))
         for place, result in results:
+            if result is None:
+                detail = f"memory ran out on {self.checkpoint.device} with this sample alone"
+                self._finish(state, skipped(state.window[place][0], Reason.OUT_OF_MEMORY, detail))
+                continue
             record = replace(
                 state.window[place][0],
                 kept_tokens=len(result.kept),
@@ -215,6 +238,7 @@ class ShardWork:
         state.window_bytes = 0
 
     def _finish(self, state: _Shard, record: RowRecord) -> None:
+        check_not_told_twice(record, state.records)
         state.records[record.identity.row] = record
         self.on_row(record.status)
 
@@ -223,6 +247,7 @@ class ShardWork:
         if self.store.is_published(shard):  # by another process, meanwhile
             return self.store.report(shard)
         records = [state.records[row] for row in sorted(state.records)]
+        check_shard(rows, records, len(state.vectors))
         both = self.config.vectors == "vision+instruction"
         instruction = self._stacked(state.instruction_vectors) if both else None
         cache = state.work.cache
@@ -252,22 +277,3 @@ class ShardWork:
         if not vectors:
             return np.empty((0, self.checkpoint.hidden_size), dtype=np.float32)
         return np.stack([vectors[row] for row in sorted(vectors)])  # [scored, hidden]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class JoinedWork:
-    """Represents the shards of several pools, each by its own work; their shards follow one another."""
-
-    parts: tuple[ShardWork, ...]
-
-    def __call__(self, shard: int) -> ShardReport:
-        """Represent and publish a shard; see `ShardWork`."""
-        return next(part for part in self.parts if shard in part.shards)(shard)
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    @property
-    def store(self) -> RepresentationStore:
-        """Where all of them publish."""
-        return self.parts[0].store

@@ -41,7 +41,7 @@ def write_subspace(path: Path, subspace: DominantSubspace, inputs: Mapping[str, 
 
 def read_subspace(path: Path) -> DominantSubspace | None:
     """Return a subspace as written; None where there is none, or the file is damaged."""
-    facts = read_facts(path)
+    facts = _read_facts(path)
     if facts is None:
         return None
     with local_file(path) as local:
@@ -61,7 +61,7 @@ def read_subspace(path: Path) -> DominantSubspace | None:
     )
 
 
-def read_facts(path: Path) -> dict[str, Any] | None:
+def _read_facts(path: Path) -> dict[str, Any] | None:
     """Return the JSON beside the arrays, `inputs` included; None where there is none, or the file is damaged."""
     try:
         with local_file(path) as local, safe_open(local, framework="numpy") as stored:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scalselect.printable import printable
 from scalselect.segments import segments_of
 from scalselect.storage import publish_bytes
 from scalselect.trainers import TRAINERS, overridden
@@ -46,7 +47,7 @@ def _guide(folder: RunFolder, run: Mapping[str, Any], content: Mapping[str, Any]
     notes = _notes(folder, run, content, content["budget"]["asked"] if number else None)
     like = run["represent"].get("like")
     seen = _words_of_like(like, run["represent"] | {"chat_template": run.get("chat_template")})
-    return document(notes, sets, place_of(folder.path), seen, like or "llamafactory").encode()
+    return printable(document(notes, sets, place_of(folder.path), seen, like or "llamafactory")).encode()
 
 
 def _notes(folder: RunFolder, run: Mapping[str, Any], content: Mapping[str, Any], budget: str | None) -> list[Notes]:

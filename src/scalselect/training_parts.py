@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from dataclasses import dataclass
@@ -110,5 +111,7 @@ def counted(number: int, word: str) -> str:
 
 
 def code(language: str, text: Any) -> str:
-    """Return a block of code."""
-    return f"```{language}\n{text}\n```"
+    """Return a block of code, whose fence no line of the text can be taken for."""
+    longest = max(map(len, re.findall("`+", str(text))), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"

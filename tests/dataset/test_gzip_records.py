@@ -102,7 +102,12 @@ def test_damaged_file_is_refused_and_nothing_stays(tmp_path, unpacked, spoil):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "is empty"), (b"id,image\n", "neither a JSON"), (b"[{},", "is broken"), (gzip.compress(b"[]"), "unpack it")],
+    [
+        (b"", "is empty"),
+        (b"id,image\n", "neither a JSON"),
+        (b"[{},", "is broken"),
+        (gzip.compress(b"[]", mtime=0), "unpack it"),
+    ],
 )
 def test_what_is_inside_is_refused_under_the_name_of_the_file(tmp_path, unpacked, content, words):
     path = packed(tmp_path, content)

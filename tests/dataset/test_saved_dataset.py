@@ -118,11 +118,11 @@ def test_broken_state_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../pool/data-00000-of-00001.arrow", "/etc/hosts", "a/b.arrow", "", ".."])
-def test_file_outside_the_folder_is_refused(tmp_path, name):
+def test_name_that_is_no_file_of_the_folder_is_refused(tmp_path, name):
     dataset_of(2).save_to_disk(tmp_path / "pool")
     state = tmp_path / "pool" / "state.json"
     state.write_text(json.dumps({**json.loads(state.read_text()), "_data_files": [{"filename": name}]}))
-    with pytest.raises(DatasetError, match=r"names a file that is not in its folder|is a folder"):
+    with pytest.raises(DatasetError, match=r"names a file outside of its folder|is a folder|does not exist"):
         open_records(tmp_path / "pool")
 
 

@@ -141,6 +141,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory():
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
     assert not is_out_of_memory(ValueError("out of memory"))
     assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))  # oneDNN within RLIMIT_AS
 
 
 def test_nan_in_the_model_is_noticed(loaded, pictures, monkeypatch):

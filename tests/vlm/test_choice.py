@@ -8,8 +8,6 @@ from test_shared_prefixes import prepare, represent, samples_of
 
 from direct_reference import reference_choice, reference_scores
 from families import FAMILIES as FURTHER
-from scalselect.config import RepresentConfig
-from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.representation import Pooling, represent_samples
 
 FAMILIES = ["llava", "qwen2_5_vl", "qwen3_vl", *FURTHER]
@@ -23,11 +21,11 @@ def in_batches(checkpoint, prepared, rows, side):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_choice_does_not_depend_on_the_batch(loaded, pictures, family):
+def test_the_choice_does_not_depend_on_the_batch(rehearsed, pictures, family):
     known = FURTHER.get(family)
     layer = known.layer if known else 0
-    samples = samples_of(pictures, one_question=bool(known and known.one_question))
-    checkpoint = rehearse(loaded(family, layer=layer), RepresentConfig(layer=layer))
+    samples = samples_of(pictures[:3], one_question=bool(known and known.one_question))  # one of each shape
+    checkpoint = rehearsed(family, layer=layer)
     prepared = prepare(checkpoint, samples)
     alone = in_batches(checkpoint, prepared, 1, "right")
     ways = {
@@ -55,8 +53,8 @@ def test_the_choice_does_not_depend_on_the_batch(loaded, pictures, family):
             assert np.abs(expected[odd] - cut).max(initial=0) < 1e-5, (way, n)
 
 
-def test_the_comparison_can_fail(loaded, pictures):
-    checkpoint = rehearse(loaded("llava"), RepresentConfig())
+def test_the_comparison_can_fail(rehearsed, pictures):
+    checkpoint = rehearsed("llava")
     prepared = prepare(checkpoint, samples_of(pictures))
     alone = in_batches(checkpoint, prepared, 1, "right")
     wrong = [dataclasses.replace(one, instruction=one.instruction[:1]) for one in prepared]

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import CONFIG_MAPPING, MODEL_MAPPING
 
 from conversations import as_samples, sample_conversations, single_questions
-from direct_reference import agreement, load_reference, reference_row
+from direct_reference import agreement
 from families import FAMILIES
 from families.table import PAGE, page_with_table
 from scalselect.config import RepresentConfig
@@ -19,7 +19,6 @@ from scalselect.vlm.batches import can_be_stacked
 from scalselect.vlm.checkpoint import load_checkpoint
 from scalselect.vlm.image_reuse import ImageFeatureCache
 from scalselect.vlm.refusals import TESTED_FAMILIES
-from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.settings import resolve_settings
 
@@ -47,34 +46,34 @@ def represent(checkpoint, prepared, batch, side):
     return results
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_rows_agree(checkpoints, loaded, pictures, family):
-    samples = samples_for(family, pictures)
-    model, processor = load_reference(checkpoints(family))
-    layer = FAMILIES[family].layer
-    expected = [reference_row(model, processor, family, sample, layer=layer) for sample in samples]
-    checkpoint = rehearse(loaded(family, layer=layer), RepresentConfig())
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request):
+    """Return each family in turn, for all tests of it, which share what the full model gave."""
+    return request.param
+
+
+def test_rows_agree(reference, rehearsed, pictures, family):
+    samples, layer = samples_for(family, pictures), FAMILIES[family].layer
+    expected = [reference(family, sample, layer) for sample in samples]
+    checkpoint = rehearsed(family, layer=layer)
     assert checkpoint.batches == FAMILIES[family].batches
     prepared = prepare(checkpoint, samples)
-    for one, reference in zip(prepared, expected, strict=True):
-        assert one.instruction.tolist() == reference.instruction_positions.tolist()
-        assert one.vision.tolist() == reference.vision_positions.tolist()
+    for one, row in zip(prepared, expected, strict=True):
+        assert one.instruction.tolist() == row.instruction_positions.tolist()
+        assert one.vision.tolist() == row.vision_positions.tolist()
     assert sum(len(row.instruction_positions) > 0 for row in expected) == len(expected) - 1  # one has no user text
     assert min(len(row.kept) / len(row.vision_positions) for row in expected) < 0.8  # the cut is exercised
     for batch, side in [(1, "right"), (3, "left"), (3, "right")]:
         found = represent(checkpoint, prepared, batch, side)
-        kinds = [agreement(row.kept, row.vector, reference) for row, reference in zip(found, expected, strict=True)]
+        kinds = [agreement(row.kept, row.vector, other) for row, other in zip(found, expected, strict=True)]
         assert "different" not in kinds, (batch, side, kinds)
         assert kinds.count("flipped") <= 0.1 * len(kinds)
-        assert [row.uniform for row in found] == [reference.uniform for reference in expected]
+        assert [row.uniform for row in found] == [row.uniform for row in expected]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pictures, family):
-    samples = samples_for(family, pictures[:3])
-    model, processor = load_reference(checkpoints(family))
-    layer = FAMILIES[family].layer
-    checkpoint = rehearse(loaded(family, instruction_tokens="non-assistant", layer=layer), RepresentConfig())
+def test_the_other_instruction_and_shared_images_agree(reference, rehearsed, pictures, family):
+    samples, layer = samples_for(family, pictures), FAMILIES[family].layer
+    checkpoint = rehearsed(family, instruction_tokens="non-assistant", layer=layer)
     prepared = [
         dataclasses.replace(one, images=tuple(image.path for image in sample.images))
         for one, sample in zip(prepare(checkpoint, samples), samples, strict=True)
@@ -83,8 +82,8 @@ def test_the_other_instruction_and_shared_images_agree(checkpoints, loaded, pict
     for start in range(0, len(prepared), 4):
         found += represent_samples(checkpoint, prepared[start : start + 4], Pooling(), cache=cache)[0]
     for row, sample in zip(found, samples, strict=True):
-        reference = reference_row(model, processor, family, sample, instruction_tokens="non-assistant", layer=layer)
-        assert agreement(row.kept, row.vector, reference) != "different"
+        expected = reference(family, sample, layer, instruction_tokens="non-assistant")
+        assert agreement(row.kept, row.vector, expected) != "different"
 
 
 @pytest.mark.parametrize("family", TAKE_PIXEL_LIMITS)
@@ -129,7 +128,6 @@ def test_a_placeholder_that_is_no_token_of_the_model_is_defused_in_texts(loaded,
     assert len(spelt.vision) == len(plain.vision)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
 def test_the_page_says_whether_pixel_limits_are_taken(checkpoints, family):
     name = "with a Pixtral tower" if family == "pixtral" else f"| `{family}`"
     row = next(line for line in PAGE.read_text(encoding="utf-8").splitlines() if name in line)

@@ -1,183 +1,59 @@
-"""Processes beside the model: order, errors, what travels how."""
+"""Prepared samples as they travel: arrays in place of tensors, and nothing changed on arrival."""
 
-import multiprocessing
 import os
-import signal
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from scalselect.errors import WorkError
-from scalselect.vlm import loader
 from scalselect.vlm.batches import PreparedSample
-from scalselect.vlm.loader import prepared_in_order
+from scalselect.vlm.loader import PackedPreparation, arrived, quiet_fork
 
 
-def sample(number, pixels):
+def sample(pixels):
     return PreparedSample(
         inputs={
-            "input_ids": torch.full((1, 3), number),
+            "input_ids": torch.arange(3)[None],
             "pixel_values": pixels,
             "half": torch.ones(2, dtype=torch.bfloat16),
             "mask": torch.tensor([True, False]),
         },
-        images=(f"picture {number}",),
+        images=("picture",),
         instruction=torch.tensor([1]),
         vision=torch.tensor([0, 2]),
-        tokens=number,
+        tokens=3,
         truncated=False,
         escaped=0,
     )
 
 
-def prepare(number):
-    time.sleep(0.02 if number % 3 == 0 else 0)  # later ones are done sooner
-    pixels = torch.full((1, 3, 100, 100), float(number))  # 120 kB
-    return [sample(number, pixels), None, sample(number, pixels)], {"number": number, "process": os.getpid()}
-
-
-@pytest.mark.parametrize("processes", [0, 1, 2])
-@pytest.mark.parametrize("shared", [True, False])
-def test_results_come_in_order_and_unchanged(processes, shared, monkeypatch):
-    monkeypatch.setattr(loader, "_has_shared_memory", lambda: shared)
-    found = list(prepared_in_order(range(20), prepare, processes))
-    assert [facts["number"] for _, facts in found] == list(range(20))
-    others = {facts["process"] for _, facts in found} - {os.getpid()}
-    assert len(others) == processes
-    for number, (samples, _) in enumerate(found):
-        one, none, other = samples
-        expected = prepare(number)[0][0]
-        assert none is None
-        for name, tensor in expected.inputs.items():
-            assert one.inputs[name].dtype == tensor.dtype
-            assert torch.equal(one.inputs[name], tensor)
-            assert not one.inputs[name].is_shared()  # private memory: segments and file handles are scarce
-        assert one.inputs["pixel_values"] is other.inputs["pixel_values"]  # what was shared still is
-        assert one.vision.tolist() == [0, 2]
-        assert one.instruction.dtype == torch.int64
-        assert one.images == (f"picture {number}",)
-
-
-def test_no_process_outlives_its_work():
-    results = prepared_in_order(range(50), prepare, 2)
-    _, facts = next(results)
-    results.close()
-    for _ in range(100):
-        if not _is_running(facts["process"]):
-            return
-        time.sleep(0.05)
-    pytest.fail("the process is still there")
-
-
-def _is_running(process):
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-class OddError(Exception):
-    """An exception that cannot be sent as it is."""
-
-    def __init__(self, one, other):
-        super().__init__(f"{one} and {other}")
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "message"),
-    [(KeyError("a"), KeyError, "a"), (OddError(1, 2), Exception, "OddError: 1 and 2")],
-)
-def test_an_error_is_raised_where_the_model_runs(error, kind, message):
-    def failing(number):
-        if number == 3:
-            raise error
-        return prepare(number)
-
-    results = prepared_in_order(range(9), failing, 2)
-    assert [next(results)[1]["number"] for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(kind, match=message):
-        next(results)
-
-
-def test_a_killed_process_is_an_error_and_not_a_hang():
-    def killed(number):
-        if number == 4:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return prepare(number)
-
-    for _ in range(5):  # it may be noticed in several places
-        with pytest.raises(WorkError, match="fewer --dataloader-workers"):
-            list(prepared_in_order(range(9), killed, 1))
-
-
-def test_the_environment_is_left_as_it_was(monkeypatch):
-    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
-    list(prepared_in_order(range(2), prepare, 1))
-    assert "TOKENIZERS_PARALLELISM" not in os.environ
-    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
-    list(prepared_in_order(range(2), prepare, 1))
-    assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
-
-
-def test_arrays_and_tensors_by_size():
-    [packed] = loader._packed([sample(1, torch.zeros(1, 3, 100, 100))], by_value=False)
-    kinds = {name: type(value) for name, value in packed.inputs.items()}
-    assert kinds == {
+def test_tensors_travel_as_arrays_and_what_is_shared_stays_shared():
+    pixels = torch.rand(1, 3, 10, 10)
+    samples = [sample(pixels), None, sample(pixels)]
+    packed, facts = PackedPreparation(lambda group: (samples, group))("facts")
+    assert facts == "facts"
+    assert {name: type(value) for name, value in packed[0].inputs.items()} == {
         "input_ids": np.ndarray,
-        "pixel_values": torch.Tensor,
+        "pixel_values": np.ndarray,
         "half": torch.Tensor,  # numpy has no such type
         "mask": np.ndarray,
     }
+    assert packed[0].inputs["pixel_values"] is packed[2].inputs["pixel_values"]
+    found = arrived(packed)
+    assert found[1] is None
+    assert found[0].inputs["pixel_values"] is found[2].inputs["pixel_values"]
+    for name, tensor in samples[0].inputs.items():
+        assert found[0].inputs[name].dtype == tensor.dtype
+        assert torch.equal(found[0].inputs[name], tensor)
+    assert found[0].vision.tolist() == [0, 2]
+    assert found[0].instruction.dtype == torch.int64
 
 
-def test_no_process_outlives_one_that_is_killed():
-    def consume(pipe):
-        results = prepared_in_order(range(500), prepare, 2)
-        pipe.send(next(results)[1]["process"])
-        time.sleep(60)  # the processes fill their queues and wait to hand over
-
-    here, there = multiprocessing.get_context("fork").Pipe()
-    consumer = multiprocessing.get_context("fork").Process(target=consume, args=(there,))
-    consumer.start()
-    process = here.recv()
-    assert _is_running(process)
-    time.sleep(1)
-    consumer.kill()
-    consumer.join()
-    for _ in range(100):
-        if not _is_running(process):
-            return
-        time.sleep(0.05)
-    os.kill(process, signal.SIGKILL)
-    pytest.fail("the process waits for ever")
-
-
-class Interrupted(Exception):  # noqa: N818  control flow, not an error
-    """What the handler of a signal raises here."""
-
-
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_processes_are_started_or_ended_waits_for_that(sent):
-    def interrupt(*_):
-        raise Interrupted
-
-    def at_fork():
-        if armed:
-            armed.pop()
-            signal.raise_signal(sent)
-
-    # Python ignores what such a function raises: without holding signals back this one would be lost.
-    armed = [True]
-    os.register_at_fork(before=at_fork)
-    before = signal.signal(sent, interrupt)
-    try:
-        with pytest.raises(Interrupted):
-            list(prepared_in_order(range(9), prepare, 2))
-        assert not armed
-        assert signal.getsignal(sent) is interrupt
-    finally:
-        signal.signal(sent, before)
-    assert multiprocessing.active_children() == []
+@pytest.mark.parametrize("before", [None, "true"])
+def test_the_environment_is_left_as_it_was(monkeypatch, before):
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    if before is not None:
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", before)
+    with quiet_fork():
+        assert os.environ["TOKENIZERS_PARALLELISM"] == (before or "false")
+    assert os.environ.get("TOKENIZERS_PARALLELISM") == before

@@ -9,10 +9,8 @@ from PIL import Image
 from conversations import as_samples, sample_conversations, single_questions
 from direct_reference import agreement, load_reference, reference_row
 from families import FAMILIES as FURTHER
-from scalselect.config import RepresentConfig
 from scalselect.records import ImagePart, ImageReference, RowIdentity, Sample, TextPart, Turn
 from scalselect.vlm.image_reuse import ImageFeatureCache
-from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.representation import Pooling
 from scalselect.vlm.shared_prefixes import leaders_of
 from scalselect.vlm.window import WindowPass
@@ -80,20 +78,19 @@ def represent(checkpoint, prepared, *, share, pooling=None, rows=4):
     return [found[place] for place in range(len(prepared))], work
 
 
+@pytest.mark.parametrize("definition", ["user", "non-assistant"])  # one after the other, of the same passes
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("definition", ["user", "non-assistant"])
-def test_rows_agree_with_the_full_model(checkpoints, loaded, pictures, family, definition):
-    model, processor = load_reference(checkpoints(family))
+def test_rows_agree_with_the_full_model(reference, rehearsed, pictures, family, definition):
     samples = samples_of(pictures[:2], one_question=family in FURTHER and FURTHER[family].one_question)
-    checkpoint = rehearse(loaded(family, instruction_tokens=definition), RepresentConfig())
-    prepared = prepare(checkpoint, samples)
+    checkpoint = rehearsed(family, instruction_tokens=definition)
     assert checkpoint.shares_prefixes == (family not in NEVER_SHARED)
     if not checkpoint.shares_prefixes:
         return
+    prepared = prepare(checkpoint, samples)
     found, work = represent(checkpoint, prepared, share=True)
     assert work.prefixes_reused == len(leaders_of(prepared)) >= 6
     kinds = [
-        agreement(row.kept, row.vector, reference_row(model, processor, family, sample, instruction_tokens=definition))
+        agreement(row.kept, row.vector, reference(family, sample, instruction_tokens=definition))
         for row, sample in zip(found, samples, strict=True)
     ]
     assert "different" not in kinds

@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as kinds
 
+from scalselect.failures import machine_failure
+
 # What Arrow raises of a file that it cannot read: its own classes, of which some are Python's as well.
 ARROW_ERRORS = (OSError, ValueError, NotImplementedError, pa.ArrowException)
 _ALLOCATION = re.compile(r"\bof size (\d+) failed")
@@ -15,9 +17,12 @@ _IMPOSSIBLE = 1 << 40  # bytes at once; a file that wants so many tells wrong si
 
 
 def is_damage(error: BaseException) -> bool:
-    """Tell whether the file is to blame: not where memory ran out, unless for an allocation that is impossible."""
+    """Tell whether the file is to blame.
+
+    It is not where handles or memory ran out or the disk fails, but for an allocation that is impossible.
+    """
     if not isinstance(error, MemoryError):
-        return isinstance(error, ARROW_ERRORS)
+        return isinstance(error, ARROW_ERRORS) and machine_failure(error) is None
     wanted = _ALLOCATION.search(str(error))
     return wanted is not None and int(wanted[1]) >= _IMPOSSIBLE
 

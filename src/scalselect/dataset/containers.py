@@ -24,6 +24,7 @@ from scalselect.dataset.tar_index import begins_as_tar
 from scalselect.dataset.tar_records import open_tars
 from scalselect.errors import DatasetError, ScalselectError
 from scalselect.hub_locations import unpinned_name
+from scalselect.printable import printable_line
 from scalselect.remote_files import is_remote
 from scalselect.remote_path import path_of
 
@@ -87,8 +88,13 @@ def name_of(location: str) -> str:
     """Return what a data set is called after the place of its data: a file's stem, a folder's name.
 
     A pattern is called by what stands before its first brace or `*`, else by its folder; a whole repository of a hub
-    by its name.
+    by its name. It may become the name of a file: what no name should hold is spelled out or left out.
     """
+    name = re.sub(r"[/\\]", "_", printable_line(_called(location)))
+    return name if name.strip(".") else "data"  # a folder may be given as `..`
+
+
+def _called(location: str) -> str:
     on_hub = is_hub_data(location)
     path = path_of(hub_place(location).path or hub_place(location).repository) if on_hub else path_of(location)
     if is_pattern(str(path)):

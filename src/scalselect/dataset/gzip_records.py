@@ -17,6 +17,7 @@ from scalselect.dataset.json_writing import write_json_records
 from scalselect.dataset.record_source import WrittenFile
 from scalselect.errors import DatasetError
 from scalselect.storage import publish_stream
+from scalselect.temporary_places import temporary_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,8 @@ class GzipRecordFile:
     """A gzip-compressed JSON array or JSON Lines file, unpacked into a temporary file and indexed there. Picklable.
 
     The temporary file lies in the system's folder for such files (`TMPDIR`) and is as large as the data unpacked. It
-    goes when this object does, and when the process ends other than by being killed. Copies made by pickling or forking
+    goes when this object does, and when the process ends; one that a killed process left goes when the next one makes
+    such a file. Copies made by pickling or forking
     read it too and never delete it.
 
     Parameters
@@ -125,9 +127,9 @@ def _unpack(file: DataFile) -> Path:
     try:
         file.sha256()
         with file.stream() as stream:
-            handle, name = tempfile.mkstemp(prefix="scalselect-", suffix=".json")
+            handle, name = tempfile.mkstemp(prefix=temporary_prefix(), suffix=".json")
             unpacked = Path(name)
-            with os.fdopen(handle, "wb", buffering=0) as target:
+            with os.fdopen(handle, "wb") as target:
                 _copy_unpacked(stream, target, file.named)
         file.check_not_written_to()
     except BaseException as error:

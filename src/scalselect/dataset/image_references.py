@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 from scalselect.dataset.image_values import lies_in_the_data, path_of
@@ -16,11 +15,11 @@ from scalselect.remote_files import PROTOCOLS, is_known, is_remote
 if TYPE_CHECKING:
     from scalselect.dataset.image_values import ImageValue
 
-_FILE = re.compile(r"file:(?://(?:localhost(?=/))?)?(?=/)", re.IGNORECASE)
+_FILE_URL = "file:"
 
 
 def reference_of(
-    value: ImageValue, row: int, number: int, folder: str, *, allow_remote: bool = False
+    value: ImageValue, row: int, number: int, folder: str, *, allow_remote: bool = False, confined: bool = False
 ) -> ImageReference:
     """Return where an image lies: image `number` of the sample that pool row `row` is; see `image_reference`.
 
@@ -34,22 +33,24 @@ def reference_of(
         return ImageReference(path or f"images[{number}]", "", embedded=(row, number))
     if path is None:
         raise SampleError(Reason.IMAGE_MISSING, "neither bytes nor a path")
-    return image_reference(path, folder, allow_remote=allow_remote)
+    return image_reference(path, folder, allow_remote=allow_remote, confined=confined)
 
 
-def image_reference(text: str, folder: str, *, allow_remote: bool = False) -> ImageReference:
+def image_reference(text: str, folder: str, *, allow_remote: bool = False, confined: bool = False) -> ImageReference:
     """Return the file that `text` means, relative paths being relative to `folder`, a local path or a URL.
 
-    URLs of object stores are left as they are, and web addresses with `allow_remote`; `file://` is taken off.
+    URLs of object stores are left as they are, and web addresses with `allow_remote`. Where images are `confined` to
+    the folder, whoever reads one holds it against that: links are followed only then.
 
     Raises
     ------
     SampleError
-        `image_missing`: a web address that is not allowed, or a protocol that is not read.
+        `image_missing`: a web address that is not allowed, a `file:` URL, or a protocol that is not read.
     """
-    local_file = _FILE.match(text)
-    if local_file:
-        return ImageReference(text, text[local_file.end() :])
+    within = folder if confined else None
+    if text[: len(_FILE_URL)].lower() == _FILE_URL:
+        detail = f"a `file:` URL, by which no image is read; give the path alone: {shown(text)}"
+        raise SampleError(Reason.IMAGE_MISSING, detail)
     if is_web_address(text):
         if not allow_remote:
             detail = f"a web address, not fetched without --allow-remote-images: {shown(text)}"
@@ -59,7 +60,7 @@ def image_reference(text: str, folder: str, *, allow_remote: bool = False) -> Im
         if not is_known(text):
             known = ", ".join(f"{protocol}://" for protocol in PROTOCOLS)
             raise SampleError(Reason.IMAGE_MISSING, f"neither a local path nor one of {known}: {shown(text)}")
-        return ImageReference(text, text)
+        return ImageReference(text, text, within=within)
     if is_remote(folder) and not text.startswith("/"):
-        return ImageReference(text, f"{folder.rstrip('/')}/{text}")
-    return ImageReference(text, os.path.join(folder, text))  # noqa: PTH118  a Path would drop `./` and `//`
+        return ImageReference(text, f"{folder.rstrip('/')}/{text}", within=within)
+    return ImageReference(text, os.path.join(folder, text), within=within)  # noqa: PTH118  a Path drops `./` and `//`

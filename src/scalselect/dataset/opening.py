@@ -30,6 +30,7 @@ def open_pool(
     image_position: str = "record",
     limit: int | None = None,
     allow_remote_images: bool = False,
+    confine_images: bool | None = None,
     mapping: Mapping[str, Any] | None = None,
 ) -> Pool:
     """Open a data set as a pool. Records are read later, one by one.
@@ -50,6 +51,8 @@ def open_pool(
         Only the first rows; as many as there are, or more, means all.
     allow_remote_images
         Whether images at web addresses are fetched.
+    confine_images
+        Whether images must lie in the image folder, wherever links lead; None: see `confined_by_default`.
     mapping
         `formatting`, `columns` and `tags` of the records, as an entry of LLaMA-Factory's `dataset_info.json` has them.
 
@@ -76,8 +79,14 @@ def open_pool(
         _records=records,
         _format=choose_format(format, rows, location or "the list", records.first_fault(), mapping),
         allow_remote_images=allow_remote_images,
+        confined=confined_by_default(location) if confine_images is None else confine_images,
         mapping=None if mapping is None else dict(mapping),
     )
+
+
+def confined_by_default(location: str | None) -> bool:
+    """Tell whether the records of a data set are taken for a stranger's: those that lie on a hub or in a store."""
+    return is_remote(location)
 
 
 def check_limit(limit: object) -> None:

@@ -52,6 +52,8 @@ class Pool:
         Number of rows looked at, from the first, if there are more; None for all.
     allow_remote_images
         Images may lie at web addresses.
+    confined
+        Images must lie in the image folder, wherever links lead; web addresses are another matter.
     mapping
         What a `dataset_info.json` says of the records, None where none was named.
     """
@@ -64,6 +66,7 @@ class Pool:
     _records: RecordSource
     _format: RecordFormat
     allow_remote_images: bool = False
+    confined: bool = False
     mapping: dict[str, Any] | None = None
 
     def __len__(self) -> int:
@@ -171,7 +174,8 @@ class Pool:
         path = path_of(shown[number])
         if path is None:
             raise SampleError(Reason.IMAGE_MISSING, "no bytes in the data, and no path beside them")
-        return read_image_file(image_reference(path, self.images, allow_remote=self.allow_remote_images).path)
+        beside = image_reference(path, self.images, allow_remote=self.allow_remote_images, confined=self.confined)
+        return read_image_file(beside.path, within=beside.within)
 
     def write(self, rows: Sequence[int], target: Path) -> list[WrittenFile]:
         """Write the records of some rows in their own container; see `RecordSource.write`."""
@@ -220,9 +224,9 @@ class Pool:
         """
         rows = self.read(0, min(len(self), _ROWS_SEARCHED))
         shown = (image for row in rows if isinstance(row, Sample) for image in row.images)
-        references = (image for image in shown if image.embedded is None)
-        paths = [image.path for image in islice(references, first)]
-        return (paths[0] if paths and not any(map(image_exists, paths)) else None), len(paths)
+        references = list(islice((image for image in shown if image.embedded is None), first))
+        none = bool(references) and not any(map(_is_there, references))
+        return (references[0].path if none else None), len(references)
 
     def describe(self) -> str:
         """Return format, container and number of rows, in one line for people."""
@@ -249,7 +253,14 @@ class Pool:
             read = self._conversation(fields, recorded, listed)
             turns, images = len(read.turns), len(read.images)
             references = tuple(
-                reference_of(image, identity.row, number, self.images, allow_remote=self.allow_remote_images)
+                reference_of(
+                    image,
+                    identity.row,
+                    number,
+                    self.images,
+                    allow_remote=self.allow_remote_images,
+                    confined=self.confined,
+                )
                 for number, image in enumerate(read.images)
             )
         except SampleError as error:
@@ -258,6 +269,14 @@ class Pool:
 
     def _conversation(self, fields: Fields, turns: Sequence[Any], images: Sequence[ImageValue]) -> Conversation:
         return self._format.conversation(fields, turns, images, self.image_position)
+
+
+def _is_there(image: ImageReference) -> bool:
+    """Tell whether there is a file, or something else that is not simply missing: its row will tell what."""
+    try:
+        return image_exists(image.path, within=image.within)
+    except SampleError:
+        return True
 
 
 def _image_key(sample: Sample) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from scalselect.dataset.arrow_records import ArrowTable
@@ -53,8 +53,9 @@ class SavedDataset(TableRecords):
             names = [str(file["filename"]) for file in self._state["_data_files"]]
         except (KeyError, TypeError) as error:
             raise DatasetError(f"saved data set names no data files: {folder / _STATE}") from error
-        if outside := [name for name in names if name != Path(name).name]:  # the subset is written under the same names
-            raise DatasetError(f"saved data set names a file that is not in its folder: {folder} ({outside[0]!r})")
+        outside = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
+        if outside:  # it would be read there, and written beside the subset
+            raise DatasetError(f"saved data set names a file outside of its folder: {folder / _STATE} ({outside[0]})")
         tables = [ArrowTable(folder / name) for name in names]
         check_same_columns((table.file.path, table.schema) for table in tables)
         super().__init__(tables, container="saved", title="a saved data set", ending="")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # key and field, as `webdataset` and `datasets` cut a name
 _META = re.compile(r"__[^/]*__($|/)")  # what `webdataset` passes over
 _APPLE_DOUBLE = re.compile(r"(?:.*/)?\._[^/]*")  # what macOS keeps beside a file: attributes, no data
 _PIECE = 1 << 20
@@ -70,9 +69,17 @@ class TarIndex:
 
 
 def key_and_field(name: str) -> tuple[str, str]:
-    """Return the key of the sample that a member belongs to, and its field, in lower case; both empty if to none."""
-    found = _KEY.match(name)
-    return ("", "") if found is None else (found[1], found[2].lower())
+    """Return the key of the sample that a member belongs to, and its field, in lower case; both empty if to none.
+
+    A name is cut as `webdataset` and `datasets` do it, whose expression is ``^((?:.*/|)[^.]+)[.]([^/]*)$``; by hand,
+    for a name of many slashes would keep that busy for ever.
+    """
+    dot = name.find(".", name.rfind("/") + 1)
+    if dot <= 0:
+        return "", ""
+    one_line = name.partition("\n")[0][: dot - 1]  # where a folder may end: before the key's last character
+    folder = one_line.rfind("/") + 1
+    return ("", "") if "." in name[folder:dot] else (name[:dot], name[dot + 1 :].lower())
 
 
 def begins_as_tar(path: Path) -> bool:

@@ -21,7 +21,7 @@ from scalselect.image_files import decode_image, image_exists, open_image
 from scalselect.records import Reason, RowRecord, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -95,7 +95,7 @@ class Findings:
 class Examiner(Protocol):
     """Opens the images of samples, and whatever more is asked for."""
 
-    def __call__(self, samples: Sequence[Sample], pool: Pool) -> Iterable[RowRecord]:
+    def __call__(self, samples: Sequence[Sample], pool: Pool, mark: Callable[[int], None]) -> Iterable[RowRecord]:
         """Return what was found of samples, `skipped` with a reason where one cannot be used; of others maybe nothing.
 
         Parameters
@@ -104,6 +104,8 @@ class Examiner(Protocol):
             Some with images, of one data set.
         pool
             The data set, for images that lie in it.
+        mark
+            Called with the row of a sample, counted in the data set, before it is looked at.
         """
         ...
 
@@ -117,12 +119,17 @@ class RowChecker:
         What is done to samples with images.
     like
         Trainer whose rules are applied, or None.
+    mark
+        Called with the row of the pool that is looked at next.
     """
 
-    def __init__(self, pool: JoinedPool, examine: Examiner, like: str | None) -> None:
+    def __init__(
+        self, pool: JoinedPool, examine: Examiner, like: str | None, mark: Callable[[int], None] = lambda _row: None
+    ) -> None:
         self._pool = pool
         self._examine = examine
         self._like = like
+        self._mark = mark
         self._process = os.getpid()
 
     def __call__(self, rows: range) -> Findings:
@@ -154,7 +161,7 @@ class RowChecker:
 
     def _note_images(self, found: Findings, shown: Sequence[Sample], part: Pool) -> None:
         tokens = []
-        for record in self._examine(shown, part):
+        for record in self._examine(shown, part, lambda row: self._mark(found.first_row + row)):
             found.count("image_bytes", sum(record.image_bytes))
             for name in ("exif_rotated", "alpha", "truncated", "escaped"):
                 found.count(name, bool(getattr(record, name)))
@@ -170,6 +177,7 @@ class RowChecker:
     def _note_rules(self, found: Findings, part: Pool, number: int, rows: range) -> None:
         kinds = found.kinds[number] = FieldKinds()
         for row in rows:
+            self._mark(row + found.first_row)
             try:
                 fields = record_fields(part.raw(row))
                 kinds.add(row + found.first_row, fields, part.record_format)
@@ -189,14 +197,15 @@ class DecodeImages:
     def __init__(self, view: PictureView) -> None:
         self._view = view
 
-    def __call__(self, samples: Sequence[Sample], pool: Pool) -> Iterable[RowRecord]:
+    def __call__(self, samples: Sequence[Sample], pool: Pool, mark: Callable[[int], None]) -> Iterable[RowRecord]:
         """Return what was found of each sample."""
         for sample in samples:
+            mark(sample.identity.row)
             yield _record_of(sample, [self._outcome(image, pool) for image in sample.images])
 
     def _outcome(self, image: ImageReference, pool: Pool) -> _Outcome:
         if image.embedded is None:
-            return _outcome_of_file(image.path, self._view)
+            return _outcome_of_file(image.path, self._view, image.within)
         try:
             decoded = decode_image(pool.embedded_image(image), view=self._view)
         except (SampleError, OSError, MemoryError) as error:
@@ -207,9 +216,15 @@ class DecodeImages:
 class FindImages:
     """Only looks whether the files of images are there; what lies in the data is there."""
 
-    def __call__(self, samples: Sequence[Sample], pool: Pool) -> Iterable[RowRecord]:  # noqa: ARG002
+    def __call__(
+        self,
+        samples: Sequence[Sample],
+        pool: Pool,  # noqa: ARG002
+        mark: Callable[[int], None],
+    ) -> Iterable[RowRecord]:
         """Return the samples of which an image is not there."""
         for sample in samples:
+            mark(sample.identity.row)
             outcomes = [_outcome_of_path(image) for image in sample.images]
             if any(told.reason for told in outcomes):
                 yield _record_of(sample, outcomes)
@@ -228,9 +243,9 @@ _THERE = _Outcome()
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _outcome_of_file(path: str, view: PictureView) -> _Outcome:
+def _outcome_of_file(path: str, view: PictureView, within: str | None) -> _Outcome:
     try:
-        decoded = open_image(path, view=view)
+        decoded = open_image(path, view=view, within=within)
     except (SampleError, OSError, MemoryError) as error:
         return _failed(error)
     return _Outcome(None, "", decoded.exif_rotated, decoded.alpha, decoded.bytes)
@@ -238,7 +253,7 @@ def _outcome_of_file(path: str, view: PictureView) -> _Outcome:
 
 def _outcome_of_path(image: ImageReference) -> _Outcome:
     try:
-        there = image.embedded is not None or image_exists(image.path)
+        there = image.embedded is not None or image_exists(image.path, within=image.within)
     except (SampleError, OSError) as error:
         return _failed(error)
     return _THERE if there else _Outcome(Reason.IMAGE_MISSING, "no such file")

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 Launched = TypeVar("Launched")
 
+_WORDS_OF_NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "out of memory",
+    "can't allocate memory",
+    "could not create a primitive",  # of oneDNN, which ran the same model before
+)
+
 
 def positions_on_device(positions: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
     """Move int64 tensors to the device in one copy: each copy of its own would wait for the device."""
@@ -35,9 +42,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an exception means that memory ran out, on the device or on the host."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ("DefaultCPUAllocator", "out of memory", "can't allocate memory")
-    )
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS_OF_NO_MEMORY)
 
 
 def launch_within_memory(
@@ -45,7 +50,9 @@ def launch_within_memory(
     samples: Sequence[PreparedSample],
     places: Sequence[int],
     device: torch.device,
-) -> tuple[list[Launched], int]:
+    *,
+    skip_oom: bool = False,
+) -> tuple[list[tuple[Sequence[int], Launched | None]], int]:
     """Launch a batch, or where the memory runs out its halves; return what was launched and the number of halvings.
 
     Parameters
@@ -54,26 +61,31 @@ def launch_within_memory(
         Launches the samples at some places.
     places
         Those of `samples` that are the batch.
+    skip_oom
+        Whether a single sample that does not fit into the memory is left out: None stands for its batch.
 
     Raises
     ------
     ShardError
-        If a single sample does not fit into the memory.
+        If a single sample does not fit into the memory and is not to be left out.
     """
     try:
-        return [launch(places)], 0
+        return [(places, launch(places))], 0
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        if len(places) == 1:
+        if len(places) == 1 and not skip_oom:
             raise ShardError(
                 f"memory ran out on {device} with a single sample of {samples[places[0]].length:,} tokens: give "
-                "--image-max-pixels or --max-length to make samples smaller, or --dtype bfloat16"
+                "--image-max-pixels or --max-length to make samples smaller, --dtype bfloat16, or --skip-oom to skip "
+                "such samples"
             ) from error
     # Outside the handler, so that the failed batch's tensors are no longer held by the exception.
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    if len(places) == 1:
+        return [(places, None)], 0
     middle = len(places) // 2
-    first, splits = launch_within_memory(launch, samples, places[:middle], device)
-    second, more = launch_within_memory(launch, samples, places[middle:], device)
+    first, splits = launch_within_memory(launch, samples, places[:middle], device, skip_oom=skip_oom)
+    second, more = launch_within_memory(launch, samples, places[middle:], device, skip_oom=skip_oom)
     return first + second, splits + more + 1

@@ -27,6 +27,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from scalselect.errors import ModelError
+from scalselect.temporary_places import temporary_prefix
 from scalselect.vlm.needed_files import files_of_tensors, index_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class HubSnapshot:
         self._fetch(shards)
         self._fetch(_further_files(config), required=False)
         kept = {name: file for name, file in weight_map.items() if file in shards}
-        with tempfile.TemporaryDirectory(prefix="scalselect-") as temporary:
+        with tempfile.TemporaryDirectory(prefix=temporary_prefix()) as temporary:
             # Named like the snapshot: code of a checkpoint is known to transformers by the name of its folder.
             folder = Path(temporary) / self.folder.name
             folder.mkdir()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from safetensors import SafetensorError
 from transformers import AddedToken, LlavaConfig, LlavaProcessor
 
 from scalselect.errors import OptionError, WorkError
-from scalselect.storage import TEMPORARY_MARK
+from scalselect.leftovers import remove_leftovers_beside
+from scalselect.storage import temporary_beside
 from scalselect.vlm.checkpoint import quiet_transformers, vicuna_template
 from scalselect.vlm.image_fit import CONFIG_FIELD
 from scalselect.vlm.llava_parts import ADDED_ROWS, Part, open_language_model, open_projector, open_vision_tower
@@ -188,8 +188,9 @@ def _read(part: Part, stored_as: str, new_rows: int) -> torch.Tensor:
 
 def _publish(folder: Path, config: Any, processor: Any, tensors: list[TensorToWrite]) -> int:
     """Write everything beside `folder` and rename it when it is whole; return the number of files of weights."""
-    temporary = folder.with_name(f".{folder.name}{TEMPORARY_MARK}{secrets.token_hex(4)}")
+    temporary = temporary_beside(folder)
     try:
+        remove_leftovers_beside(folder)
         temporary.mkdir(parents=True)
         files = write_tensors(temporary, tensors, file_bytes=FILE_BYTES)
         config.save_pretrained(temporary)

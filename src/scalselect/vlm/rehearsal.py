@@ -12,12 +12,16 @@ from scalselect.records import ImagePart, ImageReference, Reason, RowIdentity, S
 from scalselect.vlm.batch_independence import frequencies_depend_on_length, rows_are_independent
 from scalselect.vlm.representation import Pooling, represent_samples
 from scalselect.vlm.shared_prefixes import prefix_can_be_shared
+from scalselect.vlm.time_limit import time_limit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scalselect.config import RepresentConfig
     from scalselect.vlm.checkpoint import Checkpoint
+
+_SECONDS = 120
+_FOR = "for a plain question about one picture"
 
 
 def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> Checkpoint:
@@ -41,7 +45,10 @@ def rehearse(checkpoint: Checkpoint, config: RepresentConfig) -> Checkpoint:
     picture, other = (Image.merge("RGB", [shade.resize((224, 224))] * 3) for shade in shades)
     prepare = checkpoint.preparer.prepare
     try:
-        prepared, elsewhere = prepare(first, [picture], ["picture"]), prepare(first, [other], ["other"])
+        with time_limit(
+            _SECONDS, f"the checkpoint's chat template or processor takes more than {_SECONDS} seconds {_FOR}"
+        ):
+            prepared, elsewhere = prepare(first, [picture], ["picture"]), prepare(first, [other], ["other"])
         follower = prepare(second, [picture], ["picture"])
         represented, _ = represent_samples(checkpoint, [prepared], Pooling(attention_mass=0.5))
         independent = rows_are_independent(checkpoint, elsewhere, prepared)

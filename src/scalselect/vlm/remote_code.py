@@ -110,7 +110,7 @@ def _declarations(file: Path) -> Iterator[dict[str, Any]]:
         return
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # told, in words, by whoever loads it
+    except (OSError, ValueError, RecursionError):  # told, in words, by whoever loads it
         return
     if not isinstance(content, dict):
         return

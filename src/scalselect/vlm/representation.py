@@ -152,7 +152,7 @@ def represent_samples(
     every = range(len(samples))
     for places in [every] if checkpoint.batches and can_be_stacked(samples) else [[place] for place in every]:
         batches, more = launch_within_memory(launch, samples, places, checkpoint.device)
-        results += [row for batch in batches for row in batch.collect()]
+        results += [row for _, batch in batches if batch is not None for row in batch.collect()]
         splits += more
     return results, splits
 

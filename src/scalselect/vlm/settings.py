@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig
 
 from scalselect.errors import ModelError, OptionError, did_you_mean
+from scalselect.vlm.elsewhere import refuse_what_lies_elsewhere
 from scalselect.vlm.hub_files import HubSnapshot, open_snapshot
 from scalselect.vlm.image_fit import declared_image_fit
 from scalselect.vlm.loader import can_fork
@@ -104,8 +105,11 @@ def _resolved_workers(config: RepresentConfig, device: str) -> int:
             asked = config.dataloader_workers
             raise OptionError(f"dataloader_workers need Linux, other systems cannot fork safely: {asked}; give 0")
         return int(config.dataloader_workers)
-    # A model on the CPU takes nearly all of the time and every CPU: a process beside it was measured to gain nothing.
-    return min(_usable_cpus() - 1, _MOST_WORKERS) if can_fork and not device.startswith("cpu") else 0
+    if not can_fork:
+        return 0
+    # A model on the CPU takes nearly all of the time and every CPU: more processes beside it gain nothing. One there is
+    # everywhere: a decoder that crashes or hangs is to cost a row, and not the run.
+    return 1 if device.startswith("cpu") else max(1, min(_usable_cpus() - 1, _MOST_WORKERS))
 
 
 def _resolved_image_fit(config: RepresentConfig, model: Any, recorded: dict[str, Any] | None) -> str:
@@ -196,6 +200,7 @@ def load_config(model: Path | HubSnapshot, *, trusted: bool = False) -> Any:
     """
     folder, name = (model.folder, model.name) if isinstance(model, HubSnapshot) else (model, str(model))
     refuse_untrusted_code(folder, name, trusted=trusted)
+    refuse_what_lies_elsewhere(folder, name)
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
     except Exception as error:  # configuration classes check their fields with errors of other libraries

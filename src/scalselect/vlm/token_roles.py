@@ -18,6 +18,7 @@ A token belongs to a text when it contains at least one non-space character of i
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,21 @@ class SpecialTokenEscaper:
             return text, 0
         return self._pattern.subn(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
+    def of_turn(self, texts: Sequence[str]) -> tuple[list[str], int]:
+        """Return the texts of one turn, of which a template may write one right behind the other, and that number."""
+        whole = "".join(texts)
+        safe, places = self(whole)
+        if not places:
+            return list(texts), 0
+        added = np.asarray([start + 1 for start, _ in self.spelled_out(whole)])
+        ends = np.cumsum([len(text) for text in texts])
+        cuts = [0, *(ends + np.searchsorted(added, ends, side="right")).tolist()]
+        return [safe[start:stop] for start, stop in itertools.pairwise(cuts)], places
+
+    def spelled_out(self, text: str) -> list[tuple[int, int]]:
+        """Return where special tokens stand in a text, [start, stop) each."""
+        return [] if self._pattern is None else [found.span() for found in self._pattern.finditer(text)]
+
 
 def render_conversation(
     processor: Any, turns: Sequence[Turn], *, escape: SpecialTokenEscaper, chat_template: str | None
@@ -102,7 +118,8 @@ def render_conversation(
     Raises
     ------
     SampleError
-        `template_refused` with the template's message; `spans_lost` where the template rewrites texts.
+        `template_refused` with the template's message; `spans_lost` where the template rewrites texts, or where they
+        are part of a special token as it wrote them.
     """
     plain, escaped = _as_messages(turns, escape)
     marked, roles = _with_marks(plain)
@@ -110,6 +127,8 @@ def render_conversation(
     stripped, spans = _take_marks_out(_apply_template(processor, marked, chat_template), len(roles))
     if stripped != text or len(spans) != len(roles):
         raise SampleError(Reason.SPANS_LOST, "the chat template rewrites the texts of this conversation")
+    if _overlap(spans, escape.spelled_out(text)):
+        raise SampleError(Reason.SPANS_LOST, "a text becomes part of a special token where the template puts it")
     by_role = {wanted: tuple(spans[i] for i, role in enumerate(roles) if role == wanted) for wanted in set(roles)}
     return RenderedConversation(text, by_role.get("user", ()), by_role.get("assistant", ()), escaped)
 
@@ -191,16 +210,25 @@ def roles_of_tokens(
 def _as_messages(turns: Sequence[Turn], escape: SpecialTokenEscaper) -> tuple[list[dict[str, Any]], int]:
     messages, escaped = [], 0
     for turn in turns:
-        content = []
-        for part in turn.parts:
-            if isinstance(part, ImagePart):
-                content.append({"type": "image"})
-            else:
-                text, places = escape(part.text)
-                escaped += places
-                content.append({"type": "text", "text": text})
+        texts, places = escape.of_turn([part.text for part in turn.parts if not isinstance(part, ImagePart)])
+        escaped += places
+        rest = iter(texts)
+        content = [
+            {"type": "image"} if isinstance(part, ImagePart) else {"type": "text", "text": next(rest)}
+            for part in turn.parts
+        ]
         messages.append({"role": turn.role, "content": content})
     return messages, escaped
+
+
+def _overlap(spans: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether any span shares a character with one of the others; each kind in order and apart."""
+    starts, stops = (np.asarray([span[i] for span in sorted(spans)], dtype=np.int64) for i in (0, 1))
+    for start, stop in others:
+        number = int(np.searchsorted(stops, start, side="right"))  # the first span that ends behind the start
+        if number < len(starts) and starts[number] < stop:
+            return True
+    return False
 
 
 def _with_marks(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -255,7 +283,15 @@ def _apply_template(processor: Any, messages: list[dict[str, Any]], chat_templat
         rendered = processor.apply_chat_template(
             messages, chat_template=chat_template, tokenize=False, add_generation_prompt=False
         )
-    except (TemplateError, TypeError, KeyError, ValueError, IndexError) as error:
+    except (
+        TemplateError,
+        TypeError,
+        LookupError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         message = str(error).strip() or type(error).__name__
         raise SampleError(Reason.TEMPLATE_REFUSED, message) from error
     return str(rendered)

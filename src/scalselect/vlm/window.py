@@ -33,6 +33,8 @@ class WindowPass:
         Features of images seen before; None pushes every image through the tower.
     share_prefixes
         Whether samples that begin alike are run from where they part.
+    skip_oom
+        Whether a sample that alone does not fit into the memory is left out.
     split_batches
         How often a batch did not fit into the memory and was halved.
     prefixes_reused
@@ -45,19 +47,22 @@ class WindowPass:
     max_tokens: int
     cache: ImageFeatureCache | None
     share_prefixes: bool
+    skip_oom: bool = False
     split_batches: int = 0
     prefixes_reused: int = 0
     _prefixes: dict[int, Prefix] = field(default_factory=dict)
 
-    def represent(self, samples: Sequence[PreparedSample]) -> Iterator[tuple[int, SampleRepresentation]]:
+    def represent(self, samples: Sequence[PreparedSample]) -> Iterator[tuple[int, SampleRepresentation | None]]:
         """Yield the place of each sample in the window and its representation, in the order of computing.
+
+        None stands for a sample that alone does not fit into the memory, where such are left out.
 
         Raises
         ------
         ShardError
             If a single sample does not fit into the memory.
         """
-        on_their_way: deque[tuple[list[int], LaunchedBatch]] = deque()
+        on_their_way: deque[tuple[list[int], LaunchedBatch | None]] = deque()
         for launched in self._launched(samples):
             on_their_way.append(launched)
             if len(on_their_way) > 1:  # the one before, while the device works on this one
@@ -65,7 +70,7 @@ class WindowPass:
         for launched in on_their_way:
             yield from _collected(*launched)
 
-    def _launched(self, samples: Sequence[PreparedSample]) -> Iterator[tuple[list[int], LaunchedBatch]]:
+    def _launched(self, samples: Sequence[PreparedSample]) -> Iterator[tuple[list[int], LaunchedBatch | None]]:
         self._prefixes.clear()
         leaders = leaders_of(samples) if self.share_prefixes else {}
         wanted = set(leaders.values())
@@ -89,7 +94,7 @@ class WindowPass:
 
     def _whole(
         self, samples: Sequence[PreparedSample], places: list[int], wanted: set[int]
-    ) -> Iterator[tuple[list[int], LaunchedBatch]]:
+    ) -> Iterator[tuple[list[int], LaunchedBatch | None]]:
         def launch(some: Sequence[int]) -> LaunchedBatch:
             lengths = [prefix_length(samples[place]) if place in wanted else 0 for place in some]
             chosen = [samples[place] for place in some]
@@ -98,13 +103,13 @@ class WindowPass:
         stacked = self.checkpoint.batches and can_be_stacked([samples[place] for place in places])
         for some in [places] if stacked else [[place] for place in places]:
             for group, batch in self._within_memory(launch, samples, some):
-                found = zip(group, batch.prefixes, strict=True)
+                found = zip(group, batch.prefixes, strict=True) if batch is not None else ()
                 self._prefixes |= {place: prefix for place, prefix in found if prefix is not None}
                 yield group, batch
 
     def _behind(
         self, samples: Sequence[PreparedSample], places: list[int], leaders: dict[int, int]
-    ) -> Iterator[tuple[list[int], LaunchedBatch]]:
+    ) -> Iterator[tuple[list[int], LaunchedBatch | None]]:
         def launch(some: Sequence[int]) -> LaunchedBatch:
             prefixes = [self._prefixes[leaders[place]] for place in some]
             return launch_after_prefixes(self.checkpoint, [samples[place] for place in some], prefixes, self.pooling)
@@ -113,14 +118,12 @@ class WindowPass:
 
     def _within_memory(
         self, launch: Callable[[Sequence[int]], LaunchedBatch], samples: Sequence[PreparedSample], places: list[int]
-    ) -> Iterator[tuple[list[int], LaunchedBatch]]:
-        batches, splits = launch_within_memory(launch, samples, places, self.checkpoint.device)
+    ) -> Iterator[tuple[list[int], LaunchedBatch | None]]:
+        batches, splits = launch_within_memory(launch, samples, places, self.checkpoint.device, skip_oom=self.skip_oom)
         self.split_batches += splits
-        begin = 0
-        for batch in batches:
-            yield places[begin : begin + len(batch.samples)], batch
-            begin += len(batch.samples)
+        for some, batch in batches:
+            yield list(some), batch
 
 
-def _collected(places: list[int], batch: LaunchedBatch) -> Iterator[tuple[int, SampleRepresentation]]:
-    return zip(places, batch.collect(), strict=True)
+def _collected(places: list[int], batch: LaunchedBatch | None) -> Iterator[tuple[int, SampleRepresentation | None]]:
+    return zip(places, [None] * len(places) if batch is None else batch.collect(), strict=True)
