@@ -115,3 +115,43 @@ def test_broken_state_is_refused(tmp_path):
     (tmp_path / "pool" / "state.json").write_text("{")
     with pytest.raises(DatasetError, match=r"cannot be read: .*state\.json"):
         open_records(tmp_path / "pool")
+
+
+@pytest.mark.parametrize("name", ["../pool/data-00000-of-00001.arrow", "/etc/hosts", "a/b.arrow", "", ".."])
+def test_name_that_is_no_file_of_the_folder_is_refused(tmp_path, name):
+    dataset_of(2).save_to_disk(tmp_path / "pool")
+    state = tmp_path / "pool" / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "_data_files": [{"filename": name}]}))
+    with pytest.raises(DatasetError, match=r"names a file outside of its folder|is a folder|does not exist"):
+        open_records(tmp_path / "pool")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("state.json", b"[" * 100_000, "cannot be read"),
+        ("state.json", b'{"_data_files": 5}', "names no data files"),
+        ("state.json", b'{"_data_files": ["a"]}', "names no data files"),
+        ("state.json", b'{"_data_files": [{"filename": "a\\u0000"}]}', "does not exist"),
+        ("dataset_info.json", b"\xff", "cannot be read"),
+        ("dataset_dict.json", b'{"splits": 7}', "train"),
+    ],
+)
+def test_malformed_description_is_refused(tmp_path, file, content, message):
+    dataset_of(2).save_to_disk(tmp_path / "pool")
+    (tmp_path / "pool" / file).write_bytes(content)
+    with pytest.raises(DatasetError, match=message):
+        open_records(tmp_path / "pool")
+
+
+@pytest.mark.parametrize(
+    "info",
+    [{"splits": []}, {"splits": {"train": 4}}, {"splits": {"train": {"num_bytes": "x"}}, "dataset_size": "y"}, {}],
+)
+def test_odd_description_spoils_no_subset(tmp_path, info):
+    dataset_of(3).save_to_disk(tmp_path / "pool")
+    (tmp_path / "pool" / "dataset_info.json").write_text(json.dumps(info))
+    state = tmp_path / "pool" / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "_split": "train", "_fingerprint": "\ud800"}))
+    open_records(tmp_path / "pool")[0].write([1], tmp_path / "selected")
+    assert len(open_records(tmp_path / "selected")[0]) == 1

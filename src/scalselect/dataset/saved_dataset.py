@@ -37,7 +37,8 @@ class SavedDataset(TableRecords):
 
     def __init__(self, folder: Path) -> None:
         if (folder / _SPLITS).is_file():
-            splits = _content(folder / _SPLITS).get("splits") or ["train"]
+            named = _content(folder / _SPLITS).get("splits")
+            splits = named if named and isinstance(named, list) else ["train"]
             ways = " or ".join(f"`{folder / str(split)}`" for split in splits)
             raise DatasetError(f"data folder holds splits of a saved data set: {folder} (give {ways})")
         self._folder = folder
@@ -65,15 +66,16 @@ class SavedDataset(TableRecords):
         written = self.write_files(rows, target, self._folder)
         if self._info is not None:
             publish_bytes(target / _INFO, _text(self._info_of([file.records for file in written], written)))
-        chosen = hashlib.sha256(f"{self._state.get('_fingerprint')} {list(rows)}".encode()).hexdigest()
-        publish_bytes(target / _STATE, _text({**self._state, "_fingerprint": chosen[:16]}))
+        chosen = hashlib.sha256(f"{self._state.get('_fingerprint')} {list(rows)}".encode("utf-8", "replace"))
+        publish_bytes(target / _STATE, _text({**self._state, "_fingerprint": chosen.hexdigest()[:16]}))
         others = [_STATE] if self._info is None else [_INFO, _STATE]
         return [*written, *(WrittenFile(target / name, 0) for name in others)]
 
     def _info_of(self, records: list[int], written: Sequence[WrittenFile]) -> dict[str, Any]:
         """Return dataset_info.json with the numbers of the subset wherever it tells numbers of the split."""
         info = json.loads(json.dumps(self._info))
-        split = (info.get("splits") or {}).get(self._state.get("_split"))
+        splits, name = info.get("splits"), self._state.get("_split")
+        split = splits.get(name) if isinstance(splits, dict) and isinstance(name, str) else None
         if not isinstance(split, dict):
             return dict(info)
         now = {
@@ -81,11 +83,11 @@ class SavedDataset(TableRecords):
             "num_bytes": sum(file.path.stat().st_size for file in written),
             "shard_lengths": records,
         }
-        before = split.get("num_bytes") or 0
+        before = _number(split.get("num_bytes"))
         split.update({name: value for name, value in now.items() if split.get(name) is not None})
         for name in ("dataset_size", "size_in_bytes"):
             if info.get(name) is not None:
-                info[name] += (split.get("num_bytes") or 0) - before
+                info[name] = _number(info[name]) + _number(split.get("num_bytes")) - before
         return dict(info)
 
 
@@ -97,11 +99,15 @@ def open_saved(paths: Sequence[Path]) -> SavedDataset:
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"saved data set cannot be read: {path} ({error})") from error
     if not isinstance(content, dict):
         raise DatasetError(f"saved data set cannot be read: {path} (no object)")
     return content
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _text(content: dict[str, Any]) -> bytes:

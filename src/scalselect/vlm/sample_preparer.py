@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scalselect.errors import SampleError
 from scalselect.image_files import MAX_PIXELS
-from scalselect.records import Reason
+from scalselect.records import Reason, TextPart
 from scalselect.vlm.batches import SEQUENCE_INPUTS, PreparedSample
 from scalselect.vlm.device_memory import is_out_of_memory
 from scalselect.vlm.image_fit import padded_to_square
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from scalselect.records import Sample
 
+# Tokenizers take some fifty bytes of memory a character, and end the process where there is no more.
+_MOST_CHARACTERS = 10_000_000
 _PLACEHOLDERS = ("image_placeholder_token", "image_token", "video_token", "audio_token")  # of a processor
 
 
@@ -109,6 +111,7 @@ class SamplePreparer:
         SampleError
             With the reason why this sample has no representation.
         """
+        _check_length_of_text(sample)
         turns, answer = question_and_answer(sample.turns) if self._prefix_lm else (sample.turns, None)
         rendered = render_conversation(self._processor, turns, escape=self._escape, chat_template=self._chat_template)
         self._check_every_image_is_shown(rendered.text, len(pictures))
@@ -217,3 +220,10 @@ class SamplePreparer:
             truncated=limit < length,
             escaped=escaped,
         )
+
+
+def _check_length_of_text(sample: Sample) -> None:
+    """Raise SampleError, `too_long`, for more text than a tokenizer should be given."""
+    length = sum(len(part.text) for turn in sample.turns for part in turn.parts if isinstance(part, TextPart))
+    if length > _MOST_CHARACTERS:
+        raise SampleError(Reason.TOO_LONG, f"{length:,} characters of text, more than {_MOST_CHARACTERS:,}")
