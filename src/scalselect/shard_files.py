@@ -11,6 +11,7 @@ from safetensors import safe_open
 from scalselect.errors import DamagedShardError
 from scalselect.file_hashes import FileHashes
 from scalselect.local_copies import local_file
+from scalselect.remote_path import as_remote
 from scalselect.shard_report import ShardReport, read_report
 from scalselect.storage import sha256_of_bytes, sha256_of_file
 
@@ -66,7 +67,8 @@ class ShardFiles:
         span
             The rows, or places, that the shard is to hold.
         contents
-            Whether its files are read and held against their hashes; else only their sizes are.
+            Whether its files are read and held against their hashes; else only those are that were written to after
+            their report, and of the others the sizes are compared.
 
         Raises
         ------
@@ -82,8 +84,9 @@ class ShardFiles:
             return f"{path.name} cannot be read ({error})"
         if (report.start, report.stop) != (span.start, span.stop):
             return f"{path.name} is of rows {report.start} to {report.stop}, not {span.start} to {span.stop}"
+        written = path.stat().st_mtime_ns if as_remote(path) is None else None
         for suffix in (VECTORS, ROWS):
-            told = _fault_of_file(self.path(shard, suffix), report, contents=contents)
+            told = _fault_of_file(self.path(shard, suffix), report, written, contents=contents)
             if told is not None:
                 return told
         return None
@@ -144,12 +147,18 @@ class ShardFiles:
         return _remedy(self.path(shard, REPORT))
 
 
-def _fault_of_file(path: Path, report: ShardReport, *, contents: bool) -> str | None:
+def _fault_of_file(path: Path, report: ShardReport, written: int | None, *, contents: bool) -> str | None:
+    """Tell what is wrong with a file of a shard whose report was written at some time, in nanoseconds, if it was told.
+
+    Whatever was written to after its report is read, and held against its hash: the report is written last.
+    """
     published = report.files.get(path.name)
     if published is None:
         return f"the report does not tell of {path.name}"
     try:
-        longer = path.stat().st_size - published["bytes"]
+        found = path.stat()
+        longer = found.st_size - published["bytes"]
+        contents = contents or (written is not None and found.st_mtime_ns > written)
         if not longer and (not contents or sha256_of_file(path) == published["sha256"]):
             return None
     except FileNotFoundError:

@@ -73,6 +73,24 @@ def test_sizes_are_checked_at_the_start(finished, run, capsys, name, damage, wor
     assert promised_files(out) == promised_files(finished[0])
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_was_written_to_is_read_at_the_start(finished, run, capsys, name):
+    """Its size tells nothing, but it is newer than its report, which was written last."""
+    out, words = run
+    path = out / "representations" / name
+    flip(path)
+    assert command(*represent(words)) == 0
+    assert f"warning: shard 1: {name} is not what was published: its sha256 differs; represented again" in (
+        capsys.readouterr().err
+    )
+    assert promised_files(out) == promised_files(finished[0])
+    path.touch()  # which is no damage
+    before = path.stat().st_mtime_ns
+    assert command(*words) == 0
+    assert "represented again" not in capsys.readouterr().err
+    assert path.stat().st_mtime_ns == before
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
