@@ -143,7 +143,7 @@ def test_chat_template_that_never_ends_is_refused(model, monkeypatch):
     began = time.monotonic()
     with pytest.raises(ModelError, match="chat template or processor takes more than 1 seconds"):
         rehearsal.rehearse(checkpoint, config)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_configuration_of_any_shape_is_refused_in_words(model):
