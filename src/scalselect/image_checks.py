@@ -98,9 +98,10 @@ def check_images(
     if changed:
         told = "\n".join(f"  {words}" for words in changed[:_TOLD])
         more = f"\n  and {len(changed) - _TOLD:,} more" if len(changed) > _TOLD else ""
+        number = len({words.partition(", ")[2] for words in changed})  # one may be shown by many rows
         raise DatasetError(
-            f"{len(changed):,} images have changed since their rows were represented, of those of {rows:,} rows looked "
-            f"at:\n{told}{more}\nrestore the images, or begin again in another folder"
+            f"{number:,} image{' has' if number == 1 else 's have'} changed since their rows were represented, of "
+            f"those of {rows:,} rows looked at:\n{told}{more}\nrestore the images, or begin again in another folder"
         )
     if every:
         progress.say(f"images: those of all {rows:,} rows that show any are what was read")

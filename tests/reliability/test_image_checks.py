@@ -78,6 +78,7 @@ def test_another_size_is_refused_before_the_model_is_loaded(moved, capsys, monke
     now = "gone" if gone else f"{size + 4:,} bytes"
     assert f"row 2, {path.name}: {size:,} bytes then, {now} now" in message
     assert "restore the images, or begin again in another folder" in message
+    assert "1 image has changed since" in message  # though several rows show it
     assert "of those of 15 rows looked at" in message  # not those of the shard that is not published
 
 
