@@ -35,7 +35,7 @@ def check_place(path: Path) -> None:
         raise RunFolderError(f"output is no possible name of a folder: {str(path)!r}")
     if (path / "run.json").exists():
         if not os.access(path, os.W_OK):
-            raise RunFolderError(f"run folder cannot be written: {path}")
+            raise RunFolderError(f"run folder cannot be written: {path} ({_why_not_written(path)})")
         return
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"output is a file, a folder is wanted: {path}")
@@ -46,6 +46,12 @@ def check_place(path: Path) -> None:
         raise RunFolderError(f"output folder cannot be created: {path} ({parent} is a file)")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise RunFolderError(f"output folder cannot be created: {path} ({parent} is not writable)")
+
+
+def _why_not_written(path: Path) -> str:
+    if hasattr(os, "statvfs") and os.statvfs(path).f_flag & os.ST_RDONLY:
+        return "read-only file system; mount it for writing, or copy the folder elsewhere"
+    return "permission denied; change its permissions, or copy the folder elsewhere"
 
 
 def way_on(path: Path) -> str:

@@ -68,7 +68,7 @@ def as_nobody(work, told):
         ("pool.json", 0, "select run --budget 3 --dataset pool.json", 2, "data file cannot be read: {}"),
         ("X.npy", 0, "score --representations X.npy --output run", 2, "vectors cannot be read: {}"),
         ("run/run.json", 0, "select run --budget 3 --dataset pool.json", 2, "run.json cannot be read: {}"),
-        ("run", 0o500, "select run --budget 3 --dataset pool.json", 2, "run folder cannot be written: {}"),
+        ("run", 0o500, "select run --budget 3 --dataset pool.json", 2, "cannot be written: {} (permission denied; "),
         ("run/representations/shard-0000000.safetensors", 0, "score run --energy 0.5", 1, "Permission denied: {}"),
         ("run/representations/shard-0000000.json", 0, "score run --energy 0.5", 1, "Permission denied: {}"),
     ],
@@ -130,7 +130,7 @@ def test_folder_made_read_only_before_and_in_the_middle(disk, tmp_path, pictures
     assert KEPT in said
     before = contents(disk / "run")
     assert command(*words, disk / "run") == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert f"cannot be written: {disk / 'run'} (read-only file system; mount it" in capsys.readouterr().err
     assert command("select", disk / "run", "--budget", "1") == 2
     assert contents(disk / "run") == before
     remount(disk, "rw")
