@@ -233,6 +233,24 @@ def test_a_forked_child_does_not_release_what_its_parent_holds(tmp_path):
         claim.check()
 
 
+def test_a_release_that_the_disk_refused_blocks_nobody_in_this_process(folder, monkeypatch):
+    """As on a file system that became read-only under the work: the same process may try again later."""
+    claim, other = Claims(folder).take("scoring"), Claims(folder)
+
+    def refused(path):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(claims, "_remove", refused)
+        assert isinstance(other.take("scoring"), ProcessMark)
+        with pytest.raises(OSError, match="Read-only"):
+            claim.release()
+    assert left(folder) != []
+    with other.take_or_refuse("scoring") as mine:
+        mine.check()
+    assert left(folder) == []
+
+
 def test_two_that_meet_both_withdraw_and_one_gets_it(tmp_path, monkeypatch):
     """Both have looked before either creates its file: the race that a check and a creation alone would lose."""
     gate, look = threading.Barrier(2), Claims._look

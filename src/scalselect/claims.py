@@ -49,6 +49,7 @@ _REMOTE_POLL_SECONDS = 2.0  # and in an object store
 _SHORT_PAUSE, _LONG_PAUSE = 0.01, 2.0  # seconds, of those who met in step 3
 _BEAT = ".beat"  # in an object store the beats are a file of their own: writing one must not bring a claim back
 _SEPARATOR = "@"
+_given_up: set[str] = set()  # names of claims that this process released; where the disk refused that, they are dead
 
 
 class Claim:
@@ -90,7 +91,9 @@ class Claim:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(BEAT_SECONDS)
+        _given_up.add(self._path.name)
         _remove(self._path)
+        _given_up.discard(self._path.name)
 
     def begin_to_beat(self) -> None:
         """Start the thread that gives signs of life."""
@@ -214,7 +217,7 @@ class Claims:
         dead = 0
         for name in _beats_by_claim(self.folder):
             mark = mark_of(name.rpartition(_SEPARATOR)[2])
-            if mark is not None and mark.is_dead:
+            if mark is not None and (mark.is_dead or name in _given_up):
                 _remove(self.folder / name)
                 dead += 1
         return dead
@@ -226,7 +229,7 @@ class Claims:
             mark = mark_of(name.removeprefix(kind + _SEPARATOR)) if name.startswith(kind + _SEPARATOR) else None
             if mark is None or name == without:
                 continue
-            if mark.is_dead or (not mark.is_certain and self._is_silent(name, beat)):
+            if name in _given_up or mark.is_dead or (not mark.is_certain and self._is_silent(name, beat)):
                 dead.append(name)
             else:
                 living = mark
@@ -295,9 +298,7 @@ def _beats_by_claim(folder: Path) -> dict[str, object]:
 
 def _beat_on_disk(path: Path) -> object:
     try:
-        with path.open(
-            "rb"
-        ) as stream:  # NFS asks the server when a file is opened, and not whenever one asks for facts
+        with path.open("rb") as stream:  # NFS asks the server when a file is opened, not whenever one asks for facts
             return os.fstat(stream.fileno()).st_mtime_ns
     except OSError:
         return None

@@ -216,6 +216,40 @@ def test_extend_mends_the_shards_of_its_own_data(finished, tmp_path, pictures, c
     assert promised_files(out) == expected
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_compare_refuses_and_what_it_says_mends_it(finished, run, tmp_path, capsys, name):
+    """It reads the shards where the data files differ, and deletes nothing by itself."""
+    out, words = run
+    data = words[1].with_name("again.json")
+    data.write_text(json.dumps(json.loads(words[1].read_text()), indent=3))
+    assert command("run", data, *finished[1][2:], "--output", tmp_path / "other") == 0
+    damaged = out / "representations" / "shard-0000001.rows.parquet"
+    report = damaged.with_name("shard-0000001.json")
+    flip(out / "representations" / name, 40)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    refused = name == damaged.name  # vectors are not compared
+    assert command("compare", out, tmp_path / "other") == int(refused)
+    message = capsys.readouterr().err
+    told = f"delete {report}, then repeat the `scalselect run`, `represent` or `extend` command that made it"
+    assert (str(damaged) in message, told in message) == (refused, refused)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    if refused:
+        report.unlink()
+        assert command(*words) == 0
+        assert promised_files(out) == promised_files(finished[0])
+    assert command("compare", out, tmp_path / "other") == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_export_does_not_depend_on_the_shards(finished, run, capsys, name):
+    out, _ = run
+    assert command("export", out, "--to", "messages", "--output", out.with_name("whole.jsonl")) == 0
+    flip(out / "representations" / name, 40)
+    assert command("export", out, "--to", "messages", "--output", out.with_name("same.jsonl")) == 0
+    assert out.with_name("same.jsonl").read_bytes() == out.with_name("whole.jsonl").read_bytes()
+
+
 def test_vectors_made_elsewhere_are_taken_from_their_file_again(tmp_path, capsys):
     vectors = tmp_path / "vectors.npy"
     np.save(vectors, np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32))
