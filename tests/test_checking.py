@@ -15,9 +15,10 @@ from PIL import Image
 import scalselect
 from build_demo import build_demo
 from scalselect import check_work, checking
+from scalselect.dataset.image_outcomes import DecodeImages
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.opening import open_pool
-from scalselect.dataset.validation import DecodeImages, RowChecker
+from scalselect.dataset.validation import RowChecker
 from scalselect.engines.processes import can_fork, mark
 from scalselect.errors import OptionError
 from scalselect.image_files import PictureView

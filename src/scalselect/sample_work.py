@@ -17,6 +17,7 @@ from scalselect.errors import MisuseError, SampleError, ShardError
 from scalselect.failures import machine_failure
 from scalselect.image_files import decode_image, open_image
 from scalselect.records import Reason, RowRecord
+from scalselect.row_limits import PixelsTogether
 from scalselect.vlm.device_memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -152,21 +153,25 @@ class _Opened:
         if self._images is None:
             try:
                 with self.facts.timed("decode"):
-                    self._images = [self._open(image) for image in self.references]
+                    pixels = PixelsTogether(self.view)
+                    self._images = [self._open(image, pixels) for image in self.references]
             except SampleError as error:
                 self._images = error
         if isinstance(self._images, SampleError):
             raise self._images
         return self._images
 
-    def _open(self, image: ImageReference) -> DecodedImage:
+    def _open(self, image: ImageReference, pixels: PixelsTogether) -> DecodedImage:
         try:
             if image.embedded is not None:
-                return decode_image(self.embedded_image(image), view=self.view)
-            return open_image(image.path, view=self.view, within=image.within)
+                opened = decode_image(self.embedded_image(image), view=self.view)
+            else:
+                opened = open_image(image.path, view=self.view, within=image.within)
+            pixels.add(opened.picture)
         except SampleError as error:
             # Named as in the record: where the data lie must not change what is written.
             raise SampleError(error.reason, f"`{image.text[-_SHOWN_LENGTH:]}`: {error.detail}") from error
+        return opened
 
 
 def new_record(sample: Sample) -> RowRecord:

@@ -17,6 +17,7 @@ from scalselect.dataset.table_records import TableRecords
 from scalselect.errors import SampleError
 from scalselect.image_files import image_exists, read_image_file
 from scalselect.records import Reason, RowIdentity, Sample, UnusableRecord
+from scalselect.row_limits import check_number_of_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -252,6 +253,7 @@ class Pool:
             images = len(listed)
             read = self._conversation(fields, recorded, listed)
             turns, images = len(read.turns), len(read.images)
+            check_number_of_images(images)
             references = tuple(
                 reference_of(
                     image,
