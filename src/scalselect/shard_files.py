@@ -11,6 +11,7 @@ from safetensors import safe_open
 from scalselect.errors import DamagedShardError
 from scalselect.file_hashes import FileHashes
 from scalselect.local_copies import local_file
+from scalselect.remote_path import as_remote
 from scalselect.shard_report import ShardReport, read_report
 from scalselect.storage import sha256_of_bytes, sha256_of_file
 
@@ -83,7 +84,7 @@ class ShardFiles:
         if (report.start, report.stop) != (span.start, span.stop):
             return f"{path.name} is of rows {report.start} to {report.stop}, not {span.start} to {span.stop}"
         for suffix in (VECTORS, ROWS):
-            told = _fault_of_file(self.path(shard, suffix), report, contents=contents)
+            told = self._fault_of_file(self.path(shard, suffix), report, contents=contents)
             if told is not None:
                 return told
         return None
@@ -130,6 +131,23 @@ class ShardFiles:
                 error
             )
 
+    def _fault_of_file(self, path: Path, report: ShardReport, *, contents: bool) -> str | None:
+        published = report.files.get(path.name)
+        if published is None:
+            return f"the report does not tell of {path.name}"
+        try:
+            longer = path.stat().st_size - published["bytes"]
+            if not longer and (not contents or self._hash(path) == published["sha256"]):
+                return None
+        except FileNotFoundError:
+            return f"{path.name} is missing"
+        if longer:
+            return f"{path.name} is {abs(longer):,} bytes {'longer' if longer > 0 else 'shorter'} than published"
+        return f"{path.name} is not what was published: its sha256 differs"
+
+    def _hash(self, path: Path) -> str:
+        return sha256_of_file(path) if as_remote(path) is not None else self._hashes.of(path)
+
     def _missing(self, shard: int, path: Path) -> DamagedShardError:
         return DamagedShardError(f"shard file is missing: {path}; {self._remedy(shard)}", shard)
 
@@ -142,21 +160,6 @@ class ShardFiles:
 
     def _remedy(self, shard: int) -> str:
         return _remedy(self.path(shard, REPORT))
-
-
-def _fault_of_file(path: Path, report: ShardReport, *, contents: bool) -> str | None:
-    published = report.files.get(path.name)
-    if published is None:
-        return f"the report does not tell of {path.name}"
-    try:
-        longer = path.stat().st_size - published["bytes"]
-        if not longer and (not contents or sha256_of_file(path) == published["sha256"]):
-            return None
-    except FileNotFoundError:
-        return f"{path.name} is missing"
-    if longer:
-        return f"{path.name} is {abs(longer):,} bytes {'longer' if longer > 0 else 'shorter'} than published"
-    return f"{path.name} is not what was published: its sha256 differs"
 
 
 def _remedy(report: Path) -> str:
