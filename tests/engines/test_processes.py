@@ -121,6 +121,15 @@ def test_a_part_that_hangs_costs_itself_and_twice_its_time(hang, processes):
     assert 0.6 < seconds < 3
 
 
+def test_a_process_that_somebody_stopped_while_it_had_nothing_to_do_holds_nobody_up():
+    with Processes(squares, 1, narrowed=parted, lost=lost, seconds=0.3) as kept:
+        assert list(kept.results([range(3)])) == [squares(range(3))]
+        (child,) = multiprocessing.active_children()
+        os.kill(child.pid, signal.SIGSTOP)
+        assert list(kept.results([range(4), range(5)])) == [squares(range(4)), squares(range(5))]
+        assert child not in multiprocessing.active_children()
+
+
 def test_the_limit_holds_for_a_part_and_not_for_the_time_that_results_wait():
     work = marking(set(range(12)), lambda: time.sleep(0.03))
     with Processes(work, 1, narrowed=parted, lost=lost, seconds=0.2) as kept:

@@ -124,6 +124,7 @@ class Helper:
         notes: Any = mmap.mmap(-1, 16) if can_fork else context.RawArray("d", 2)
         self._notes = _as_numbers(notes)
         self.given: deque[Place] = deque()
+        self._heard_of = time.monotonic()  # when it was last known to have nothing to do, or to have done something
         self.connection, there = context.Pipe()
         self._process = context.Process(target=_live, args=(work, begin, there, self.connection, notes), daemon=True)
         try:
@@ -147,12 +148,21 @@ class Helper:
         return int(self._notes[0])
 
     def seconds_left(self, limit: float) -> float:
-        """Return the time until the part under way takes longer than it may; of an idle process the limit."""
+        """Return the time until the part under way takes longer than it may; of an idle process the limit.
+
+        A process that was given a task and does not begin with it (somebody stopped it) may do so for as long.
+        """
         begun = self._notes[1]
-        return limit if begun == _IDLE else begun + limit - time.monotonic()
+        if begun == _IDLE:
+            if not self.given:
+                return limit
+            begun = self._heard_of
+        return begun + limit - time.monotonic()
 
     def give(self, place: Place) -> None:
         """Hand over a task."""
+        if not self.given:
+            self._heard_of = time.monotonic()
         self.given.append(place)
         with contextlib.suppress(ConnectionError):  # it is dead, which is noticed where results are awaited
             send(self.connection, place.task)
@@ -160,6 +170,7 @@ class Helper:
     def take(self) -> None:
         """Take the next result. Raises EOFError or ConnectionError where the process has died."""
         outcome = receive(self.connection)
+        self._heard_of = time.monotonic()
         self.given.popleft().outcome = outcome
 
     def died(self) -> Loss:
