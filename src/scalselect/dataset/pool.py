@@ -274,11 +274,11 @@ class Pool:
 
 
 def _is_there(image: ImageReference) -> bool:
-    """Tell whether there is a file, or something else that is not simply missing: its row will tell what."""
+    """Tell whether there is a file, or whether that may not be looked at: its row will tell."""
     try:
         return image_exists(image.path, within=image.within)
-    except SampleError:
-        return True
+    except SampleError as error:
+        return error.reason == Reason.IMAGE_OUTSIDE
 
 
 def _image_key(sample: Sample) -> int:
