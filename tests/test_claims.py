@@ -107,13 +107,14 @@ def test_waiting_ends_with_the_release_and_says_once_for_whom(shared_folder, qui
     assert process.returncode == 0
 
 
-def test_a_killed_holder_is_followed_within_a_second(tmp_path):
+def test_a_killed_holder_is_followed_at_once(tmp_path):
+    """Without the patience that one on another machine is given."""
     with holding(tmp_path / "claims") as process:
         assert isinstance(Claims(tmp_path / "claims").take("scoring"), ProcessMark)
         process.kill()
         began = time.monotonic()
         with Claims(tmp_path / "claims").held("scoring"):
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < claims.PATIENCE_SECONDS / 3
     assert left(tmp_path / "claims") == []
 
 

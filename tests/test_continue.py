@@ -9,9 +9,13 @@ import time
 import pytest
 from safetensors.torch import load_file, save_file
 
-from scalselect import sample_work
+from claiming import holding
+from scalselect import sample_work, select
+from scalselect.errors import RunFolderError
+from scalselect.progress import Silent
 from scalselect.representation_store import RepresentationStore
 from scalselect.run_folder import RunFolder
+from scored_runs import clustered_vectors, scored_run
 from small_pools import command, promised_files, scores_of, write_pool
 
 pytestmark = pytest.mark.usefixtures("shared_models_kept")
@@ -192,6 +196,32 @@ def test_two_at_once_do_not_mix(tmp_path, words):
     assert codes == [0]
     assert sum(scores_of(out)["selected"]) == 3
     assert re.fullmatch(r".+, process \d+", told[0])
+
+
+def test_a_choice_waits_for_scores_that_somebody_makes(tmp_path):
+    """Scores that are made anew are not there for a while; that is no lack of them."""
+    out = scored_run(tmp_path, clustered_vectors(20))
+    (out / "scores.parquet").rename(tmp_path / "scores.parquet")
+    back = f"import os; os.rename({str(tmp_path / 'scores.parquet')!r}, {str(out / 'scores.parquet')!r})"
+    with holding(RunFolder(out).claims.folder, then=back) as process:
+        progress = _Answering(lambda: print("on", file=process.stdin, flush=True))
+        assert len(select(out, budget="3", progress=progress).rows) == 3
+    assert [words.partition(":")[0] for words in progress.said].count("waiting") == 1
+    (out / "scores.parquet").unlink()
+    with pytest.raises(RunFolderError, match="no scores yet"):
+        select(out, budget="3")
+
+
+class _Answering(Silent):
+    """Does something once it hears that one has to wait."""
+
+    def __init__(self, answer):
+        self.said, self._answer = [], answer
+
+    def say(self, words):
+        self.said.append(words)
+        if words.startswith("waiting"):
+            self._answer()
 
 
 def _die(told, holder):

@@ -38,6 +38,7 @@ _WORDS_OF_RUNTIME = {
     "can't start new thread": errno.EAGAIN,
     "DefaultCPUAllocator": errno.ENOMEM,
     "std::bad_alloc": errno.ENOMEM,
+    "could not create a primitive": errno.ENOMEM,  # of oneDNN, for a model that ran before
     "ancdata": errno.EMFILE,
 }
 _UNLIMITED = 1 << 62

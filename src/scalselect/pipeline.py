@@ -13,7 +13,7 @@ from scalselect.config import RunConfig, ScoreConfig, SelectConfig, score_config
 from scalselect.damaged_shards import refusing_damaged, with_damage_mended
 from scalselect.dataset.data_sets import open_pools
 from scalselect.dataset.joined_pool import JoinedPool
-from scalselect.errors import OptionError, did_you_mean
+from scalselect.errors import OptionError, RunFolderError, did_you_mean
 from scalselect.leftovers import remove_leftovers
 from scalselect.option_values import parse_budgets
 from scalselect.own_vectors_work import import_vectors
@@ -167,9 +167,13 @@ def select(
     config = select_config({**options, "budget": parse_budgets(budget)})
     recorded = folder.require()
     _refuse_budgets_above(config, rows_of(recorded))
-    folder.read_scores()  # no scores: said before the data file is read
-    pool = pool_of_run(recorded, dataset)
     progress = progress or Silent()
+    try:
+        folder.read_scores()  # no scores: said before the data file is read
+    except RunFolderError:
+        with folder.claimed(on_wait(progress)):  # somebody may be making them
+            folder.read_scores()
+    pool = pool_of_run(recorded, dataset)
     with refusing_damaged(folder, progress), folder.claimed(on_wait(progress)):
         say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
         return result_of(folder, select_run(folder, pool, config, progress), None)

@@ -118,6 +118,7 @@ def test_how_libraries_tell_of_the_machine(error, number):
         pa.ArrowMemoryError("malloc of size 10 failed"),
         ImportError("a.so: failed to map segment from shared object"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("could not create a primitive"),
     ],
 )
 def test_how_libraries_tell_of_memory(error):

@@ -40,8 +40,8 @@ def image_reference(text: str, folder: str, *, allow_remote: bool = False, confi
     """Return the file that `text` means, relative paths being relative to `folder`, a local path or a URL.
 
     URLs of the bucket or repository that `folder` lies in are left as they are; of others, and web addresses, with
-    `allow_remote` alone: a record must not decide what this machine reaches with its owner's credentials. Where images are `confined` to
-    the folder, whoever reads one holds it against that: links are followed only then.
+    `allow_remote` alone: a record must not decide what this machine reaches with its owner's credentials. Where images
+    are `confined` to the folder, whoever reads one holds it against that: links are followed only then.
 
     Raises
     ------

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SIGNAL_AT_DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 _SECONDS_TO_DIE = 10  # in which a process that closed its connection ends, be its memory ever so large
+_SECONDS_TO_BEGIN = 60  # beyond those of a part, in which a process begins with what it was given
 _NOTHING_BEGUN = -1
 _IDLE = 0.0
 
@@ -124,7 +125,7 @@ class Helper:
         notes: Any = mmap.mmap(-1, 16) if can_fork else context.RawArray("d", 2)
         self._notes = _as_numbers(notes)
         self.given: deque[Place] = deque()
-        self._heard_of = time.monotonic()  # when it was last known to have nothing to do, or to have done something
+        self._idle_from: float | None = None  # seen so, though something was given
         self.connection, there = context.Pipe()
         self._process = context.Process(target=_live, args=(work, begin, there, self.connection, notes), daemon=True)
         try:
@@ -148,21 +149,19 @@ class Helper:
         return int(self._notes[0])
 
     def seconds_left(self, limit: float) -> float:
-        """Return the time until the part under way takes longer than it may; of an idle process the limit.
-
-        A process that was given a task and does not begin with it (somebody stopped it) may do so for as long.
-        """
-        begun = self._notes[1]
-        if begun == _IDLE:
-            if not self.given:
-                return limit
-            begun = self._heard_of
-        return begun + limit - time.monotonic()
+        """Return the time until the part under way, or beginning with what was given, takes longer than it may."""
+        begun, now = self._notes[1], time.monotonic()
+        if begun != _IDLE:
+            self._idle_from = None
+            return begun + limit - now
+        if self._idle_from is None:
+            self._idle_from = now
+        return self._idle_from + limit + _SECONDS_TO_BEGIN - now  # it may be stopped, or have lost its task
 
     def give(self, place: Place) -> None:
         """Hand over a task."""
         if not self.given:
-            self._heard_of = time.monotonic()
+            self._idle_from = None
         self.given.append(place)
         with contextlib.suppress(ConnectionError):  # it is dead, which is noticed where results are awaited
             send(self.connection, place.task)
@@ -170,7 +169,7 @@ class Helper:
     def take(self) -> None:
         """Take the next result. Raises EOFError or ConnectionError where the process has died."""
         outcome = receive(self.connection)
-        self._heard_of = time.monotonic()
+        self._idle_from = None
         self.given.popleft().outcome = outcome
 
     def died(self) -> Loss:

@@ -164,7 +164,8 @@ class Processes(Generic[Task, Result]):
         loss = None
         timeout = None
         if self._seconds is not None:
-            timeout = max(0.0, min(helper.seconds_left(self._seconds) for helper in helpers if helper.given))
+            left = [helper.seconds_left(self._seconds) for helper in helpers if helper.given]
+            timeout = max(0.0, min(self._seconds, *left))  # one that is idle now may begin at once
         ready = wait([end for helper in helpers for end in (helper.connection, helper.sentinel)], timeout)
         for helper in list(helpers):
             try:
