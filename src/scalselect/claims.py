@@ -50,6 +50,8 @@ _SHORT_PAUSE, _LONG_PAUSE = 0.01, 2.0  # seconds, of those who met in step 3
 _BEAT = ".beat"  # in an object store the beats are a file of their own: writing one must not bring a claim back
 _SEPARATOR = "@"
 
+_left_behind: set[str] = set()  # claims that this process gave up and could not remove: it must not wait for itself
+
 
 class Claim:
     """A claim that this process holds, until it is released or taken away; made by `Claims.take`."""
@@ -90,7 +92,11 @@ class Claim:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(BEAT_SECONDS)
-        _remove(self._path)
+        try:
+            _remove(self._path)
+        except OSError:  # the disk may have become read-only
+            _left_behind.add(str(self._path))
+            raise
 
     def begin_to_beat(self) -> None:
         """Start the thread that gives signs of life."""
@@ -226,7 +232,11 @@ class Claims:
             mark = mark_of(name.removeprefix(kind + _SEPARATOR)) if name.startswith(kind + _SEPARATOR) else None
             if mark is None or name == without:
                 continue
-            if mark.is_dead or (not mark.is_certain and self._is_silent(name, beat)):
+            if (
+                str(self.folder / name) in _left_behind
+                or mark.is_dead
+                or (not mark.is_certain and self._is_silent(name, beat))
+            ):
                 dead.append(name)
             else:
                 living = mark
@@ -295,9 +305,7 @@ def _beats_by_claim(folder: Path) -> dict[str, object]:
 
 def _beat_on_disk(path: Path) -> object:
     try:
-        with path.open(
-            "rb"
-        ) as stream:  # NFS asks the server when a file is opened, and not whenever one asks for facts
+        with path.open("rb") as stream:  # NFS asks the server when a file is opened, and not for facts alone
             return os.fstat(stream.fileno()).st_mtime_ns
     except OSError:
         return None
