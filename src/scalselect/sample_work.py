@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scalselect.errors import MisuseError, SampleError, ShardError
-from scalselect.failures import machine_failure
+from scalselect.failures import SAMPLE_MEMORY_ADVICE, machine_failure
 from scalselect.image_files import decode_image, open_image
 from scalselect.records import Reason, RowRecord
 from scalselect.row_limits import PixelsTogether
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 _SHOWN_LENGTH = 200
 _DETAIL_LENGTH = 600
-MEMORY_ADVICE = (
-    "give --image-max-pixels or --max-length to make samples smaller, --dtype bfloat16, fewer --dataloader-workers, or "
-    "--skip-oom to skip such samples"
-)
 _ADDRESS = re.compile("0x[0-9a-fA-F]{6,}")  # of objects, in messages of libraries: another one each time
 
 
@@ -123,7 +119,7 @@ class SampleWork:
                 if self.skip_oom:
                     return skipped(record, Reason.OUT_OF_MEMORY, "memory ran out while it was made ready"), None
                 row = record.identity.row
-                raise ShardError(f"memory ran out while row {row} was made ready: {MEMORY_ADVICE}") from error
+                raise ShardError(f"memory ran out while row {row} was made ready: {SAMPLE_MEMORY_ADVICE}") from error
             if (failure := machine_failure(error)) is not None:  # says nothing of this sample
                 raise failure from error
             # A bad sample costs itself only, whatever a decoder or a processor makes of it.

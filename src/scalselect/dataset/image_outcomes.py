@@ -111,7 +111,7 @@ def _failed(error: BaseException) -> _Outcome:
     if isinstance(error, SampleError):
         return _Outcome(error.reason, error.detail)
     if isinstance(error, MemoryError):
-        return _Outcome(Reason.IMAGE_TOO_LARGE, "it does not fit into the memory")
+        return _Outcome(Reason.OUT_OF_MEMORY, "it does not fit into the memory")
     return _Outcome(Reason.IMAGE_UNREADABLE, str(getattr(error, "strerror", None) or error))
 
 
