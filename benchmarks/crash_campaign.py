@@ -125,7 +125,7 @@ class Campaign:
         if phase == WRITE:
             occurrence, delay = self.random.randrange(len(lengths)), 0.0
         else:  # at any moment of the phase, however many parts it has
-            occurrence = self.random.choices(range(len(lengths)), lengths)[0]
+            occurrence = self.random.choices(range(len(lengths)), [max(length, 1e-6) for length in lengths])[0]
             delay = self.random.random() * lengths[occurrence]
         command = self._fork(scenario, out, halt_at=occurrence if phase == WRITE else None)
         if not command.wait_for(phase, occurrence, delay):

@@ -15,11 +15,13 @@ from PIL import Image
 import scalselect
 from build_demo import build_demo
 from scalselect import check_work, checking
+from scalselect.dataset.image_outcomes import DecodeImages
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.opening import open_pool
-from scalselect.dataset.validation import DecodeImages, RowChecker
+from scalselect.dataset.validation import RowChecker
 from scalselect.engines.processes import can_fork, mark
 from scalselect.errors import OptionError
+from scalselect.failures import SAMPLE_MEMORY_ADVICE as ADVICE
 from scalselect.image_files import PictureView
 from scalselect.progress import Silent
 from small_pools import command, record, write_pool
@@ -200,7 +202,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_its_row_alone(tmp_path, pictures)
     assert [(problem.row, problem.kind, problem.detail) for problem in found.examples] == [
         (3, "preparation_timed_out", "it took longer than 0.5 seconds (sample_seconds) to be made ready"),
         (17, "preparation_crashed", "its process died of SIGSEGV while it was made ready"),
-        (18, "out_of_memory", "its process died of SIGKILL, as happens where memory runs out"),
+        (18, "out_of_memory", f"its process died of SIGKILL, as happens where memory runs out: {ADVICE}"),
         (39, "preparation_crashed", "its process ended with exit code 1 while it was made ready"),
     ]
     assert found.counts["rows"] == 40

@@ -49,7 +49,7 @@ def test_interrupted_between_rows(tmp_path, words, monkeypatch, capsys):
         return original(*arguments, **options)
 
     monkeypatch.setattr(sample_work, "open_image", interrupted)
-    assert command(*words(tmp_path / "run")) == 130
+    assert command(*words(tmp_path / "run"), "--dataloader-workers", "0") == 130
     message = capsys.readouterr().err
     assert "scalselect run" in message.splitlines()[-1]
     assert str(tmp_path / "run") in message.splitlines()[-1]

@@ -176,7 +176,7 @@ def test_rows_before_must_be_there(run_dir, tmp_path, pictures, monkeypatch, cap
 
     with monkeypatch.context() as patched:
         patched.setattr(sample_work, "open_image", interrupted)
-        assert command("extend", run_dir, second) == 130
+        assert command("extend", run_dir, second, "--dataloader-workers", "0") == 130
     message = refused(capsys, run_dir, third)
     assert f"2 of 2 shards of {second} are not represented yet: repeat the `scalselect extend`" in message
     assert command("score", run_dir) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from scalselect.dataset.file_rules import FieldKinds, faults_of_file
 from scalselect.dataset.trainer_rules import effect_of
 from scalselect.dataset.validation import Findings, Problem
 from scalselect.engines.processes import Narrowed, results_in_order
+from scalselect.failures import SAMPLE_MEMORY_ADVICE
 from scalselect.lost_rows import reason_of_loss
 from scalselect.records import Reason
 
@@ -113,6 +114,8 @@ def check_rows(
     ids, tokens, vision = [], [], []
 
     def take(problem: Problem) -> None:
+        if problem.kind == Reason.OUT_OF_MEMORY:
+            problem = replace(problem, detail=f"{problem.detail}: {SAMPLE_MEMORY_ADVICE}")
         kind = (problem.kind, problem.effect)
         found.kinds[kind] = found.kinds.get(kind, 0) + 1
         if found.kinds[kind] <= keep:

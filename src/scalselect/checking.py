@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from scalselect.check_work import check_rows
 from scalselect.config import RepresentConfig, RunConfig
 from scalselect.dataset.data_sets import open_pools
+from scalselect.dataset.image_outcomes import DecodeImages, FindImages
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.trainer_rules import counted
-from scalselect.dataset.validation import DecodeImages, FindImages, RowChecker
+from scalselect.dataset.validation import RowChecker
 from scalselect.engines.processes import can_fork, mark, usable_cpus
 from scalselect.errors import OptionError, did_you_mean
 from scalselect.image_files import PictureView

@@ -101,7 +101,7 @@ class RepresentConfig:
         "float32", "number type of stored vectors; float16: about the mean of their shard", choices=StoreDtype
     )
     allow_remote_images: bool = _option(
-        default=False, text="fetch images at web addresses that records name", kind=bool
+        default=False, text="fetch images at web addresses and in other stores that records name", kind=bool
     )
     like: str | None = _option(
         None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from scalselect.errors import DamagedFileError, DamagedShardError
 from scalselect.progress import on_wait
+from scalselect.remote_path import as_remote
 from scalselect.score_work import command_for
 from scalselect.segments import segments_of
 
@@ -21,7 +22,7 @@ _Outcome = TypeVar("_Outcome")
 
 
 def set_aside_damaged(
-    folder: RunFolder, segments: Sequence[Segment], progress: Progress, *, contents: bool = False
+    folder: RunFolder, segments: Sequence[Segment], progress: Progress, *, contents: bool | None = None
 ) -> dict[int, str]:
     """Make damaged shards count as not represented, and tell of each one.
 
@@ -30,12 +31,15 @@ def set_aside_damaged(
     segments
         Whose shards are looked at.
     contents
-        Whether all their files are held against their hashes; else only reports are read and sizes compared.
+        Whether all their files are held against their hashes; else only reports are read and sizes compared. None: on a
+        disk, but not in an object store, from which all of it would have to come.
 
     Returns
     -------
     Shard to what is wrong with it, in words.
     """
+    if contents is None:
+        contents = as_remote(folder.path) is None
     found = _set_aside(folder, segments, progress, contents=contents)
     for shard, fault in found.items():
         progress.warn(f"shard {shard}: {fault}; represented again")

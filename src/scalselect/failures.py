@@ -22,6 +22,10 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
+SAMPLE_MEMORY_ADVICE = (
+    "give --image-max-pixels or --max-length to make samples smaller, --dtype bfloat16, fewer --dataloader-workers, or "
+    "--skip-oom to skip such samples"
+)
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_HANDLES = {errno.EMFILE, errno.ENFILE}
 _OF_THE_DISK = {errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV}

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from scalselect.engines.processes import Loss, Narrowed, Processes
 from scalselect.errors import ShardError
+from scalselect.failures import SAMPLE_MEMORY_ADVICE
 from scalselect.lost_rows import reason_of_loss
 from scalselect.records import Reason
-from scalselect.sample_work import MEMORY_ADVICE, PreparationFacts, new_record, skipped
+from scalselect.sample_work import PreparationFacts, new_record, skipped
 from scalselect.vlm.loader import PackedPreparation, arrived, begin_in_a_fork, quiet_fork
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class GroupPreparation:
             rows = ", ".join(str(sample.identity.row) for sample in group)
             raise ShardError(
                 f"the process that made row {rows} ready was killed, alone as well, most likely for want of memory: "
-                f"{MEMORY_ADVICE}"
+                f"{SAMPLE_MEMORY_ADVICE}"
             )
         records = [skipped(new_record(sample), reason, detail) for sample in group]
         return [None] * len(group), PreparationFacts(records)

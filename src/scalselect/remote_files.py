@@ -25,6 +25,7 @@ WRITABLE = ("s3", "gs")  # every file written to a hub is a commit there
 
 _LOCATION = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://(.*)", re.DOTALL)
 _TOLD = 300  # characters of what a store says
+_KINDS_OF_REPOSITORY = ("datasets", "models", "spaces")
 _OF_THIS_MACHINE = {*NO_SPACE, *NO_HANDLES}
 # What stores call the state of an object; which of them a store has is its own affair.
 _VERSION_KEYS = ("ETag", "etag", "generation", "md5Hash", "blob_id", "oid", "LastModified", "updated", "mtime", "size")
@@ -44,6 +45,11 @@ def is_known(location: str) -> bool:
     return True
 
 
+def lies_beside(location: str, other: str) -> bool:
+    """Tell whether two locations lie in the same bucket, or the same repository of a hub; a local one never does."""
+    return is_known(other) and _container(location) == _container(other)
+
+
 def normalised(location: str) -> str:
     """Return a remote location in its one spelling: no ``.``, ``..`` or empty part, no slash at its end.
 
@@ -57,6 +63,16 @@ def normalised(location: str) -> str:
     protocol, bucket, key = _parts(location)
     inside = posixpath.normpath(f"/{key}").lstrip("/")
     return f"{protocol}://{bucket}/{inside}" if inside else f"{protocol}://{bucket}"
+
+
+def _container(location: str) -> tuple[str, ...]:
+    """Return protocol and bucket; of a hub protocol, kind, owner and name of the repository, without its revision."""
+    protocol, _, key = normalised(location).partition("://")
+    parts = key.split("/")
+    if protocol != "hf":
+        return protocol, parts[0]
+    kind = parts.pop(0) if parts[0] in _KINDS_OF_REPOSITORY else "models"
+    return protocol, kind, *(part.partition("@")[0] for part in parts[:2])
 
 
 def filesystem(location: str) -> Any:

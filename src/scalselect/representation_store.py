@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METADATA_KEY", "RepresentationStore", "ShardReport"]
 
+_READERS = 4  # of shards at a time
 METADATA_KEY = "scalselect"  # the one metadata key: several would be written in random order
 
 
@@ -151,8 +153,9 @@ class RepresentationStore:
         contents
             Whether all files are read and held against their hashes; else reports are read, and sizes compared.
         """
-        faults = {shard: self.files.fault(shard, span, contents=contents) for shard, span in spans.items()}
-        return {shard: fault for shard, fault in faults.items() if fault is not None}
+        with ThreadPoolExecutor(_READERS) as readers:  # most of the time goes into hashing, which lets others run
+            faults = readers.map(lambda shard: self.files.fault(shard, spans[shard], contents=contents), spans)
+            return {shard: fault for shard, fault in zip(spans, faults, strict=True) if fault is not None}
 
     def set_aside(self, shard: int) -> None:
         """Remove the report of a shard: it counts as not represented."""

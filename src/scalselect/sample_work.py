@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scalselect.errors import MisuseError, SampleError, ShardError
-from scalselect.failures import machine_failure
+from scalselect.failures import SAMPLE_MEMORY_ADVICE, machine_failure
 from scalselect.image_files import decode_image, open_image
 from scalselect.records import Reason, RowRecord
+from scalselect.row_limits import PixelsTogether
 from scalselect.vlm.device_memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 _SHOWN_LENGTH = 200
 _DETAIL_LENGTH = 600
-MEMORY_ADVICE = (
-    "give --image-max-pixels or --max-length to make samples smaller, --dtype bfloat16, fewer --dataloader-workers, or "
-    "--skip-oom to skip such samples"
-)
 _ADDRESS = re.compile("0x[0-9a-fA-F]{6,}")  # of objects, in messages of libraries: another one each time
 
 
@@ -122,7 +119,7 @@ class SampleWork:
                 if self.skip_oom:
                     return skipped(record, Reason.OUT_OF_MEMORY, "memory ran out while it was made ready"), None
                 row = record.identity.row
-                raise ShardError(f"memory ran out while row {row} was made ready: {MEMORY_ADVICE}") from error
+                raise ShardError(f"memory ran out while row {row} was made ready: {SAMPLE_MEMORY_ADVICE}") from error
             if (failure := machine_failure(error)) is not None:  # says nothing of this sample
                 raise failure from error
             # A bad sample costs itself only, whatever a decoder or a processor makes of it.
@@ -152,21 +149,25 @@ class _Opened:
         if self._images is None:
             try:
                 with self.facts.timed("decode"):
-                    self._images = [self._open(image) for image in self.references]
+                    pixels = PixelsTogether(self.view)
+                    self._images = [self._open(image, pixels) for image in self.references]
             except SampleError as error:
                 self._images = error
         if isinstance(self._images, SampleError):
             raise self._images
         return self._images
 
-    def _open(self, image: ImageReference) -> DecodedImage:
+    def _open(self, image: ImageReference, pixels: PixelsTogether) -> DecodedImage:
         try:
             if image.embedded is not None:
-                return decode_image(self.embedded_image(image), view=self.view)
-            return open_image(image.path, view=self.view, within=image.within)
+                opened = decode_image(self.embedded_image(image), view=self.view)
+            else:
+                opened = open_image(image.path, view=self.view, within=image.within)
+            pixels.add(opened.picture)
         except SampleError as error:
             # Named as in the record: where the data lie must not change what is written.
             raise SampleError(error.reason, f"`{image.text[-_SHOWN_LENGTH:]}`: {error.detail}") from error
+        return opened
 
 
 def new_record(sample: Sample) -> RowRecord:

@@ -67,8 +67,7 @@ class ShardFiles:
         span
             The rows, or places, that the shard is to hold.
         contents
-            Whether its files are read and held against their hashes; else only those are that were written to after
-            their report, and of the others the sizes are compared.
+            Whether its files are read and held against their hashes; else only their sizes are.
 
         Raises
         ------
@@ -84,9 +83,8 @@ class ShardFiles:
             return f"{path.name} cannot be read ({error})"
         if (report.start, report.stop) != (span.start, span.stop):
             return f"{path.name} is of rows {report.start} to {report.stop}, not {span.start} to {span.stop}"
-        written = path.stat().st_mtime_ns if as_remote(path) is None else None
         for suffix in (VECTORS, ROWS):
-            told = _fault_of_file(self.path(shard, suffix), report, written, contents=contents)
+            told = self._fault_of_file(self.path(shard, suffix), report, contents=contents)
             if told is not None:
                 return told
         return None
@@ -133,6 +131,23 @@ class ShardFiles:
                 error
             )
 
+    def _fault_of_file(self, path: Path, report: ShardReport, *, contents: bool) -> str | None:
+        published = report.files.get(path.name)
+        if published is None:
+            return f"the report does not tell of {path.name}"
+        try:
+            longer = path.stat().st_size - published["bytes"]
+            if not longer and (not contents or self._hash(path) == published["sha256"]):
+                return None
+        except FileNotFoundError:
+            return f"{path.name} is missing"
+        if longer:
+            return f"{path.name} is {abs(longer):,} bytes {'longer' if longer > 0 else 'shorter'} than published"
+        return f"{path.name} is not what was published: its sha256 differs"
+
+    def _hash(self, path: Path) -> str:
+        return sha256_of_file(path) if as_remote(path) is not None else self._hashes.of(path)
+
     def _missing(self, shard: int, path: Path) -> DamagedShardError:
         return DamagedShardError(f"shard file is missing: {path}; {self._remedy(shard)}", shard)
 
@@ -145,27 +160,6 @@ class ShardFiles:
 
     def _remedy(self, shard: int) -> str:
         return _remedy(self.path(shard, REPORT))
-
-
-def _fault_of_file(path: Path, report: ShardReport, written: int | None, *, contents: bool) -> str | None:
-    """Tell what is wrong with a file of a shard whose report was written at some time, in nanoseconds, if it was told.
-
-    Whatever was written to after its report is read, and held against its hash: the report is written last.
-    """
-    published = report.files.get(path.name)
-    if published is None:
-        return f"the report does not tell of {path.name}"
-    try:
-        found = path.stat()
-        longer = found.st_size - published["bytes"]
-        contents = contents or (written is not None and found.st_mtime_ns > written)
-        if not longer and (not contents or sha256_of_file(path) == published["sha256"]):
-            return None
-    except FileNotFoundError:
-        return f"{path.name} is missing"
-    if longer:
-        return f"{path.name} is {abs(longer):,} bytes {'longer' if longer > 0 else 'shorter'} than published"
-    return f"{path.name} is not what was published: its sha256 differs"
 
 
 def _remedy(report: Path) -> str:

@@ -106,12 +106,31 @@ def test_another_pools_image_is_misuse():
             pool.embedded_image(ImageReference("x", "", wrong))
 
 
-def test_urls_of_object_stores_pass_through():
+@pytest.mark.parametrize(
+    ("folder", "beside"),
+    [
+        ("/pictures", set()),
+        ("s3://b", {"s3://b/a.png"}),
+        ("gs://b/deep/down", {"gs://b/a.png"}),
+        ("s3://other", set()),
+        ("hf://datasets/o/n@main/x", {"hf://datasets/o/n/a.png"}),
+        ("hf://datasets/o/other", set()),
+        ("hf://o/n", set()),
+    ],
+)
+def test_urls_of_object_stores_pass_through_beside_the_image_folder_or_where_they_are_allowed(folder, beside):
+    """A record decides nothing of what is reached with the credentials of whoever reads it."""
     turn = {"from": "human", "value": "<image> x"}
     names = ["s3://b/a.png", "gs://b/a.png", "hf://datasets/o/n/a.png", "/a"]
-    pool = open_pool([{"image": name, "conversations": [turn]} for name in names])
-    paths = [sample.images[0].path for sample in pool.read(0, len(pool))]
-    assert paths == names
+    pool = replace(open_pool([{"image": name, "conversations": [turn]} for name in names]), images=folder)
+    for name, row in zip(names, pool.read(0, len(pool)), strict=True):
+        if name in {*beside, "/a"}:
+            assert row.images[0].path == name
+        else:
+            assert row.reason == "image_missing"
+            assert f"not read without --allow-remote-images: {name!r}" in row.detail
+    allowed = replace(pool, allow_remote_images=True).read(0, len(pool))
+    assert [sample.images[0].path for sample in allowed] == names
 
 
 @pytest.mark.parametrize("name", ["file:///d/a.png", "file://localhost/d/a", "file:/d/a", "FILE:///a", "file:a"])
@@ -138,10 +157,10 @@ def test_web_addresses_pass_through_where_they_are_allowed():
 
 def test_relative_paths_in_a_remote_folder_are_urls():
     pool = replace(
-        pool_of("<image> <image> <image> x", images=["a/b.png", "/a", "gs://b/c"]), images="s3://bucket/dir/"
+        pool_of("<image> <image> <image> x", images=["a/b.png", "/a", "s3://bucket/c"]), images="s3://bucket/dir/"
     )
     (sample,) = pool.read(1, 2)
-    assert [image.path for image in sample.images] == ["s3://bucket/dir/a/b.png", "/a", "gs://b/c"]
+    assert [image.path for image in sample.images] == ["s3://bucket/dir/a/b.png", "/a", "s3://bucket/c"]
 
 
 def test_a_long_data_url_is_not_spelled_out_in_messages():

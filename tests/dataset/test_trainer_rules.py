@@ -102,6 +102,10 @@ def test_rows_that_are_skipped_have_the_effect_that_the_trainer_has_on_them(reas
     assert effect_of(reason, None) == "skipped"
 
 
+def test_a_row_without_memory_stops_scalselect_itself():
+    assert {effect_of(Reason.OUT_OF_MEMORY, name) for name in (None, *NAMES)} == {STOPS}
+
+
 def test_a_null_among_images():
     record = messages(("user", "<image>What?"), ("assistant", "A cat."), images=[None])
     assert [(fault.kind, fault.effect) for fault in faults("llamafactory", record)] == [("image_null", STOPS)]

@@ -8,9 +8,10 @@ import os
 import pytest
 from PIL import Image
 
+from scalselect.dataset.image_outcomes import DecodeImages, FindImages
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.opening import open_pool
-from scalselect.dataset.validation import DecodeImages, FindImages, RowChecker
+from scalselect.dataset.validation import RowChecker
 from scalselect.image_files import PictureView
 from small_pools import record
 
@@ -115,12 +116,12 @@ def test_in_another_process_the_data_are_opened_anew(folder, monkeypatch):
 
 
 def test_failures_of_the_system_are_told_of_the_row(folder, monkeypatch):
-    from scalselect.dataset import validation
+    from scalselect.dataset import image_outcomes
 
     def fails(_path, **_options):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(validation, "open_image", fails)
+    monkeypatch.setattr(image_outcomes, "open_image", fails)
     pool = pool_of(folder, record(0, str(folder / "never-opened-before.png")))
     (problem,) = looked_at(pool).problems
     assert (problem.kind, "Input/output error" in problem.detail) == ("image_unreadable", True)

@@ -104,6 +104,27 @@ def test_it_is_told_how_a_process_died(fault, words):
     assert flat(found) == [number if number == 5 else number**2 for number in range(12)]
 
 
+class _Panic(BaseException):
+    """As libraries written in Rust raise it: no Exception."""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, _Panic("no more")])
+def test_an_interrupt_or_a_panic_of_a_library_leaves_no_traceback(error, capfd):
+    def fault():
+        raise error
+
+    found = results(marking({5}, fault), ranges(12, 4), 1, parted)
+    told = ("lost", [5], "its process ended with exit code 1")
+    assert [result for result in found if isinstance(result, tuple)] == [told]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_ctrl_c_for_a_process_alone_changes_nothing(capfd):
+    found = results(marking({5}, lambda: os.kill(os.getpid(), signal.SIGINT)), ranges(12, 4), 1, parted)
+    assert flat(found) == [number**2 for number in range(12)]
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     "hang",
     [

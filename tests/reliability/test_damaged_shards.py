@@ -127,6 +127,15 @@ def test_a_report_that_cannot_be_read_or_is_gone(finished, run, capsys):
     assert promised_files(out) == promised_files(finished[0])
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_finished_run_holds_its_shards_against_their_hashes(finished, run, capsys, name):
+    out, words = run
+    flip(out / "representations" / name)
+    assert command(*represent(words)) == 0
+    assert f"warning: shard 1: {name} is not what was published: its sha256 differs" in capsys.readouterr().err
+    assert promised_files(out) == promised_files(finished[0])
+
+
 def test_run_finds_flipped_bits_when_it_scores(finished, run, capsys):
     out, words = run
     flip(out / "representations" / NAMES[0])

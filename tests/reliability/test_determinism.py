@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from kept_models import keep_loaded
-from scalselect import sample_work, shard_work
+from scalselect import shard_work
 from scalselect.config import RepresentConfig
 from scalselect.dataset.opening import open_pool
 from scalselect.representation_store import RepresentationStore
@@ -82,14 +82,15 @@ def stopped(run, tmp_path, monkeypatch):
 
 
 def _interrupt_at(number, monkeypatch):
-    original, count = sample_work.open_image, iter(range(10**6))
+    """Interrupt this process, wherever samples are prepared, when it takes the n-th group of them."""
+    original, count = ShardWork._take, iter(range(10**6))
 
-    def interrupted(*arguments, **options):
+    def interrupted(*arguments):
         if next(count) == number:
             raise KeyboardInterrupt
-        return original(*arguments, **options)
+        return original(*arguments)
 
-    monkeypatch.setattr(sample_work, "open_image", interrupted)
+    monkeypatch.setattr(ShardWork, "_take", interrupted)
 
 
 @pytest.fixture
@@ -281,11 +282,11 @@ def _reversed(original, listed):
 
 
 def test_times_alone_are_outside_the_promise(run, whole, tmp_path, monkeypatch):
-    """Of everything in the folder that is not promised, only times differ between two runs."""
+    """Of everything in the folder that is not promised, only times differ between two runs, and seals over them."""
     monkeypatch.setattr(shard_work.time, "perf_counter", iter(range(10**6)).__next__)
     assert run(tmp_path / "run") == 0
     for name in ["run.json", *(f"representations/shard-000000{shard}.json" for shard in range(4))]:
         one, other = (json.loads((folder / name).read_bytes()) for folder in (whole, tmp_path / "run"))
         differing = {key for key in one | other if one.get(key) != other.get(key)}
-        assert differing <= {"created", "seconds"}
+        assert differing <= {"created", "seconds", "seal"}
     assert promised_files(tmp_path / "run") == promised_files(whole)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scalselect.dataset.image_outcomes import FindImages
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.dataset.opening import open_pool
 from scalselect.dataset.tar_index import key_and_field
-from scalselect.dataset.validation import FindImages, RowChecker
+from scalselect.dataset.validation import RowChecker
 from scalselect.printable import printable
 from scalselect.vlm.token_roles import SpecialTokenEscaper
 

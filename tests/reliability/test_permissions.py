@@ -123,7 +123,7 @@ def test_folder_made_read_only_before_and_in_the_middle(disk, tmp_path, pictures
 
     with monkeypatch.context() as patched:
         patched.setattr(sample_work, "open_image", remounting)
-        assert command(*words, disk / "run") == 1
+        assert command(*words, disk / "run", "--dataloader-workers", "0") == 1
     said = capsys.readouterr().err
     assert "read-only file system" in said
     assert str(disk / "run") in said

@@ -10,7 +10,7 @@ from scalselect.dataset.record_fields import shown
 from scalselect.errors import SampleError
 from scalselect.http_images import is_web_address
 from scalselect.records import ImageReference, Reason
-from scalselect.remote_files import PROTOCOLS, is_known, is_remote
+from scalselect.remote_files import PROTOCOLS, is_known, is_remote, lies_beside
 
 if TYPE_CHECKING:
     from scalselect.dataset.image_values import ImageValue
@@ -39,13 +39,14 @@ def reference_of(
 def image_reference(text: str, folder: str, *, allow_remote: bool = False, confined: bool = False) -> ImageReference:
     """Return the file that `text` means, relative paths being relative to `folder`, a local path or a URL.
 
-    URLs of object stores are left as they are, and web addresses with `allow_remote`. Where images are `confined` to
-    the folder, whoever reads one holds it against that: links are followed only then.
+    URLs of the bucket or repository that `folder` lies in are left as they are; of others, and web addresses, with
+    `allow_remote` alone: a record must not decide what this machine reaches with its owner's credentials. Where images
+    are `confined` to the folder, whoever reads one holds it against that: links are followed only then.
 
     Raises
     ------
     SampleError
-        `image_missing`: a web address that is not allowed, a `file:` URL, or a protocol that is not read.
+        `image_missing`: a web address or store that is not allowed, a `file:` URL, or a protocol that is not read.
     """
     within = folder if confined else None
     if text[: len(_FILE_URL)].lower() == _FILE_URL:
@@ -60,6 +61,9 @@ def image_reference(text: str, folder: str, *, allow_remote: bool = False, confi
         if not is_known(text):
             known = ", ".join(f"{protocol}://" for protocol in PROTOCOLS)
             raise SampleError(Reason.IMAGE_MISSING, f"neither a local path nor one of {known}: {shown(text)}")
+        if not allow_remote and not lies_beside(text, folder):
+            detail = f"in a store that is not the image folder's, not read without --allow-remote-images: {shown(text)}"
+            raise SampleError(Reason.IMAGE_MISSING, detail)
         return ImageReference(text, text, within=within)
     if is_remote(folder) and not text.startswith("/"):
         return ImageReference(text, f"{folder.rstrip('/')}/{text}", within=within)

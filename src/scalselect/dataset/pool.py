@@ -17,6 +17,7 @@ from scalselect.dataset.table_records import TableRecords
 from scalselect.errors import SampleError
 from scalselect.image_files import image_exists, read_image_file
 from scalselect.records import Reason, RowIdentity, Sample, UnusableRecord
+from scalselect.row_limits import check_number_of_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -252,6 +253,7 @@ class Pool:
             images = len(listed)
             read = self._conversation(fields, recorded, listed)
             turns, images = len(read.turns), len(read.images)
+            check_number_of_images(images)
             references = tuple(
                 reference_of(
                     image,
@@ -272,11 +274,11 @@ class Pool:
 
 
 def _is_there(image: ImageReference) -> bool:
-    """Tell whether there is a file, or something else that is not simply missing: its row will tell what."""
+    """Tell whether there is a file, or whether that may not be looked at: its row will tell."""
     try:
         return image_exists(image.path, within=image.within)
-    except SampleError:
-        return True
+    except SampleError as error:
+        return error.reason == Reason.IMAGE_OUTSIDE
 
 
 def _image_key(sample: Sample) -> int:

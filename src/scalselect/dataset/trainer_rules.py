@@ -73,7 +73,12 @@ def counted(number: int, noun: str = "row") -> str:
 
 
 def effect_of(reason: Reason, trainer: str | None) -> Effect:
-    """Return what becomes of a row that scalselect skips: what a trainer does with it, where that is known."""
+    """Return what becomes of a row that scalselect skips: what a trainer does with it, where that is known.
+
+    A row that does not fit into the memory is skipped only where that is asked for: else it stops scalselect itself.
+    """
+    if reason is Reason.OUT_OF_MEMORY:
+        return "stops the run"
     return "skipped" if trainer is None or reason not in _BY_REASON else _BY_REASON[reason][trainer]
 
 

@@ -6,7 +6,6 @@ import hashlib
 import os
 import pickle
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,8 +16,7 @@ from scalselect.dataset.record_fields import record_fields, row_identity
 from scalselect.dataset.record_view import view_record
 from scalselect.dataset.trainer_rules import Effect, effect_of, faults_for
 from scalselect.errors import SampleError
-from scalselect.image_files import decode_image, image_exists, open_image
-from scalselect.records import Reason, RowRecord, Sample
+from scalselect.records import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,11 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scalselect.dataset.pool import Pool
-    from scalselect.image_files import PictureView
-    from scalselect.records import ImageReference, RowIdentity
-
-_REMEMBERED = 4096  # images whose outcome a process keeps, for the next question about them
-_SHOWN_LENGTH = 200
+    from scalselect.records import RowIdentity, RowRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,95 +183,6 @@ class RowChecker:
                 continue  # told as what it is
             for fault in faults:
                 found.tell(row_identity(row, part.source, fields), fault.kind, fault.effect, fault.detail)
-
-
-class DecodeImages:
-    """Decodes every image; of those that several rows show it remembers the outcome for a while."""
-
-    def __init__(self, view: PictureView) -> None:
-        self._view = view
-
-    def __call__(self, samples: Sequence[Sample], pool: Pool, mark: Callable[[int], None]) -> Iterable[RowRecord]:
-        """Return what was found of each sample."""
-        for sample in samples:
-            mark(sample.identity.row)
-            yield _record_of(sample, [self._outcome(image, pool) for image in sample.images])
-
-    def _outcome(self, image: ImageReference, pool: Pool) -> _Outcome:
-        if image.embedded is None:
-            return _outcome_of_file(image.path, self._view, image.within)
-        try:
-            decoded = decode_image(pool.embedded_image(image), view=self._view)
-        except (SampleError, OSError, MemoryError) as error:
-            return _failed(error)
-        return _Outcome(None, "", decoded.exif_rotated, decoded.alpha, decoded.bytes)
-
-
-class FindImages:
-    """Only looks whether the files of images are there; what lies in the data is there."""
-
-    def __call__(
-        self,
-        samples: Sequence[Sample],
-        pool: Pool,  # noqa: ARG002
-        mark: Callable[[int], None],
-    ) -> Iterable[RowRecord]:
-        """Return the samples of which an image is not there."""
-        for sample in samples:
-            mark(sample.identity.row)
-            outcomes = [_outcome_of_path(image) for image in sample.images]
-            if any(told.reason for told in outcomes):
-                yield _record_of(sample, outcomes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    reason: Reason | None = None
-    detail: str = ""
-    exif_rotated: bool = False
-    alpha: bool = False
-    bytes: int = 0
-
-
-_THERE = _Outcome()
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _outcome_of_file(path: str, view: PictureView, within: str | None) -> _Outcome:
-    try:
-        decoded = open_image(path, view=view, within=within)
-    except (SampleError, OSError, MemoryError) as error:
-        return _failed(error)
-    return _Outcome(None, "", decoded.exif_rotated, decoded.alpha, decoded.bytes)
-
-
-def _outcome_of_path(image: ImageReference) -> _Outcome:
-    try:
-        there = image.embedded is not None or image_exists(image.path, within=image.within)
-    except (SampleError, OSError) as error:
-        return _failed(error)
-    return _THERE if there else _Outcome(Reason.IMAGE_MISSING, "no such file")
-
-
-def _failed(error: BaseException) -> _Outcome:
-    if isinstance(error, SampleError):
-        return _Outcome(error.reason, error.detail)
-    if isinstance(error, MemoryError):
-        return _Outcome(Reason.IMAGE_TOO_LARGE, "it does not fit into the memory")
-    return _Outcome(Reason.IMAGE_UNREADABLE, str(getattr(error, "strerror", None) or error))
-
-
-def _record_of(sample: Sample, outcomes: Sequence[_Outcome]) -> RowRecord:
-    bad = next(((image, told) for image, told in zip(sample.images, outcomes, strict=True) if told.reason), None)
-    return RowRecord(
-        identity=sample.identity,
-        status="skipped" if bad else "scored",
-        reason=bad[1].reason if bad else None,
-        detail=f"`{bad[0].text[-_SHOWN_LENGTH:]}`: {bad[1].detail}" if bad else None,
-        image_bytes=tuple(told.bytes for told in outcomes),
-        exif_rotated=any(told.exif_rotated for told in outcomes),
-        alpha=any(told.alpha for told in outcomes),
-    )
 
 
 def _id_hash(identity: RowIdentity) -> int:

@@ -236,6 +236,10 @@ def _outcome_of(work: Callable[[Any], Any], task: Any) -> Done | Failed:
         return Done(work(task))
     except Exception as error:  # noqa: BLE001  raised again where the results are awaited, as it is
         return Failed(_picklable(error))
+    except SystemExit:
+        raise
+    except BaseException:  # noqa: BLE001  an interrupt, or a library's panic: the process is not to be trusted any more
+        raise SystemExit(1) from None  # how it ended is told by the other process, where a traceback would say nothing
 
 
 def _picklable(error: BaseException) -> BaseException:
