@@ -216,7 +216,7 @@ def test_a_full_disk_leaves_no_claim(tmp_path, monkeypatch):
         path.touch()
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(claims, "_create", full)
+    monkeypatch.setattr(claims, "create_claim", full)
     with pytest.raises(OSError, match="No space left"):
         Claims(tmp_path / "claims").take("scoring")
     assert list(tmp_path.iterdir()) == []
@@ -231,7 +231,7 @@ def test_a_claim_that_could_not_be_removed_is_not_waited_for_by_its_own_process(
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     claim = Claims(tmp_path / "claims").take("shard-0000000")
-    monkeypatch.setattr(claims, "_remove", read_only)
+    monkeypatch.setattr(claims, "remove_claim", read_only)
     with pytest.raises(OSError, match="Read-only"):
         claim.release()
     monkeypatch.undo()

@@ -24,8 +24,6 @@ suspended rather than dead: it finds its file gone (`Claim.check`, before whatev
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import json
 import os
 import random
 import threading
@@ -33,8 +31,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from scalselect.claim_files import BEAT, beat_on_disk, beats_by_claim, create_claim, remove_claim
 from scalselect.errors import WorkError
-from scalselect.failures import NO_SPACE
 from scalselect.process_mark import ProcessMark, mark_of, new_mark
 from scalselect.remote_path import as_remote
 
@@ -47,7 +45,6 @@ PATIENCE_SECONDS = 60.0  # watched without a beat, a process elsewhere counts as
 _POLL_SECONDS = 0.25  # between two looks at a claim on a disk
 _REMOTE_POLL_SECONDS = 2.0  # and in an object store
 _SHORT_PAUSE, _LONG_PAUSE = 0.01, 2.0  # seconds, of those who met in step 3
-_BEAT = ".beat"  # in an object store the beats are a file of their own: writing one must not bring a claim back
 _SEPARATOR = "@"
 _given_up: set[str] = set()  # names of claims that this process released; where the disk refused that, they are dead
 
@@ -92,7 +89,7 @@ class Claim:
         if self._thread.is_alive():
             self._thread.join(BEAT_SECONDS)
         _given_up.add(self._path.name)
-        _remove(self._path)
+        remove_claim(self._path)
         _given_up.discard(self._path.name)
 
     def begin_to_beat(self) -> None:
@@ -107,7 +104,7 @@ class Claim:
             return
         if not remote.exists():
             raise FileNotFoundError
-        remote.with_name(remote.name + _BEAT).upload(str(time.monotonic_ns()).encode())
+        remote.with_name(remote.name + BEAT).upload(str(time.monotonic_ns()).encode())
 
     def _beat_until_released(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):
@@ -179,11 +176,11 @@ class Claims:
             path = self.folder / f"{kind}{_SEPARATOR}{mark}"
             claim = Claim(path)
             try:
-                _create(path, mark)
+                create_claim(path, mark)
                 other, dead = self._look(kind, without=path.name)
                 if other is None:
                     for name in dead:
-                        _remove(self.folder / name)
+                        remove_claim(self.folder / name)
                     claim.begin_to_beat()
                     return claim
             except BaseException:
@@ -215,17 +212,17 @@ class Claims:
     def remove_dead(self) -> int:
         """Remove the claims of processes that are known to be dead; return how many that were."""
         dead = 0
-        for name in _beats_by_claim(self.folder):
+        for name in beats_by_claim(self.folder):
             mark = mark_of(name.rpartition(_SEPARATOR)[2])
             if mark is not None and (mark.is_dead or name in _given_up):
-                _remove(self.folder / name)
+                remove_claim(self.folder / name)
                 dead += 1
         return dead
 
     def _look(self, kind: str, without: str = "") -> tuple[ProcessMark | None, list[str]]:
         """Return one that lives, if there is one, and the names of those that do not."""
         living, dead = None, []
-        for name, beat in _beats_by_claim(self.folder).items():
+        for name, beat in beats_by_claim(self.folder).items():
             mark = mark_of(name.removeprefix(kind + _SEPARATOR)) if name.startswith(kind + _SEPARATOR) else None
             if mark is None or name == without:
                 continue
@@ -241,7 +238,7 @@ class Claims:
         Time in which nobody looked does not count: this process may have been suspended together with the other one.
         """
         if beat is None:
-            beat = _beat_on_disk(self.folder / name)
+            beat = beat_on_disk(self.folder / name)
         now = time.monotonic()
         watched = self._watched.get(name)
         if watched is None:
@@ -253,52 +250,3 @@ class Claims:
         watched.seconds += min(now - watched.at, 2 * _REMOTE_POLL_SECONDS)
         watched.at = now
         return watched.seconds >= PATIENCE_SECONDS
-
-
-def _create(path: Path, mark: ProcessMark) -> None:
-    facts = {"process": mark.words, "since": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}
-    content = json.dumps(facts).encode()  # for people: whatever decides is in the name
-    remote = as_remote(path)
-    if remote is not None:
-        remote.upload(content)
-        return
-    while True:
-        path.parent.mkdir(exist_ok=True)
-        with contextlib.suppress(FileNotFoundError), path.open("xb", buffering=0) as stream:  # who was last removes it
-            try:
-                stream.write(content)
-            except OSError as error:
-                if error.errno not in NO_SPACE:  # without room it is as good a claim
-                    path.unlink(missing_ok=True)
-                    raise
-            return
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    remote = as_remote(path)
-    if remote is not None:
-        remote.with_name(remote.name + _BEAT).unlink(missing_ok=True)
-        return
-    with contextlib.suppress(OSError):  # others are in it
-        path.parent.rmdir()
-
-
-def _beats_by_claim(folder: Path) -> dict[str, object]:
-    """Return the names of all claims, each with what changes at its beats, or None where that is still to be asked."""
-    remote = as_remote(folder)
-    if remote is None:
-        try:
-            return dict.fromkeys(os.listdir(folder))  # noqa: PTH208  names alone
-        except FileNotFoundError:
-            return {}
-    found = remote.versions()
-    return {name: found.get(name + _BEAT, ()) for name in found if not name.endswith(_BEAT)}
-
-
-def _beat_on_disk(path: Path) -> object:
-    try:
-        with path.open("rb") as stream:  # NFS asks the server when a file is opened, not whenever one asks for facts
-            return os.fstat(stream.fileno()).st_mtime_ns
-    except OSError:
-        return None
