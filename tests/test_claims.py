@@ -224,24 +224,6 @@ def test_a_full_disk_leaves_no_claim(tmp_path, monkeypatch):
     Claims(tmp_path / "claims").take("scoring").release()
 
 
-def test_a_claim_that_could_not_be_removed_is_not_waited_for_by_its_own_process(tmp_path, monkeypatch):
-    """As where the disk becomes read-only, the run fails, and the same process runs again."""
-
-    def read_only(path):
-        raise OSError(errno.EROFS, "Read-only file system", str(path))
-
-    claim = Claims(tmp_path / "claims").take("shard-0000000")
-    monkeypatch.setattr(claims, "remove_claim", read_only)
-    with pytest.raises(OSError, match="Read-only"):
-        claim.release()
-    monkeypatch.undo()
-    assert len(list((tmp_path / "claims").iterdir())) == 1
-    again = Claims(tmp_path / "claims").take("shard-0000000")
-    assert isinstance(again, Claim)
-    again.release()
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_forked_child_does_not_release_what_its_parent_holds(tmp_path):
     with Claims(tmp_path / "claims").take("scoring") as claim:
         child = os.fork()
@@ -260,7 +242,7 @@ def test_a_release_that_the_disk_refused_blocks_nobody_in_this_process(folder, m
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr(claims, "_remove", refused)
+        patched.setattr(claims, "remove_claim", refused)
         assert isinstance(other.take("scoring"), ProcessMark)
         with pytest.raises(OSError, match="Read-only"):
             claim.release()
