@@ -75,7 +75,7 @@ def test_sizes_are_checked_at_the_start(finished, run, capsys, name, damage, wor
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_that_was_written_to_is_read_at_the_start(finished, run, capsys, name):
-    """Its size tells nothing, but it is newer than its report, which was written last."""
+    """Its size tells nothing; a date alone is no damage."""
     out, words = run
     path = out / "representations" / name
     flip(path)
