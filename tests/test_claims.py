@@ -260,7 +260,7 @@ def test_a_release_that_the_disk_refused_blocks_nobody_in_this_process(folder, m
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr(claims, "_remove", refused)
+        patched.setattr(claims, "remove_claim", refused)
         assert isinstance(other.take("scoring"), ProcessMark)
         with pytest.raises(OSError, match="Read-only"):
             claim.release()
