@@ -101,7 +101,7 @@ def test_every_key_removed_or_of_another_kind_is_refused_in_words_or_of_no_accou
 
 
 @pytest.mark.parametrize("name", ["run", "vectors"])
-@pytest.mark.parametrize("number", [6, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [6, pytest.param(24, marks=pytest.mark.slow)])
 def test_what_is_accepted_ends_in_no_traceback(finished, tmp_path, name, number):
     folder, words = finished
     accepted = []
