@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from scalselect.config import RepresentConfig
 from scalselect.dataset.opening import open_pool
@@ -76,6 +77,7 @@ def test_a_batch_is_halved_and_a_sample_fails_its_shard_or_is_skipped(tmp_path, 
         code = OTHER
         try:
             signal.alarm(60)
+            torch.set_num_threads(1)  # those that OpenMP had before the fork are not here
             window.launch_batch = within(mebibytes)
             work_in(place, path, **options)(0)
             code = FITS
