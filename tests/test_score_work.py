@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 import scalselect
 from scalselect.coordinates_file import read_coordinates
-from scalselect.errors import OptionError, WorkError
+from scalselect.errors import OptionError, ScalselectWarning, WorkError
 from scalselect.own_vectors_work import import_vectors
 from scalselect.progress import Silent
 from scalselect.run_folder import RunFolder
@@ -198,10 +198,14 @@ def test_scoring_again_after_a_lost_file_gives_the_same(tmp_path):
     X = low_rank(np.random.default_rng(8))
     scored(tmp_path, X)
     before = promised_files(tmp_path / "run")
-    for name in ("coordinates.safetensors", "subspace.safetensors", "scores.parquet"):
+    for name in ("coordinates.safetensors", "subspace.safetensors"):
         (tmp_path / "run" / name).unlink()
-        scalselect.score(tmp_path / "run")
+        with pytest.warns(ScalselectWarning, match=f"{name} is not what was written with the scores: scoring again"):
+            scalselect.score(tmp_path / "run")
         assert promised_files(tmp_path / "run") == before
+    (tmp_path / "run" / "scores.parquet").unlink()
+    scalselect.score(tmp_path / "run")
+    assert promised_files(tmp_path / "run") == before
 
 
 @settings(max_examples=10)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import scalselect
-from scalselect.errors import BudgetError, DamagedFileError, OptionError
+from scalselect.errors import BudgetError, DamagedFileError, OptionError, ScalselectWarning
 from scalselect.selection.strategies import STRATEGIES
 from scored_runs import clustered_vectors, scored_run
 from small_pools import command, promised_files, scores_of
@@ -90,7 +90,8 @@ def test_a_choice_is_left_alone_until_something_of_it_changes(run):
     scalselect.select(run, budget="10%,20%", stratify_by="source")
     before = promised_files(run)
     (run / "selections" / "20%" / "selected.json").write_text("[]")
-    scalselect.select(run, budget="10%,20%", stratify_by="source")
+    with pytest.warns(ScalselectWarning, match="selected.json is not what was written: selecting again"):
+        scalselect.select(run, budget="10%,20%", stratify_by="source")
     assert promised_files(run) == before
     scalselect.select(run, budget="10%,20%")
     assert promised_files(run) != before

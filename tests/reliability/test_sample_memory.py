@@ -23,7 +23,7 @@ from scalselect.representation_store import RepresentationStore
 from scalselect.shard_work import ShardWork
 from scalselect.vlm import window
 from scalselect.vlm.checkpoint import load_checkpoint
-from scalselect.vlm.settings import resolve_settings
+from scalselect.vlm.settings import resolve_settings, torch_threads
 from small_pools import write_pool
 from tiny_llava import build_llava
 
@@ -87,11 +87,19 @@ def test_a_batch_is_halved_and_a_sample_fails_its_shard_or_is_skipped(tmp_path, 
             os._exit(code)
 
     whole = work_in("whole", data)
-    assert whole(0).split_batches == 0  # and whatever is loaded or set up late is there by now
+    with torch_threads(1):  # as in the forks, so that whatever is loaded or set up late is there by now
+        assert whole(0).split_batches == 0
     expected = whole.store.representations(0)[1]
-    assert represent("halved", data, 0) == FITS
-    halved = RepresentationStore(tmp_path / "halved")
-    assert halved.report(0).split_batches > 0
+    # What libraries keep of what they took before differs: the limit at which a batch is too large and a sample is not
+    # is looked for.
+    outcomes = {
+        mebibytes: represent(f"halved-{mebibytes}", data, mebibytes) for mebibytes in (0, 1, 2, 4, 6, 8, 12, 16)
+    }
+    halves = [
+        RepresentationStore(tmp_path / f"halved-{mebibytes}") for mebibytes in outcomes if not outcomes[mebibytes]
+    ]
+    halved = max(halves, key=lambda store: store.report(0).split_batches)
+    assert halved.report(0).split_batches > 0, outcomes
     np.testing.assert_allclose(halved.representations(0)[1], expected, atol=1e-4 * np.abs(expected).max())
     assert represent("roomy", long_one, 4000) == FITS
     assert RepresentationStore(tmp_path / "roomy").report(0).split_batches == 0
