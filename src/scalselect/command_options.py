@@ -9,23 +9,12 @@ from dataclasses import MISSING, fields
 from typing import Any, NoReturn, get_args
 
 import scalselect
-from scalselect.config import DEFAULT_MAX_SKIPPED, RepresentConfig, ScoreConfig, SelectConfig
+from scalselect.config import DEFAULT_MAX_SKIPPED, OF_NEW_DATA, RepresentConfig, ScoreConfig, SelectConfig
 from scalselect.errors import did_you_mean
 from scalselect.printable import printable
 from scalselect.records import ExportForm
 
 EXIT_MISUSE = 2
-_OF_NEW_DATA = (
-    "format",
-    "dataset_info",
-    "images",
-    "trust_remote_code",
-    "device",
-    "dataloader_workers",
-    "verify_images",
-    "sample_seconds",
-    "skip_oom",
-)
 _OF_CHECK = (
     "format",
     "dataset_info",
@@ -130,7 +119,7 @@ def build_parser() -> _Parser:
         "new_data", metavar="NEW_DATA", nargs="+", help="new data; each may be name=path,images=DIR,format=FORMAT"
     )
     extend.add_argument("--model", help="folder or hub name of the run's model (default: the one it began with)")
-    _add_options(extend, RepresentConfig, only=_OF_NEW_DATA)
+    _add_options(extend, RepresentConfig, only=OF_NEW_DATA)
     _add_max_skipped(extend)
     check = commands.add_parser("check", help="read everything and list every problem; selects nothing")
     check.add_argument("dataset", metavar="DATASET", nargs="+", help=_DATASET_HELP)

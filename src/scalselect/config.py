@@ -51,6 +51,8 @@ TextOnly = Literal["exclude", "keep", "sample"]
 DEFAULT_MAX_SKIPPED = Decimal(5)
 # Options of `RepresentConfig` that change no vector of a row that has one, so that a run may be continued with others.
 NOT_KEYS = ("dataloader_workers", "sample_seconds", "skip_oom", "verify_images")
+# Options of `RepresentConfig` that data added to a run may have of their own; all others are as the run recorded them.
+OF_NEW_DATA = ("format", "dataset_info", "images", "trust_remote_code", "device", *NOT_KEYS)
 
 
 def _option(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scalselect.config import RepresentConfig, RunConfig, SelectConfig, select_config
+from scalselect.config import OF_NEW_DATA, RepresentConfig, RunConfig, SelectConfig, select_config
 from scalselect.dataset.data_sets import data_sets_of, data_sets_of_info, free_name
 from scalselect.dataset.opening import open_pool
 from scalselect.errors import DatasetError, ModelError, OptionError, RunFolderError, did_you_mean
@@ -20,18 +20,7 @@ if TYPE_CHECKING:
     from scalselect.dataset.pool import Pool
     from scalselect.run_folder import RunFolder
 
-OPTIONS = (
-    "format",
-    "dataset_info",
-    "images",
-    "trust_remote_code",
-    "device",
-    "dataloader_workers",
-    "verify_images",
-    "sample_seconds",
-    "skip_oom",
-    "max_skipped",
-)
+OPTIONS = (*OF_NEW_DATA, "max_skipped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
