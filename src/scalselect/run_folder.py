@@ -58,6 +58,8 @@ class RunFolder:
         self.selection = self.path / "selection.json"
         self.selections = self.path / "selections"
         self.diagnostics = self.path / "diagnostics.json"
+        self.explanations = self.path / "explanations.safetensors"
+        self.report = self.path / "report.html"
         self.guide = self.path / "how_to_train.md"
         self.exported = self.path / "exported"
         self.claims = Claims(self.path / CLAIMS)
@@ -255,6 +257,7 @@ class RunFolder:
         self.selection.unlink(missing_ok=True)
         self.diagnostics.unlink(missing_ok=True)
         self.guide.unlink(missing_ok=True)
+        self.report.unlink(missing_ok=True)
         for ending in ("json", "jsonl", "json.gz", "jsonl.gz", "parquet", "arrow", "tar"):
             (self.path / f"selected.{ending}").unlink(missing_ok=True)
         (self.path / "selected_rows.parquet").unlink(missing_ok=True)

@@ -1,0 +1,73 @@
+"""Which rows a page shows as samples: the highest scores, those at the cut, the lowest, and skipped ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+GROUPS = ("highest", "just_in", "just_out", "lowest", "skipped")
+MOST_OF_A_GROUP = 100
+MOST_EXPLAINED = 200
+
+
+def shown_rows(table: pa.Table, most: int = MOST_OF_A_GROUP) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of each group, at most so many, int64 each.
+
+    Parameters
+    ----------
+    table
+        `scores.parquet`, one line for every pool row.
+
+    Returns
+    -------
+    dict
+        `highest` scores, falling; `just_in`, the chosen rows of lowest score, rising; `just_out`, the highest scores
+        that were not chosen though nothing barred them, falling; `lowest` scores, rising; `skipped` in pool order, all
+        reasons in turn, so that a frequent one hides no other. A row stands only in the first group that it belongs to.
+        Without a selection there is no `just_in` and no `just_out`.
+    """
+    rows = np.flatnonzero(pc.equal(table["status"], "scored").to_numpy(zero_copy_only=False))
+    order = rows[np.argsort(table["rank"].to_numpy(zero_copy_only=False)[rows], kind="stable")]  # falling scores
+    selected = pc.fill_null(table["selected"], fill_value=False).to_numpy(zero_copy_only=False)[order]
+    barred = pc.is_valid(table["reason"]).to_numpy(zero_copy_only=False)[order]
+    decided = table["selected"].null_count < table.num_rows
+    wanted = {
+        "highest": order,
+        "just_in": order[selected][::-1],
+        "just_out": order[~selected & ~barred] if decided else order[:0],
+        "lowest": order[::-1],
+        "skipped": _skipped(table),
+    }
+    taken: set[int] = set()
+    found = {}
+    for group in GROUPS:
+        some = [row for row in wanted[group][: most * len(GROUPS)].tolist() if row not in taken][:most]
+        taken.update(some)
+        found[group] = np.array(some, dtype=np.int64)
+    return found
+
+
+def explained_rows(table: pa.Table, most: int = MOST_EXPLAINED) -> NDArray[np.int64]:
+    """Return the scored rows among the shown ones whose attention is worth looking at, ascending, int64 [at most]."""
+    groups = shown_rows(table)
+    scored = [groups[name] for name in GROUPS if name != "skipped"]
+    # Each group in turn, so that none is left without.
+    turns = [group[place] for place in range(MOST_OF_A_GROUP) for group in scored if place < len(group)]
+    return np.sort(np.array(turns[:most], dtype=np.int64))
+
+
+def _skipped(table: pa.Table) -> NDArray[np.int64]:
+    rows = np.flatnonzero(pc.equal(table["status"], "skipped").to_numpy(zero_copy_only=False))
+    reasons = table["reason"].combine_chunks().take(rows).to_pylist()
+    seen: dict[str | None, int] = {}
+    turns = []
+    for reason in reasons:
+        turns.append(seen.setdefault(reason, 0))
+        seen[reason] += 1
+    return rows[np.argsort(turns, kind="stable")].astype(np.int64)
