@@ -30,7 +30,17 @@ def words(tmp_path, pictures, checkpoints):
 
 def started(words):
     command_line = [sys.executable, "-m", "scalselect", *words]
-    return subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # A shell that starts the tests in the background lets them ignore SIGINT, and a process hands that on.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number, _ in ENDINGS if is_ignored(number)}
+    try:
+        return subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def is_ignored(number):
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 def assert_ended(process, code, *, further=False, may_be_done=None):
