@@ -146,6 +146,20 @@ def test_in_a_bucket_claims_and_trials_of_the_dead(bucket):
     assert len(names_in(f"{bucket}/run")) == 4
 
 
+def test_in_a_bucket_signs_of_life_of_claims_that_are_gone(bucket):
+    """Their process was killed while it gave its claim up: the claim itself goes first."""
+    for mark in (mark_of_dead(), mark_elsewhere()):
+        store().pipe_file(f"{bucket}/run/.claims/scoring@{mark}.beat", b"1")
+    living = new_mark()
+    for ending in ("", ".beat"):
+        store().pipe_file(f"{bucket}/run/.claims/scoring@{living}{ending}", b"1")
+    assert remove_leftovers(path_of(f"{bucket}/run")) == 2
+    assert sorted(name.rpartition("/")[2] for name in names_in(f"{bucket}/run")) == [
+        f"scoring@{living}",
+        f"scoring@{living}.beat",
+    ]
+
+
 @pytest.fixture
 def run(tmp_path):
     np.save(tmp_path / "X.npy", np.random.default_rng(0).standard_normal((20, 4), dtype=np.float32))

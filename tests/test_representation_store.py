@@ -260,6 +260,18 @@ def test_equal_shards_are_equal_files(tmp_path):
     assert len(contents[0]) == 3
 
 
+def test_missing_shards_are_counted_by_listing(store):
+    """Whatever number a run.json tells of: 10^12 files are not looked for one by one."""
+    assert store.files.missing(range(3)) == (3, 0)
+    for shard in (0, 1, 3, 10_000):
+        publish(store, shard)
+    store.files.path(2, ".rows.parquet").touch()  # of one that stopped on the way
+    assert store.files.missing(range(2)) == (0, None)
+    assert store.files.missing(range(5)) == (2, 2)
+    assert store.files.missing(range(10_000, 10_001)) == (0, None)
+    assert store.files.missing(range(10**12)) == (10**12 - 4, 2)
+
+
 def test_further_ten_thousands_lie_in_folders_of_their_own(store):
     publish(store, shard=9_999)
     publish(store, shard=10_000, start=5)

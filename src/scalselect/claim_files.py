@@ -62,6 +62,18 @@ def beats_by_claim(folder: Path) -> dict[str, object]:
     return {name: found.get(name + BEAT, ()) for name in found if not name.endswith(BEAT)}
 
 
+def remove_lone_beats(folder: Path) -> int:
+    """Remove beats whose claim is gone; return how many there were. Their process died, or does it itself just now."""
+    remote = as_remote(folder)
+    if remote is None:
+        return 0
+    found = remote.versions()
+    lone = [name for name in found if name.endswith(BEAT) and name.removesuffix(BEAT) not in found]
+    for name in lone:
+        (remote / name).unlink(missing_ok=True)
+    return len(lone)
+
+
 def beat_on_disk(path: Path) -> object:
     """Return what changes at each beat of a claim on a disk; None where it is gone."""
     try:

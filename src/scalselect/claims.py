@@ -31,7 +31,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from scalselect.claim_files import BEAT, beat_on_disk, beats_by_claim, create_claim, remove_claim
+from scalselect.claim_files import BEAT, beat_on_disk, beats_by_claim, create_claim, remove_claim, remove_lone_beats
 from scalselect.errors import WorkError
 from scalselect.process_mark import ProcessMark, mark_of, new_mark
 from scalselect.remote_path import as_remote
@@ -210,8 +210,8 @@ class Claims:
         time.sleep(seconds * random.uniform(0.5, 1))  # noqa: S311
 
     def remove_dead(self) -> int:
-        """Remove the claims of processes that are known to be dead; return how many that were."""
-        dead = 0
+        """Remove the claims of processes that are known to be dead; return how many files that were."""
+        dead = remove_lone_beats(self.folder)
         for name in beats_by_claim(self.folder):
             mark = mark_of(name.rpartition(_SEPARATOR)[2])
             if mark is not None and (mark.is_dead or name in _given_up):

@@ -256,10 +256,10 @@ def _added_segment(segments: list[Segment], pool: Pool) -> Segment:
 def _refuse_gaps(folder: RunFolder, before: list[Segment], named: list[tuple[Segment, Pool]]) -> None:
     """Raise RunFolderError where rows before the new ones are not represented, and this call would not do it."""
     for number, segment in enumerate(before):
-        missing = [shard for shard in segment.shards if not folder.store.is_published(shard)]
+        missing, _ = folder.store.files.missing(segment.shards)
         if missing and all(segment != other for other, _ in named):
             command = f"`scalselect extend` with {segment.path}" if number else "`scalselect run` or `represent`"
             raise RunFolderError(
-                f"{len(missing)} of {len(segment.shards)} shards of {segment.path} are not represented yet: repeat the "
+                f"{missing} of {len(segment.shards)} shards of {segment.path} are not represented yet: repeat the "
                 f"{command} that began it, then extend"
             )

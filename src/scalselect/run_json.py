@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _POSITIVE = ("rows", "shard_size", "threads")
+_MOST_ROWS = 10**12  # more than any pool; what would take for ever is not begun
 _TEXTS = ("data_sha256", "data_format")
 _OBJECT_OR_NONE = ("score", "select", "select_again", "versions")
 _TEXT_OR_NONE = ("model", "chat_template", "model_commit", "remote_code", "created")
@@ -93,7 +94,10 @@ def _check_segments(content: dict[str, Any]) -> None:
             _check(f"segments.{name}", getattr(segment, name), int)
         for name in ("path", "source", "images", "data_sha256", "data_format"):
             _check(f"segments.{name}", getattr(segment, name), str, None)
+        _check("segments.data_records", segment.data_records, int, None)
         _check("segments.mapping", segment.mapping, dict, None)
+        if segment.rows > min(_MOST_ROWS, segment.data_records or _MOST_ROWS):
+            raise ValueError(f"rows cannot be {segment.rows}, of {segment.data_records} records")
         if min(segment.rows, segment.shard_size) < 1 or (segment.first_row, segment.first_shard) != (
             first_row,
             first_shard,

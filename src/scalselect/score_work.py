@@ -51,11 +51,11 @@ def score_run(folder: RunFolder, config: ScoreConfig, progress: Progress) -> Dom
     """
     run = folder.require()
     shards = shards_of(run)
-    missing = [shard for shard in shards if not folder.store.is_published(shard)]
-    if missing:
+    missing, first = folder.store.files.missing(shards)
+    if first is not None:
         raise WorkError(
-            f"{len(missing)} of {len(shards)} shards are not represented yet (first: {missing[0]}): repeat "
-            f"{command_for(run, missing[0], folder)}"
+            f"{missing} of {len(shards)} shards are not represented yet (first: {first}): repeat "
+            f"{command_for(run, first, folder)}"
         )
     inputs: dict[str, Any] = {"score": asdict(config), "store": folder.store.digest(shards)}
     made_from, fault = folder.state_of_scores()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import safetensors
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 REPORT, VECTORS, ROWS = ".json", ".safetensors", ".rows.parquet"
 _SHARDS_A_FOLDER = 10_000
+_REPORT_NAME = re.compile(r"shard-([0-9]{7,})\.json")
 _REPEAT = "repeat the `scalselect run`, `represent` or `extend` command that made it"
 
 
@@ -43,6 +45,28 @@ class ShardFiles:
         if shard >= _SHARDS_A_FOLDER:
             folder /= f"{shard // _SHARDS_A_FOLDER:05d}"
         return folder / f"shard-{shard:07d}{suffix}"
+
+    def missing(self, shards: range) -> tuple[int, int | None]:
+        """Return how many of some shards have no report, and the number of the first one; None where all have one.
+
+        Folders are listed, so that it takes as long as there are reports, however many shards a run.json tells of.
+        """
+        published = {shard for shard in self._published() if shard in shards}
+        first = next((shard for shard in shards if shard not in published), None)
+        return len(shards) - len(published), first
+
+    def _published(self) -> Iterator[int]:
+        folders = [self.folder]
+        for folder in folders:
+            try:
+                entries = list(folder.iterdir())
+            except FileNotFoundError:
+                continue
+            for entry in entries:
+                if (found := _REPORT_NAME.fullmatch(entry.name)) is not None:
+                    yield int(found[1])
+                elif folder is self.folder and re.fullmatch("[0-9]{5,}", entry.name):
+                    folders.append(entry)
 
     def remove(self, shard: int) -> None:
         """Delete a shard, its report first, so that what is left of it counts for nothing."""

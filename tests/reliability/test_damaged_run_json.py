@@ -100,6 +100,14 @@ def test_every_key_removed_or_of_another_kind_is_refused_in_words_or_of_no_accou
     assert all(told)
 
 
+def without_seal(content, change):
+    """Return a run.json that somebody edited on purpose."""
+    run = json.loads(content)
+    del run[SEAL_KEY]
+    change(run)
+    return json.dumps(run).encode()
+
+
 @pytest.mark.parametrize("name", ["run", "vectors"])
 @pytest.mark.parametrize("number", [6, pytest.param(24, marks=pytest.mark.slow)])
 def test_what_is_accepted_ends_in_no_traceback(finished, tmp_path, name, number):
@@ -122,6 +130,9 @@ def test_what_is_accepted_ends_in_no_traceback(finished, tmp_path, name, number)
         lambda _: b"",
         lambda content: content.replace(b'"rows": 12', b'"rows": 11'),
         lambda content: content.replace(b'"shard_size": 5', b'"shard_size": "x"'),
+        lambda content: without_seal(content, lambda run: run["segments"][1].update(rows=2**80, data_records=2**80)),
+        lambda content: without_seal(content, lambda run: run["segments"][1].update(rows=4)),
+        lambda content: without_seal(content, lambda run: run["segments"][1].update(data_records="3")),
         lambda content: content[:300] + bytes([content[300] ^ 4]) + content[301:],
         lambda _: b"[" * 100_000,
         lambda _: b'{"represent": null, "data": {}}',
@@ -140,6 +151,18 @@ def test_every_command_refuses_a_damaged_one(finished, tmp_path, capsys, damage)
         assert f"run.json is damaged: {run / 'run.json'} (" in message
         assert "restore it, or begin again in another folder" in message
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("rows", [10**12, 2**80])
+def test_more_shards_than_anybody_could_look_for(finished, tmp_path, capsys, rows):
+    """What would take for ever is refused, or said at once."""
+    folder, _ = finished
+    run = shutil.copytree(folder / "vectors", tmp_path / "run")
+    content = (run / "run.json").read_bytes()
+    (run / "run.json").write_bytes(without_seal(content, lambda run: run["represent"].update(rows=rows, shard_size=1)))
+    assert command("score", run) == (1 if rows == 10**12 else 2)
+    told = capsys.readouterr().err
+    assert "999999999999 of 1000000000000 shards are not represented yet (first: 1)" in told or "is damaged" in told
 
 
 def test_a_lost_one(finished, tmp_path, capsys):
