@@ -5,18 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from materials import material_of
 
 from scalselect.explanations_file import Explanation, Explanations
 from scalselect.records import Reason
 from scalselect.report_page import reason_words as words_module
+from scalselect.report_page.map_section import map_section
 from scalselect.report_page.material import ShownPicture, ShownSample, ShownTurn
 from scalselect.report_page.page import page_bytes
 from scalselect.report_page.reason_words import reason_words
 from scalselect.report_page.samples_section import samples_section
+from scalselect.report_page.shown_rows import shown_rows
 
 HOSTILE = '</script><img src=x onerror="alert(1)"><!--'
 
@@ -170,7 +174,7 @@ def test_texts_of_the_data_are_never_markup(where):
 
 
 def test_every_reason_has_words():
-    assert set(words_module._WORDS) == {*map(str, Reason), "excluded"}
+    assert set(words_module._WORDS) == {*map(str, Reason), "excluded", "max_per_image"}
     assert reason_words("duplicate_of:17") == "a copy of row 17"
     assert reason_words("something_new") == "something new"
 
@@ -180,3 +184,23 @@ def test_details_are_found_where_work_went_in_the_order_of_images():
     material.run["represent"]["order"] = "image"
     cards = cards_of(material)
     assert (cards[2]["detail"], cards[9]["detail"]) == ("two", "nine")
+
+
+def test_before_any_scoring_rows_are_shown_without_a_score():
+    material = material_of()
+    table = material.table
+    for name in ("leverage_score", "rank", "selected"):
+        place = table.schema.get_field_index(name)
+        table = table.set_column(
+            place, table.schema.field(name), pa.nulls(table.num_rows, table.schema.field(name).type)
+        )
+    unscored = replace(
+        material, table=table, coordinates=np.empty((0, 0), dtype=np.float32), shown=shown_rows(table, 5)
+    )
+    cards = samples_section(unscored).data["cards"]
+    assert cards
+    assert {(card["score"], card["rank"], card["chosen"], card["status"]) for card in cards} == {
+        (None, None, None, "scored")
+    }
+    page = page_bytes("t", "s", [map_section(unscored), samples_section(unscored)]).decode()
+    assert "There is no map: the rows are not scored yet." in page

@@ -25,6 +25,7 @@ _WORDS: dict[str, str] = {
     Reason.TOO_LONG: "it is too long",
     Reason.NOT_FINITE: "the model returned no finite numbers",
     "excluded": "excluded by request",
+    "max_per_image": "its image has its share already",
 }
 _COPY = "duplicate_of:"
 

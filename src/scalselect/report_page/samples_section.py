@@ -89,6 +89,7 @@ def _facts(line: Mapping[str, Any], group: str, detail: str | None) -> dict[str,
     return {
         "row": line["row"],
         "group": group,
+        "status": line["status"],
         "id": None if line["id"] is None else printable_line(line["id"][:_LONGEST_ID]),
         "source": printable_line(line["source"][:_LONGEST_ID]),
         "score": line["leverage_score"],

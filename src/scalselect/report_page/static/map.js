@@ -220,7 +220,7 @@
   }
 
   function key(words, colour, kind = "") {
-    const swatch = element("span", { class: `swatch ${kind}`, "aria-hidden": "true" });
+    const swatch = element("span", { class: `map-swatch ${kind}`, "aria-hidden": "true" });
     if (colour) swatch.style.background = colour;
     return element("span", { class: "key" }, swatch, words);
   }
@@ -320,7 +320,7 @@
     place(marker, each);
     const release = element("button", { type: "button", class: "plain", id: "map-release" }, "Let go");
     release.addEventListener("click", () => { unpin(); canvas.focus(); });
-    const list = element("dl", { class: "facts" });
+    const list = element("dl", { class: "row-facts" });
     for (const [name, value] of facts(each)) list.append(element("dt", {}, name), element("dd", {}, value));
     const now = pair();
     for (const axis of [now.x, now.y]) {

@@ -111,7 +111,7 @@
     const words = [];
     if (card.attention) words.push(card.attention);
     if (card.no_overlay) words.push(`No overlay: ${card.no_overlay}.`);
-    return words.length ? [element("p", { class: "small attention" }, words.join(" "))] : [];
+    return words.length ? [element("p", { class: "aside attention" }, words.join(" "))] : [];
   }
 
   /** Return what is seen of a row: pictures, attention, instruction, conversation. */
@@ -121,13 +121,13 @@
       parts.push(element("div", { class: "pictures" }, ...card.pictures.map((_, number) => pictureOf(card, number))));
     }
     if (card.more) {
-      parts.push(element("p", { class: "small" }, `${numbers.format(card.more)} more ` +
+      parts.push(element("p", { class: "aside" }, `${numbers.format(card.more)} more ` +
         `${card.more === 1 ? "image" : "images"}${card.pictures.length ? "" : " in the record"}`));
     }
     parts.push(...attentionOf(card));
     if (text) parts.push(element("p", { class: "instruction", dir: "auto" }, text));
     if (card.turns.length) parts.push(conversation(card));
-    if (card.fault && !card.detail) parts.push(element("p", { class: "small" }, card.fault));
+    if (card.fault && !card.detail) parts.push(element("p", { class: "aside" }, card.fault));
     return parts;
   }
 
@@ -136,15 +136,15 @@
     if (card.score !== null) facts.push(["score", String(card.score)], ["rank", numbers.format(card.rank)]);
     facts.push(["id", card.id ?? "none"], ["source", card.source]);
     if (card.stratum !== null) facts.push(["stratum", card.stratum]);
-    if (card.reason) facts.push([card.score === null ? "skipped" : "barred", card.reason]);
+    if (card.reason) facts.push([card.status === "skipped" ? "skipped" : "barred", card.reason]);
     if (card.detail) facts.push(["detail", card.detail]);
-    const made = element("dl", { class: "facts" });
+    const made = element("dl", { class: "row-facts" });
     for (const [name, value] of facts) made.append(element("dt", {}, name), element("dd", { dir: "auto" }, value));
     return made;
   }
 
   function badge(card) {
-    if (card.score === null) return [element("span", { class: "badge skipped" }, "skipped")];
+    if (card.status === "skipped") return [element("span", { class: "badge skipped" }, "skipped")];
     if (card.chosen === null) return [];
     return [element("span", { class: `badge ${card.chosen ? "chosen" : "others"}` }, card.chosen ? "chosen" : "not chosen")];
   }
