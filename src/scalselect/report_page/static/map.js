@@ -46,7 +46,7 @@
     const of = (name) => style.getPropertyValue(name).trim();
     const low = Number(of("--ramp-low")), high = Number(of("--ramp-high"));
     return {
-      ink: of("--ink"), quiet: of("--quiet"), line: of("--line"), paper: of("--paper"), density: of("--density"),
+      ink: of("--ink"), quiet: of("--quiet"), line: of("--line"), paper: of("--paper"), density: of("--density"), strength: Number(of("--density-strength")),
       chosen: of("--chosen"), others: of("--others"), ramp: (share) => ramp(low + (high - low) * share),
       group: (place, named) => (place < named ? of(`--group-${place}`) : of("--others")),
     };
@@ -165,7 +165,7 @@
       for (let across = 0; across < cells; across += 1) {
         const rows = counts[down * cells + across];
         if (!rows) continue;
-        brush.globalAlpha = 0.05 + 0.4 * Math.log1p(rows) / Math.log1p(most);
+        brush.globalAlpha = 0.05 + palette.strength * Math.log1p(rows) / Math.log1p(most);
         brush.fillRect(across, cells - 1 - down, 1, 1);
       }
     }
