@@ -193,10 +193,10 @@ def test_map_by_stratum(run, ax, tmp_path):
 
 
 def test_names_from_the_data_are_drawn_as_they_are(run, ax, tmp_path):
-    names = [r"$\frac{" if row % 2 else "_hidden\x1b[31m" for row in range(ROWS)]
+    names = [r"$\frac{" if row % 2 else "_hidden\x1b[31m$x$" for row in range(ROWS)]
     plot.map(with_column(run, "source", names, tmp_path), colour="source", ax=ax)
     ax.figure.canvas.draw()  # where a formula would be parsed
-    assert sorted(labels(ax)) == [r" _hidden\u001b[31m", r"\$\frac{"]
+    assert sorted(labels(ax)) == [r" _hidden\u001b[31m\$x\$", r"\$\frac{"]
 
 
 def test_style_is_the_users(run, ax):
