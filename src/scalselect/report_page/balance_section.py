@@ -173,5 +173,8 @@ def _value_words(value: Any) -> str:
 
 
 def _by_number(item: Mapping[str, Any]) -> tuple[float, str]:
-    found = _FIRST_NUMBER.search(str(item["value"]))
-    return (math.inf if found is None else float(found[0]), str(item["value"]))
+    words = str(item["value"]).replace(",", "")
+    found = _FIRST_NUMBER.search(words)
+    if found is None:
+        return math.inf, words
+    return float(found[0]) - words.startswith("below"), words

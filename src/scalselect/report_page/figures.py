@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _STEPS = (1.0, 2.0, 5.0, 10.0)
 _FEW_DECADES = 2
 _LETTER = 6.6  # units that a letter of a label takes about, at 12 units of type size
-_RIGHT, _TOP, _BOTTOM = 14, 26, 44
+_RIGHT, _TOP, _BOTTOM = 18, 26, 44
 _FAR_LEFT = 44
 
 
@@ -188,7 +188,7 @@ class Drawing:
             free = at + half + 6
             self._add("line", x1=at, x2=at, y1=self._bottom, y2=self._bottom + 4, class_="axis")
             # At the right end a label is moved in, so that it is not cut.
-            self._text(min(at, self._width - half), self._bottom + 17, words, "middle", "tick")
+            self._text(min(at, self._width - half - 3), self._bottom + 17, words, "middle", "tick")
         self._text(2, 13, y.name, "start", "name")
         self._text(self._right, self._height - 7, x.name, "end", "name")
 

@@ -25,7 +25,7 @@ _LEAST = 4  # units of the smallest part, so that it is seen
 def page_title(material: Material) -> tuple[str, str]:
     """Return title and subtitle of the page."""
     model = model_words(material.run)
-    seen = "vectors made elsewhere" if model is None else f"seen by {model}"
+    seen = "seen by a model that was given in Python" if model is None else f"seen by {model}"
     if is_of_own_vectors(material.run):
         seen = "vectors made elsewhere"
     return f"What was chosen from {pool_words(material.run)}", f"{seen} · scalselect report"
@@ -69,7 +69,7 @@ def conclusion(material: Material, fates: Sequence[Fate]) -> str:
     if not material.singular_values.size:
         skipped = sum(fate.rows for fate in fates if fate.kind == "skipped")
         why = ", so there is nothing to score" if skipped == total else "; `scalselect score` is the next step"
-        return f"Nothing was scored yet: of {pool}, {skipped:,} were skipped{why}."
+        return f"Nothing was scored yet: of {pool}, {skipped:,} {'was' if skipped == 1 else 'were'} skipped{why}."
     if selection is None:
         return f"{scored:,} of {pool} were scored, and nothing was chosen yet; `scalselect select` is the next step."
     budget, rows = selection["budget"], selection["rows"]
@@ -97,7 +97,8 @@ def _facts(material: Material) -> list[tuple[str, list[str]]]:
         chosen = selection["selected"]
         tokens, images = counted(chosen["tokens"], "token"), counted(chosen["images"], "different image")
         facts.append(("Subset", [f"{tokens}, {images}", f"in {chosen['file']}"]))
-    facts.append(("Made", [f"{run.get('created', 'at an unknown time')} with scalselect {_version(material)}"]))
+    made = str(run.get("created", "at an unknown time")).replace("T", " ").replace("+00:00", " UTC")
+    facts.append(("Made", [f"{made} with scalselect {_version(material)}"]))
     return facts
 
 

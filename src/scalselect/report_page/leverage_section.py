@@ -77,7 +77,9 @@ def _cut(material: Material) -> float | None:
 def _words_of_held(material: Material, curve: LeverageCurve, budgets: list[tuple[str, int]]) -> str:
     rows = budgets[0][1] if budgets else max(1, int(_NO_CHOICE * curve.scores.size))
     best = curve.held_by(rows)
-    words = f"The best {percent(rows / curve.scores.size)} of the rows hold {percent(best)} of the leverage."
+    share = rows / curve.scores.size
+    words = f"The best {percent(share)} of the rows hold {percent(best)} of the leverage"
+    words += f", {number(best / share, 2)} times what a random choice would." if rows < curve.scores.size else "."
     held = ((material.diagnostics or {}).get("leverage") or {}).get("held")
     if held is not None and best - held > 0.001:  # noqa: PLR2004  a tenth of a percent cannot be seen
         words += f" The chosen rows, which are not simply the best, hold {percent(held)}."

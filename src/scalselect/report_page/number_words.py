@@ -22,8 +22,10 @@ def percent(share: float) -> str:
     value = 100.0 * share
     if 0.0 < value < _SMALLEST:
         return f"under {_SMALLEST}{SPACE}%"
+    if 100.0 - _SMALLEST < value < 100.0:  # noqa: PLR2004  all of it
+        return f"over {100.0 - _SMALLEST}{SPACE}%"
     digits = 0 if value >= _TENTHS_BELOW or value == 0.0 else 1 if value >= _HUNDREDTHS_BELOW else 2
-    while digits < 4 and share < 1.0 and round(value, digits) >= 100.0:  # noqa: PLR2004  99.97 % is not all
+    while digits < 2 and share < 1.0 and round(value, digits) >= 100.0:  # noqa: PLR2004  99.6 % is not all
         digits += 1
     text = f"{value:.{digits}f}"
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text}{SPACE}%"

@@ -75,9 +75,10 @@ def row_fates(table: pa.Table) -> list[Fate]:
         found.append(Fate(kind="chosen", words=words, reason=None, rows=chosen))
     left = "scored, not chosen" if decided else "scored, nothing chosen yet"
     found.append(Fate(kind="others", words=left, reason=None, rows=counted["scored", False, None]))
-    for reason, words in BARRED_WORDS.items():
-        barred = counted["scored", False, reason]
-        found.append(Fate(kind="barred", words=f"barred: {words}", reason=reason, rows=barred))
+    barred = {reason: rows for (status, chosen, reason), rows in counted.items() if status == "scored" and not chosen}
+    for reason in sorted(barred.keys() - {None}, key=str):
+        words = BARRED_WORDS.get(str(reason), str(reason))
+        found.append(Fate(kind="barred", words=f"barred: {words}", reason=reason, rows=barred[reason]))
     skipped = {reason: rows for (status, _, reason), rows in counted.items() if status == "skipped"}
     for why in sorted(skipped, key=lambda why: (-skipped[why], str(why))):
         words = SKIPPED_WORDS[Reason(why)] if why in set(Reason) else str(why)

@@ -24,6 +24,7 @@ _TIMES_K = 3  # dimensions shown, as a multiple of k: the fall beyond the cut is
 _MOST_BARS = 60
 _COINCIDE, _NARROW, _USUAL = 1e-3, 1e-2, 0.1  # of s_k / s_k+1 - 1
 _DOMINANT = 0.5
+_LOW_DOWN = 8  # lines below the top: where the curve leaves room for words
 _ZERO = 1e-7  # of the first singular value: what is lower is rounding
 
 
@@ -136,7 +137,7 @@ def _figure_of_energy(cumulative: NDArray[np.float64], k: int, threshold: float 
         reached = float(cumulative[min(k, cumulative.size) - 1])
         if threshold is not None:
             drawing.across(threshold, f"threshold {percent(threshold)}")
-        drawing.upright(min(k, cumulative.size), "", 0)
+        drawing.upright(min(k, cumulative.size), f"k = {k:,}: {percent(reached)}", _LOW_DOWN)
         drawing.dot(min(k, cumulative.size), reached, "chosen", f"k = {k:,}: {percent(reached)}")
         return drawing
 
