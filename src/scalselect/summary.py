@@ -157,6 +157,13 @@ def summary_of_extending(extended: Extended) -> Summary:
     return Summary([*added, *rest.lines], {**rest.content, **facts})
 
 
+def summary_of_report(path: Path) -> Summary:
+    """Summarise the writing of a report."""
+    size = path.stat().st_size
+    lines = [("written", path_words(path)), ("size", f"{size / 1e6:,.2f} MB; any browser opens it")]
+    return Summary(lines, {"report": str(path), "bytes": size})
+
+
 def summary_of_composing(composed: ComposedLlava) -> Summary:
     """Summarise the making of a LLaVA checkpoint."""
     layers, of = composed.decoder_layers, composed.language_model_layers

@@ -1,0 +1,150 @@
+"""`report.html` over a run folder: its records are read, shown section by section, and put into one file. No torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from scalselect.errors import RunFolderError
+from scalselect.explanations_file import read_explanations
+from scalselect.report_page.balance_section import balance_section
+from scalselect.report_page.happened_section import happened_section, page_title
+from scalselect.report_page.leverage_section import leverage_section
+from scalselect.report_page.material import Material
+from scalselect.report_page.page import page_bytes
+from scalselect.report_page.reproduce_section import reproduce_section
+from scalselect.report_page.shown_rows import shown_rows
+from scalselect.report_page.spectrum_section import spectrum_section
+from scalselect.scores_file import SCORES_SCHEMA
+from scalselect.segments import shards_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from scalselect.explanations_file import Explanations
+    from scalselect.report_page.material import ShownSample
+    from scalselect.report_page.page import Section
+    from scalselect.run_folder import RunFolder
+
+    # Given the rows that are shown, ascending, what is seen of them.
+    ReadSamples = Callable[[NDArray[np.int64]], Mapping[int, ShownSample]]
+
+
+def _always(_material: Material) -> bool:
+    return True
+
+
+def _scored(material: Material) -> bool:
+    return material.singular_values.size > 0
+
+
+# In the order in which a person asks; each with what must be there for it to have anything to show.
+SECTIONS: tuple[tuple[Callable[[Material], Section], Callable[[Material], bool]], ...] = (
+    (happened_section, _always),
+    (spectrum_section, _scored),
+    (leverage_section, _scored),
+    (balance_section, _scored),
+    (reproduce_section, _always),
+)
+
+
+def report_bytes(folder: RunFolder, read_samples: ReadSamples | None, no_samples: str | None) -> bytes:
+    """Return the page of a run folder; the same records give the same bytes.
+
+    Parameters
+    ----------
+    read_samples
+        What reads the samples of the shown rows; None where the records of the run cannot be read.
+    no_samples
+        Why not, in words.
+
+    Raises
+    ------
+    RunFolderError
+        If not all rows are represented yet, or records do not belong to one another.
+    """
+    material = read_material(folder)
+    if read_samples is None:
+        material = replace(material, no_samples=no_samples)
+    else:
+        rows = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *material.shown.values()]))
+        material = replace(material, samples=read_samples(rows), no_samples=None)
+    title, subtitle = page_title(material)
+    return page_bytes(title, subtitle, [section(material) for section, applies in SECTIONS if applies(material)])
+
+
+def read_material(folder: RunFolder) -> Material:
+    """Return the saved records of a run, without samples. See `report_bytes` for the errors."""
+    run = folder.require()
+    shards = shards_of(run)
+    missing = [shard for shard in shards if not folder.store.is_published(shard)]
+    if missing:
+        raise RunFolderError(
+            f"{len(missing)} of {len(shards)} shards are not represented yet, so there is no whole pool to report on: "
+            f"{folder.path}; repeat the command that made the folder"
+        )
+    table, known, coordinates = _scores_of(folder, shards)
+    selection, diagnostics = _choice_of(folder)
+    return Material(
+        folder=folder,
+        shards=shards,
+        run=run,
+        table=table,
+        selection=selection,
+        diagnostics=diagnostics,
+        singular_values=known,
+        coordinates=coordinates,
+        shown=shown_rows(table),
+        samples={},
+        no_samples=None,
+        explanations=_explanations_of(folder, shards),
+    )
+
+
+def _scores_of(folder: RunFolder, shards: range) -> tuple[pa.Table, NDArray[np.float64], NDArray[np.float32]]:
+    """Return table, singular values [known] and coordinates [scored, k]; before any scoring only where rows stand."""
+    if not folder.scores.exists():
+        names = [name for name in SCORES_SCHEMA.names if name not in _OF_SCORING]
+        known = folder.store.all_rows(shards, names)
+        for name in _OF_SCORING:
+            known = known.append_column(name, pa.nulls(known.num_rows, SCORES_SCHEMA.field(name).type))
+        return known.select(SCORES_SCHEMA.names), np.empty(0), np.empty((0, 0), dtype=np.float32)
+    scores = folder.scores_as_written()
+    if scores.inputs["store"] != folder.store.digest(shards):
+        raise RunFolderError(
+            f"the scores were not made from the representations that lie in {folder.path}: run "
+            f"`scalselect score {folder.path}` first"
+        )
+    return scores.table, folder.read_subspace().spectrum, folder.read_coordinates().vision
+
+
+_OF_SCORING = ("leverage_score", "rank", "selected", "stratum")
+
+
+def _choice_of(folder: RunFolder) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Return selection and diagnostics as written; None where nothing was selected."""
+    if not folder.selection.exists():
+        return None, None
+    selection = folder.read_selection()
+    changed = folder.changed_since_selected(selection, [folder.scores.name, folder.diagnostics.name])
+    if changed:
+        raise RunFolderError(
+            f"file is not what was written with the choice: {folder.path / changed[0]}; repeat the `scalselect run` or "
+            "`select` command that made it"
+        )
+    return selection, json.loads(folder.diagnostics.read_bytes())
+
+
+def _explanations_of(folder: RunFolder, shards: range) -> Explanations | None:
+    """Return the attention of some rows where it belongs to the representations that lie there."""
+    try:
+        explanations, inputs = read_explanations(folder.explanations)
+    except FileNotFoundError:
+        return None
+    return explanations if inputs.get("store") == folder.store.digest(shards) else None
