@@ -156,8 +156,8 @@ def test_cards_show_picture_and_conversation():
     assert "x" * 400 in cards["7"]["text"]  # the whole conversation
     assert "row 8, id id-8" in cards["8"]["text"]
     assert "No picture: gone" in cards["8"]["text"]
-    assert "B: no score (image missing)" in cards["8"]["text"]
-    assert "barred (duplicate of:17)" in cards["9"]["text"]
+    assert "B: no score: an image is missing" in cards["8"]["text"]
+    assert "score 0.25; barred: a copy of row 17" in cards["9"]["text"]
     assert "no-pictures" in cards["9"]["class"]
 
 

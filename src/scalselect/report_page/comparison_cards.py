@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from scalselect.printable import printable, printable_line
+from scalselect.report_page.reason_words import reason_words
 
 if TYPE_CHECKING:
     from scalselect.report_page.comparison_material import RowInBoth
@@ -40,7 +41,8 @@ def card(row: RowInBoth, here: str, there: str, sample: ShownSample | None) -> d
         "here": f"{here}: rank {row.rank:,}, score {row.score:.4g}",
         "there": f"{there}: {_words_of_other(row)}",
         "pictures": [_picture(picture, row.row, plain) for picture in pictures[:_PICTURES]],
-        "more_pictures": max(0, len(pictures) - _PICTURES),
+        "more_pictures": 0 if sample is None else len(pictures[_PICTURES:]) + sample.more_pictures,
+        "fault": "" if sample is None else sample.fault or "",
         "question": _short(plain),
         "answer": _short(" ".join(answer.split())),
         "turns": [{"role": turn.role, "text": printable(turn.text)} for turn in turns],
@@ -48,11 +50,11 @@ def card(row: RowInBoth, here: str, there: str, sample: ShownSample | None) -> d
 
 
 def _words_of_other(row: RowInBoth) -> str:
-    reason = row.other_reason and printable_line(row.other_reason.replace("_", " "))
+    reason = row.other_reason and reason_words(row.other_reason)
     if row.other_rank is None:
-        return f"no score ({reason or 'text only'})"
+        return f"no score: {reason or 'it shows no image'}"
     told = f"rank {row.other_rank:,}, score {row.other_score:.4g}"
-    return f"{told}, barred ({reason})" if reason else told
+    return f"{told}; barred: {reason}" if reason else told
 
 
 def _picture(picture: ShownPicture, row: int, question: str) -> dict[str, Any]:

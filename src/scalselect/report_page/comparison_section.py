@@ -49,13 +49,13 @@ def _runs(material: ComparisonMaterial) -> Section:
     comparison = material.comparison
     a, b = material.runs
     held = (comparison.subspace_a, comparison.subspace_b)
-    facts: list[tuple[str, str, str]] = [
+    facts: list[tuple[str, ...]] = [
         ("folder", a.folder, b.folder),
         ("model", a.model or "vectors made elsewhere", b.model or "vectors made elsewhere"),
         ("begun", _words_of_time(a.created), _words_of_time(b.created)),
         ("rows with a score", f"{a.scored:,}", f"{b.scored:,}"),
         ("chosen", _words_of_choice(material, 0), _words_of_choice(material, 1)),
-        ("subspace", *(f"k = {facts['k']:,} with {facts['energy']:.1%} of the energy" for facts in held)),
+        ("subspace", *(f"k = {each['k']:,} with {each['energy']:.1%} of the energy" for each in held)),
     ]
     return Section(
         name="comparison-runs",

@@ -62,7 +62,11 @@ def page_bytes(
         What of `static/` is inlined; scripts run in this order.
     """
     style, scripts = _static(style_files), [_static([name]) for name in script_files]
-    data = json.dumps({section.name: section.data for section in sections if section.data is not None}, allow_nan=False)
+    data = json.dumps(
+        {section.name: section.data for section in sections if section.data is not None},
+        allow_nan=False,
+        ensure_ascii=False,  # spelled out, a Chinese text would be twice as long
+    )
     allowed = " ".join(map(_hash, scripts)) or "'none'"
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {allowed}; "
