@@ -203,6 +203,13 @@ def test_texts_from_the_data_stay_text():
     assert "49" not in {each["text"] for each in shown.elements}
 
 
+def test_alternatives_of_pictures_stay_text():
+    shown = page(only=((in_both(1),), ()), samples={1: sample(1, question=HOSTILE)})
+    (picture,) = shown.all("img")
+    assert "</script><script>alert(1)</script><img src=x" in picture["alt"]
+    assert set(picture) == {"tag", "text", "src", "width", "height", "alt", "decoding"}
+
+
 def test_the_page_allows_itself_alone():
     content = written(material(samples={}, no_samples=None))
     shown = Page(content)
