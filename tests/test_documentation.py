@@ -41,6 +41,7 @@ FEWEST_EXECUTED = {
     "diagnostics.md": 3,
     "formats.md": 3,
     "python.md": 8,
+    "report.md": 1,
     "run-folder.md": 4,
     "scoring.md": 2,
     "strategies.md": 1,
