@@ -15,7 +15,7 @@ from PIL import Image
 from scalselect import image_files
 from scalselect.config import RepresentConfig
 from scalselect.errors import SampleError
-from scalselect.image_files import PictureView, open_image
+from scalselect.image_files import PictureView, decode_image, open_image
 from scalselect.pillow_limit import pixel_limit
 
 GRADIENT = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(4, 6, 3)  # [height, width, channel]
@@ -95,6 +95,21 @@ def test_first_frame_of_an_animation(tmp_path):
     frames = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
     path = saved(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
     assert open_image(path).picture.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_a_jpeg_of_which_few_pixels_are_enough_is_decoded_smaller_but_not_below(tmp_path):
+    content = Path(saved(tmp_path, Image.fromarray(GRADIENT).resize((2400, 1600)), "a.jpg")).read_bytes()
+    assert decode_image(content).picture.size == (2400, 1600)
+    assert decode_image(content, side=192).picture.size == (300, 200)
+    assert decode_image(content, side=301).picture.size == (600, 400)
+    whole = decode_image(content, side=2400)
+    assert whole.picture.size == (2400, 1600)
+    assert whole.sha256 == decode_image(content, side=192).sha256
+
+
+def test_only_a_jpeg_is_decoded_smaller(tmp_path):
+    content = Path(saved(tmp_path, Image.fromarray(GRADIENT).resize((240, 160)))).read_bytes()
+    assert decode_image(content, side=20).picture.size == (240, 160)
 
 
 def test_symbolic_link_is_followed(tmp_path):

@@ -156,7 +156,9 @@ def image_exists(path: str, *, within: str | None = None) -> bool:
     return path_of(path).is_file()
 
 
-def decode_image(content: bytes, *, view: PictureView = PictureView(), max_pixels: int = MAX_PIXELS) -> DecodedImage:
+def decode_image(
+    content: bytes, *, view: PictureView = PictureView(), max_pixels: int = MAX_PIXELS, side: int | None = None
+) -> DecodedImage:
     """Decode the bytes of an image file.
 
     Parameters
@@ -165,6 +167,9 @@ def decode_image(content: bytes, *, view: PictureView = PictureView(), max_pixel
         How the picture is seen.
     max_pixels
         Highest width times height that is decoded where the view tells none.
+    side
+        Pixels of the longer side that are enough: a JPEG is then decoded smaller, but not below that, for a part of the
+        work. None: every pixel.
 
     Raises
     ------
@@ -182,6 +187,9 @@ def decode_image(content: bytes, *, view: PictureView = PictureView(), max_pixel
             _check_size(image, max_pixels)
             if image.format == "EPS":  # Pillow would start another program to draw it
                 _refuse_unreadable("an EPS drawing")
+            if side is not None:
+                factor = side / max(image.size)
+                image.draft(image.mode, (math.ceil(image.width * factor), math.ceil(image.height * factor)))
             image.load()
             _check_size(image, max_pixels)  # an icon's header may have told another size
             rotated = _orientation(image) in _ORIENTATIONS

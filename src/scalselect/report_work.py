@@ -14,9 +14,11 @@ from scalselect.explanations_file import read_explanations
 from scalselect.report_page.balance_section import balance_section
 from scalselect.report_page.happened_section import happened_section, page_title
 from scalselect.report_page.leverage_section import leverage_section
+from scalselect.report_page.map_section import map_section
 from scalselect.report_page.material import Material
 from scalselect.report_page.page import page_bytes
 from scalselect.report_page.reproduce_section import reproduce_section
+from scalselect.report_page.samples_section import samples_section
 from scalselect.report_page.shown_rows import shown_rows
 from scalselect.report_page.spectrum_section import spectrum_section
 from scalselect.scores_file import SCORES_SCHEMA
@@ -49,6 +51,8 @@ SECTIONS: tuple[tuple[Callable[[Material], Section], Callable[[Material], bool]]
     (happened_section, _always),
     (spectrum_section, _scored),
     (leverage_section, _scored),
+    (map_section, _scored),
+    (samples_section, _always),
     (balance_section, _scored),
     (reproduce_section, _always),
 )

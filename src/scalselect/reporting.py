@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from scalselect.errors import MisuseError
+from scalselect.errors import ScalselectError
+from scalselect.image_files import PictureView
 from scalselect.leftovers import remove_leftovers, remove_leftovers_beside
 from scalselect.pool_of_run import pool_of_run
 from scalselect.progress import Silent, on_wait, say_removed
 from scalselect.remote_path import path_of
 from scalselect.report_work import report_bytes
 from scalselect.run_folder import RunFolder
+from scalselect.shown_samples import read_shown_samples
 from scalselect.storage import publish_bytes
 from scalselect.temporary_places import removed_places
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scalselect.progress import Progress
+    from scalselect.report_work import ReadSamples
 
 
 def report(
@@ -55,24 +59,33 @@ def report(
     folder = RunFolder(run_dir)
     run = folder.require()
     progress = progress or Silent()
-    no_samples = _why_no_records(run, dataset)
+    read_samples, no_samples = _records(run, dataset)
     path = folder.report if output is None else path_of(output)
     with folder.claimed(on_wait(progress)) if output is None else contextlib.nullcontext():
         left = remove_leftovers(folder.path) if output is None else remove_leftovers_beside(path)
         say_removed(progress, here=left, temporary=removed_places())
         progress.say("writing the report")
-        content = report_bytes(folder, None, no_samples)
+        content = report_bytes(folder, read_samples, no_samples)
         path.parent.mkdir(parents=True, exist_ok=True)
         publish_bytes(path, content)
     return path
 
 
-def _why_no_records(run: Mapping[str, Any], dataset: Any) -> str | None:
-    """Return why the records of a run cannot be read, in words; None where they can."""
+def _records(run: Mapping[str, Any], dataset: Any) -> tuple[ReadSamples | None, str | None]:
+    """Return what reads samples of a run; without records None, and why in words."""
     try:
         pool = pool_of_run(run, dataset)
-    except MisuseError as error:
+    except (ScalselectError, OSError) as error:  # gone, changed, or in a store that cannot be reached
         if dataset is not None:
             raise
-        return str(error)
-    return "the run has vectors alone, and no records" if pool is None else None
+        return None, str(error)
+    if pool is None:
+        return None, "the run has vectors alone, and no records"
+    represent = run["represent"]
+    usual = PictureView()
+    view = PictureView(
+        exif=represent.get("exif", usual.exif),
+        alpha=represent.get("alpha", usual.alpha),
+        decode_max_pixels=represent.get("decode_max_pixels"),
+    )
+    return partial(read_shown_samples, pool, view=view), None

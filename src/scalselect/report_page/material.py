@@ -49,11 +49,21 @@ class ShownTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownSample:
-    """What a person sees of a row: its pictures and its conversation."""
+    """What a person sees of a row: its pictures and its conversation.
+
+    Attributes
+    ----------
+    more_pictures
+        Number of images that the row has beyond those in `pictures`.
+    fault
+        Why there is no conversation, in words; None where there is one.
+    """
 
     row: int
     pictures: tuple[ShownPicture, ...]
     turns: tuple[ShownTurn, ...]
+    more_pictures: int = 0
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
