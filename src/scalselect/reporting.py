@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scalselect.errors import ScalselectError
-from scalselect.image_files import PictureView
 from scalselect.leftovers import remove_leftovers, remove_leftovers_beside
 from scalselect.pool_of_run import pool_of_run
 from scalselect.progress import Silent, on_wait, say_removed
 from scalselect.remote_path import path_of
-from scalselect.report_work import report_bytes
+from scalselect.report_work import NO_RECORDS, report_bytes, samples_reader
 from scalselect.run_folder import RunFolder
-from scalselect.shown_samples import read_shown_samples
 from scalselect.storage import publish_bytes
 from scalselect.temporary_places import removed_places
 
@@ -80,12 +77,5 @@ def _records(run: Mapping[str, Any], dataset: Any) -> tuple[ReadSamples | None, 
             raise
         return None, str(error)
     if pool is None:
-        return None, "the run has vectors alone, and no records"
-    represent = run["represent"]
-    usual = PictureView()
-    view = PictureView(
-        exif=represent.get("exif", usual.exif),
-        alpha=represent.get("alpha", usual.alpha),
-        decode_max_pixels=represent.get("decode_max_pixels"),
-    )
-    return partial(read_shown_samples, pool, view=view), None
+        return None, NO_RECORDS
+    return samples_reader(pool, run), None

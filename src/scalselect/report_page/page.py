@@ -46,8 +46,8 @@ class Section:
     data: Mapping[str, Any] | None = None
 
 
-def page_bytes(title: str, subtitle: str, sections: Sequence[Section]) -> bytes:
-    """Return the HTML file of these sections, in order."""
+def page_bytes(title: str, subtitle: str, sections: Sequence[Section], *, mark: str = "") -> bytes:
+    """Return the HTML file of these sections, in order; `mark` stands in its head."""
     style, scripts = _static(_STYLES), [_static([name]) for name in _SCRIPTS]
     data = json.dumps(
         {section.name: section.data for section in sections if section.data is not None},
@@ -68,6 +68,7 @@ def page_bytes(title: str, subtitle: str, sections: Sequence[Section]) -> bytes:
             style=style,
             scripts=scripts,
             policy=policy,
+            mark=mark,
             # `<` would end the element, or begin a comment in it.
             data=data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         )
