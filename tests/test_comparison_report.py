@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from scalselect import comparison_report
 from scalselect.comparison_report import comparison_page
 from scalselect.errors import DatasetError, RunFolderError
 from scored_runs import clustered_vectors, scored_run
+from small_pools import command
 
 ROWS = 160
 VECTORS = clustered_vectors(ROWS)
@@ -177,6 +179,18 @@ def test_it_says_what_it_does(runs, tmp_path):
 
     comparison_page(*runs, output=tmp_path / "page.html", progress=Listening())
     assert said == ["comparing the two runs"]
+
+
+def test_the_command_and_the_function(runs, tmp_path, capsys):
+    paths = [tmp_path / "one.html", tmp_path / "two.html"]
+    assert command("report", *runs, "--output", paths[0], "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"report": str(paths[0]), "bytes": paths[0].stat().st_size}
+    assert scalselect.report(*runs, output=paths[1]) == paths[1]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert "Two runs side by side" in Page(paths[0].read_bytes()).first("title")["text"]
+    assert command("report", runs[0], tmp_path / "none") == 2
+    assert "not a run folder" in capsys.readouterr().err
 
 
 def test_no_torch_is_loaded(runs, tmp_path):

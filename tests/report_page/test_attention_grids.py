@@ -38,13 +38,15 @@ def test_tokens_side_by_side_are_cells_of_their_own():
     np.testing.assert_array_equal(grid.kept.ravel(), kept)
 
 
-def test_tokens_of_a_padded_picture_keep_their_places_beyond_it():
+def test_tokens_that_show_padding_alone_have_no_cells():
     attention = shares(24 * 24)
+    # 3 of 24 rows of tokens on either side lie in the padding.
     (grid,) = attention_grids(explanation(attention, lattice(24, 24, top=-1 / 6, bottom=7 / 6)), 1)
-    # The padding above and below shows nothing, so its tokens are left out: 3 of 24 rows on either side.
     assert grid.mass.shape == (18, 24)
     assert grid.area == pytest.approx((0, 0, 1, 1), abs=1e-5)
     np.testing.assert_allclose(grid.mass.ravel(), attention.reshape(24, 24)[3:21].ravel(), atol=1e-6)
+    (grid,) = attention_grids(explanation(attention, lattice(24, 24, left=-1 / 6, right=7 / 6)), 1)
+    np.testing.assert_allclose(grid.mass, attention.reshape(24, 24)[:, 3:21], atol=1e-6)
 
 
 def test_a_lattice_that_reaches_beyond_the_picture_is_not_moved():

@@ -133,6 +133,10 @@ def test_sources_and_strata_have_colours_only_where_there_are_several():
     assert decoded(groups["source"]["code"]).tolist() == [1, 0, 0] * 20
 
 
+def test_a_single_source_has_no_colours():
+    assert section_of(material_of(rows=30)).data["groups"] == {}
+
+
 def test_of_many_groups_the_largest_are_named(monkeypatch):
     monkeypatch.setattr(map_section, "_MOST_NAMES", 20)
     strata = [f"s{min(row, 600 - row) % 30:02d}" for row in range(600)]

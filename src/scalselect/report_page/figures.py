@@ -61,7 +61,7 @@ class Scale:
     def _log_ticks(self, most: int) -> list[float]:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         decades = last - first
-        stride = max(1, math.ceil(decades / max(most, 1)))
+        stride = max(1, math.ceil(decades / (most + 1)))
         factors = (1.0, 2.0, 5.0) if decades <= _FEW_DECADES else (1.0,)
         found = [factor * 10.0**power for power in range(first, last + 1, stride) for factor in factors]
         inside = [value for value in found if self.low * (1 - 1e-9) <= value <= self.high * (1 + 1e-9)]

@@ -51,6 +51,7 @@ def page_bytes(
     subtitle: str,
     sections: Sequence[Section],
     *,
+    mark: str = "",
     style_files: Sequence[str] = _STYLES,
     script_files: Sequence[str] = _SCRIPTS,
 ) -> bytes:
@@ -58,6 +59,8 @@ def page_bytes(
 
     Parameters
     ----------
+    mark
+        Stands in the head of the page.
     style_files, script_files
         What of `static/` is inlined; scripts run in this order.
     """
@@ -82,6 +85,7 @@ def page_bytes(
             style=style,
             scripts=scripts,
             policy=policy,
+            mark=mark,
             # `<` would end the element, or begin a comment in it.
             data=data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         )

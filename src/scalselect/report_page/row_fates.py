@@ -8,36 +8,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from scalselect.records import Reason
+from scalselect.report_page.reason_words import reason_words
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SKIPPED_WORDS = {
-    Reason.INVALID_RECORD: "record cannot be read",
-    Reason.NO_USABLE_TURN: "no conversation, or none with text",
-    Reason.UNKNOWN_ROLE: "a turn of an unknown role",
-    Reason.UNSUPPORTED_CONTENT: "video, audio or other content that is not supported",
-    Reason.MARKER_MISMATCH: "image markers and images differ in number",
-    Reason.IMAGE_MISSING: "image file is missing",
-    Reason.IMAGE_UNREADABLE: "image cannot be read",
-    Reason.IMAGE_TOO_LARGE: "image too large, or too long and thin",
-    Reason.IMAGE_OUTSIDE: "image lies outside of the image folder",
-    Reason.IMAGE_REFUSED: "image refused by the model's processor",
-    Reason.TEMPLATE_REFUSED: "conversation refused by the chat template",
-    Reason.PREPARATION_FAILED: "preparing it failed",
-    Reason.PREPARATION_CRASHED: "preparing it ended the process",
-    Reason.PREPARATION_TIMED_OUT: "preparing it took too long",
-    Reason.OUT_OF_MEMORY: "does not fit into the memory",
-    Reason.SPANS_LOST: "the chat template rewrites its texts",
-    Reason.TOO_LONG: "longer than the length limit",
-    Reason.NOT_FINITE: "the model returned NaN or infinity",
-}
-BARRED_WORDS = {
-    "excluded": "excluded by a list",
-    "duplicate_of": "copy of another row",
-    "max_per_image": "its image has its share already",
-}
+_COPY = "duplicate_of"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +53,13 @@ def row_fates(table: pa.Table) -> list[Fate]:
     found.append(Fate(kind="others", words=left, reason=None, rows=counted["scored", False, None]))
     barred = {reason: rows for (status, chosen, reason), rows in counted.items() if status == "scored" and not chosen}
     for reason in sorted(barred.keys() - {None}, key=str):
-        words = BARRED_WORDS.get(str(reason), str(reason))
+        words = "a copy of another row" if reason == _COPY else reason_words(str(reason))
         found.append(Fate(kind="barred", words=f"barred: {words}", reason=reason, rows=barred[reason]))
     skipped = {reason: rows for (status, _, reason), rows in counted.items() if status == "skipped"}
-    for why in sorted(skipped, key=lambda why: (-skipped[why], str(why))):
-        words = SKIPPED_WORDS[Reason(why)] if why in set(Reason) else str(why)
-        found.append(Fate(kind="skipped", words=f"skipped: {words}", reason=why, rows=skipped[why]))
+    found += [
+        Fate(kind="skipped", words=f"skipped: {reason_words(str(why))}", reason=why, rows=skipped[why])
+        for why in sorted(skipped, key=lambda why: (-skipped[why], str(why)))
+    ]
     text_only = sum(rows for (status, chosen, _), rows in counted.items() if status == "text_only" and not chosen)
     found.append(Fate(kind="text-only", words="text-only, without a score", reason=None, rows=text_only))
     return [fate for fate in found if fate.rows]
