@@ -123,6 +123,17 @@ def test_it_lies_in_the_first_folder_and_changes_nothing_else(runs, tmp_path):
     assert comparison_page(a, b).read_bytes() == after[path]  # the same records, the same bytes
 
 
+def test_another_choice_in_the_first_run_removes_it(runs, tmp_path):
+    a, b = shutil.copytree(runs[0], tmp_path / "a"), shutil.copytree(runs[1], tmp_path / "b")
+    page = comparison_page(a, b)
+    (a / "report_with_notes.txt").touch()
+    scalselect.select(b, budget=11)
+    assert page.exists()
+    scalselect.select(a, budget=11)
+    assert not page.exists()
+    assert (a / "report_with_notes.txt").exists()
+
+
 def test_the_name_is_that_of_the_folder_however_it_is_spelled(runs, tmp_path, monkeypatch):
     a = shutil.copytree(runs[0], tmp_path / "a")
     monkeypatch.chdir(shutil.copytree(runs[1], tmp_path / "other"))

@@ -76,7 +76,7 @@ def comparison_page(
     comparison = compare(a.path, b.path)
     read_samples, no_samples = reported_records(a.require(), dataset)
     progress = progress or Silent()
-    path = a.path / f"report_with_{_name_of(b.path)}.html" if output is None else path_of(output)
+    path = a.report_beside(_name_of(b.path)) if output is None else path_of(output)
     with a.claimed(on_wait(progress)) if output is None else contextlib.nullcontext():
         left = remove_leftovers(a.path) if output is None else remove_leftovers_beside(path)
         say_removed(progress, here=left, temporary=removed_places())
