@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -227,6 +229,18 @@ def test_the_page_allows_itself_alone():
 
 def test_same_records_same_bytes():
     assert written(material()) == written(material())
+
+
+@pytest.mark.slow
+def test_many_rows_take_seconds_and_little_room():
+    given = material(rows=600_000, chosen=96_000)
+    few = tuple(rows[:50] for rows in given.only)
+    given = replace(given, only=few)
+    began = time.process_time()
+    content = written(given)
+    assert time.process_time() - began < 3
+    assert len(content) < 250_000
+    assert Page(content).data["comparison-choice"]["rows_a"] == 96_000
 
 
 def test_every_figure_has_a_text_alternative_and_ids_are_unique():
