@@ -58,6 +58,8 @@ def write_shards(
                 identity=RowIdentity(row, "pool", None, "absent"),
                 status="skipped" if row in skipped else "scored",
                 turns=2 + 2 * (row % 2),
+                tokens=30 + 40 * (row % 2),
+                vision_tokens=10,
                 images=1,
                 image_sha256=() if images(row) is None else (images(row),),
                 text_sha256=text(row),

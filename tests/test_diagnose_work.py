@@ -28,6 +28,17 @@ def test_one_cluster_covers_less_than_random(clusters):
     assert [(item["value"], item["chosen"]) for item in answers["over"]] == [("yes", 1.0)]
     assert [(item["value"], item["pool_rows"]) for item in answers["under"]] == [("no", 150)]
     assert [item["value"] for item in one["balance"]["turns"]["over"]] == [2]
+    kinds = one["balance"]["answer_type"]
+    assert kinds["sampled"] == answers["sampled"]
+    assert [(item["value"], item["chosen"], item["pool_rows"]) for item in kinds["over"]] == [("sentence", 1.0, 150)]
+    assert [(item["value"], item["chosen_rows"]) for item in kinds["under"]] == [("yes or no", 0)]
+    lengths = one["balance"]["length"]
+    assert [(item["value"], item["pool_rows"], item["chosen_rows"]) for item in lengths["over"]] == [
+        ("16 to 23", 150, 60)
+    ]
+    assert [(item["value"], item["pool_rows"], item["chosen_rows"]) for item in lengths["under"]] == [
+        ("48 to 63", 150, 0)
+    ]
     assert [item["value"] for item in one["balance"]["source"]["over"]] == ["a"]
     assert one["balance"]["stratum"] is None
     both = diagnose(material(run, X, range(60)))
@@ -122,6 +133,7 @@ def test_no_records(clusters):
     run, X = clusters
     found = diagnose(material(run, X, range(9), pool=None))
     assert found["balance"]["answer"] is None
+    assert found["balance"]["answer_type"] is None
     assert found["balance"]["source"]["values"] == 2
 
 

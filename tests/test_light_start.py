@@ -49,6 +49,7 @@ def run_dir(tmp_path_factory):
         ["compare", "--help"],
         ["compose-llava", "--help"],
         ["export", "--help"],
+        ["report", "--help"],
         ["--version"],
     ],
 )
@@ -75,6 +76,9 @@ def test_score_then_select_then_compare_load_no_torch(run_dir):
     code, loaded, shown = start("compare", run_dir, run_dir, watched=(*HEAVY, "numpy"))
     assert (code, loaded) == (0, ["numpy"])
     assert "3 in A, 3 in B, 3 in both" in shown
+    code, loaded, shown = start("report", run_dir, watched=(*HEAVY, "numpy"))
+    assert (code, loaded) == (0, ["numpy"])
+    assert (run_dir / "report.html").stat().st_size > 10_000
 
 
 def test_check_without_a_model_loads_no_torch(tmp_path):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scalselect.extending import extend
     from scalselect.pipeline import represent, run, score, select
     from scalselect.records import Reason
+    from scalselect.reporting import report
     from scalselect.results import Exported, Extended, Represented, RunResult
     from scalselect.vlm.llava_composition import ComposedLlava, compose_llava
 
@@ -47,6 +48,7 @@ _HOMES = {
     "export": "exporting",
     "extend": "extending",
     "open_pool": "dataset.opening",
+    "report": "reporting",
     "represent": "pipeline",
     "run": "pipeline",
     "score": "pipeline",
@@ -73,6 +75,7 @@ __all__ = [
     "export",
     "extend",
     "open_pool",
+    "report",
     "represent",
     "run",
     "score",

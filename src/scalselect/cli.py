@@ -179,6 +179,18 @@ def _export(namespace: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _report(namespace: argparse.Namespace) -> int:
+    from scalselect.progress import Stderr  # noqa: PLC0415  `--help` needs no numpy
+    from scalselect.summary import summary_of_report  # noqa: PLC0415
+
+    path = scalselect.report(
+        namespace.run_dir, namespace.other, dataset=namespace.dataset, output=namespace.output, progress=Stderr()
+    )
+    summary = summary_of_report(path)
+    _print(summary.as_json() if namespace.json else summary.as_text())
+    return EXIT_DONE
+
+
 def _compose_llava(namespace: argparse.Namespace) -> int:
     from scalselect.summary import summary_of_composing  # noqa: PLC0415  `--help` needs no numpy
 
@@ -203,6 +215,7 @@ _COMMANDS = {
     "check": _check,
     "compare": _compare,
     "export": _export,
+    "report": _report,
     "compose-llava": _compose_llava,
 }
 

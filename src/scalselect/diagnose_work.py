@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
-from scalselect.diagnostics.answer_words import answer_word
+from scalselect.diagnostics.answer_words import answer_type, answer_word
 from scalselect.diagnostics.balance import balance_measures
 from scalselect.diagnostics.coverage import coverage_measures, whitening_scale
 from scalselect.diagnostics.effective_rank import effective_rank
+from scalselect.diagnostics.length_bins import length_bins
 from scalselect.diagnostics.leverage_held import cut_measures, leverage_measures
 from scalselect.diagnostics.nearest import nearest_rows
 from scalselect.diagnostics.plain_numbers import plain
@@ -26,7 +27,7 @@ from scalselect.row_facts import read_row_facts
 from scalselect.subspace.blocks import centred
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -229,7 +230,7 @@ class _Diagnosis:
         return facts
 
     def _balance(self, facts: RowFacts) -> dict[str, Any]:
-        found: dict[str, Any] = {"source": None, "stratum": None, "turns": None, "images": None}
+        found: dict[str, Any] = dict.fromkeys(("source", "stratum", "turns", "images", "length"))
         for name in ("source", "stratum"):
             column = self._material.table[name]
             if column.null_count < len(column):
@@ -240,7 +241,9 @@ class _Diagnosis:
             for name, numbers in (("turns", facts.turns), ("images", facts.images)):
                 values, codes = np.unique(numbers, return_inverse=True)
                 found[name] = self._balance_of(values.tolist(), codes)
-        return {**found, "answer": self._balance_of_answers()}
+            if (facts.text_tokens >= 0).any():
+                found["length"] = self._balance_of(*length_bins(facts.text_tokens))
+        return {**found, **self._balance_of_answers()}
 
     def _balance_of(self, names: Sequence[Any], codes: NDArray[Any]) -> dict[str, Any]:
         """Compare a property of every pool row, given as places in `names`, [pool]."""
@@ -250,23 +253,26 @@ class _Diagnosis:
         )
         return balance_measures(names, *counts)
 
-    def _balance_of_answers(self) -> dict[str, Any] | None:
+    def _balance_of_answers(self) -> dict[str, dict[str, Any] | None]:
+        """Compare the first answers of rows: their words, and of what kind they are."""
         if self._material.pool is None:
-            return None
+            return {"answer": None, "answer_type": None}
         sets = {"pool": self._scored, **self._sets}
         samples = {name: self._sample(rows, _ANSWERS_READ, f"answers, {name}") for name, rows in sets.items()}
         wanted = np.unique(np.concatenate(list(samples.values())))
-        words = {
-            int(row): answer_word(_first_answer(sample))
-            for row, sample in zip(wanted, self._material.pool.samples_at(wanted), strict=True)
-        }
-        counted = {name: Counter(words[int(row)] for row in rows) for name, rows in samples.items()}
-        names = sorted(set().union(*counted.values()))
-        counts = (np.array([counter[word] for word in names], dtype=np.int64) for counter in counted.values())
-        return {
-            "sampled": {name: rows.size for name, rows in samples.items()},
-            **balance_measures(names, *counts),
-        }
+        read = zip(wanted.tolist(), map(_first_answer, self._material.pool.samples_at(wanted)), strict=True)
+        seen = {row: (answer_word(text), answer_type(text)) for row, text in read}
+        return {name: _balance_of_sampled(samples, seen, place) for place, name in enumerate(("answer", "answer_type"))}
+
+
+def _balance_of_sampled(
+    samples: Mapping[str, NDArray[np.int64]], seen: Mapping[int, tuple[str, ...]], place: int
+) -> dict[str, Any]:
+    """Compare one of the things seen of sampled rows of the pool and of each set."""
+    counted = {name: Counter(seen[row][place] for row in rows.tolist()) for name, rows in samples.items()}
+    names = sorted(set().union(*counted.values()))
+    counts = (np.array([counter[word] for word in names], dtype=np.int64) for counter in counted.values())
+    return {"sampled": {name: rows.size for name, rows in samples.items()}, **balance_measures(names, *counts)}
 
 
 def _first_answer(sample: object) -> str:

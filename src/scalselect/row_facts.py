@@ -23,12 +23,15 @@ class RowFacts:
     ----------
     turns, images
         Counts of every record, int64 [pool].
+    text_tokens
+        Tokens of every conversation but those of images, int64 [pool]; -1 where they are not known.
     recorded
         Whether the rows come from records at all: vectors made elsewhere have neither text nor images.
     """
 
     turns: NDArray[np.int64]
     images: NDArray[np.int64]
+    text_tokens: NDArray[np.int64]
     recorded: bool
     _hashed: pa.Table  # row, text_sha256, image_sha256 of the rows asked for, ascending
 
@@ -66,15 +69,18 @@ def read_row_facts(store: RepresentationStore, shards: range, pool_rows: int, ha
         If a file of a shard is not what was published.
     """
     counts = {name: np.zeros(pool_rows, dtype=np.int64) for name in ("turns", "images")}
+    text_tokens = np.full(pool_rows, -1, dtype=np.int64)  # [pool]
     wanted = np.zeros(pool_rows, dtype=np.bool_)  # [pool]
     wanted[hashed] = True
     recorded, parts = False, []
     for shard in shards:
-        known = store.rows(shard, ["row", "text_sha256", "image_sha256", *counts])
+        known = store.rows(shard, ["row", "text_sha256", "image_sha256", "tokens", "vision_tokens", *counts])
         here = known["row"].to_numpy()  # [shard]
         for name, of_all in counts.items():
             of_all[here] = known[name].to_numpy()
+        text = pc.subtract(known["tokens"], known["vision_tokens"])
+        text_tokens[here] = pc.fill_null(text, -1).to_numpy()
         recorded = recorded or known["text_sha256"].null_count < known.num_rows
         parts.append(known.select(["row", "text_sha256", "image_sha256"]).filter(pa.array(wanted[here])))
     together = pa.concat_tables(parts).combine_chunks()
-    return RowFacts(counts["turns"], counts["images"], recorded, together.sort_by("row"))
+    return RowFacts(counts["turns"], counts["images"], text_tokens, recorded, together.sort_by("row"))

@@ -1,11 +1,40 @@
-"""The word that stands for an answer, so that answers can be counted."""
+"""The word that stands for an answer, and what kind of answer it is, so that answers can be counted."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _WHOLE_UP_TO = 3
 _LONGEST = 40
+_YES_OR_NO = ("yes", "no")
+_NUMBER = re.compile(r"[-+]?\W?\d[\d,.:/]*\s?(%|[a-zA-Z°]{1,2})?")  # 3, -3.5, $1,000, 1/2, 10:30, 20 %, 5 km
+_NUMBER_WORDS = frozenset(
+    [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+        "twenty",
+    ]
+)
+_OPTION = re.compile(r"\(?[A-Z]\)?[.:]?|[A-Z][.:)]\s.*|\([A-Z]\)\s.*", re.DOTALL)  # B, (B), B., B. Two cats
 
 
 def answer_word(answer: str) -> str:
@@ -27,6 +56,34 @@ def answer_word(answer: str) -> str:
     spoken = answer.lower().split(maxsplit=_LONGEST)[:_LONGEST]
     words = [word for word in map(_without_punctuation, spoken) if word] or spoken[:1]
     return (" ".join(words) if len(words) <= _WHOLE_UP_TO else words[0])[:_LONGEST].rstrip()
+
+
+def answer_type(answer: str) -> str:
+    """Return what kind of answer a text is.
+
+    Parameters
+    ----------
+    answer
+        Text of the first answer; empty where there is none.
+
+    Returns
+    -------
+    str
+        The first of these that fits. `none`: empty. `option letter`: a capital letter, with or without what it stands
+        for ("B", "(B)", "B. Two cats"). `number`: digits, with sign or unit ("3.5", "20 %"), or a word up to twenty.
+        `yes or no`: up to three words, the first of which is yes or no. `words`: up to three others. `sentence`: more.
+    """
+    text = answer.strip()
+    if not text:
+        return "none"
+    if _OPTION.fullmatch(text):
+        return "option letter"
+    words = [_without_punctuation(word) for word in text.lower().split(maxsplit=_WHOLE_UP_TO)]
+    if _NUMBER.fullmatch(text.rstrip(".")) or (len(words) == 1 and words[0] in _NUMBER_WORDS):
+        return "number"
+    if len(words) > _WHOLE_UP_TO:
+        return "sentence"
+    return "yes or no" if words[0] in _YES_OR_NO else "words"
 
 
 def _without_punctuation(word: str) -> str:

@@ -22,3 +22,49 @@
 
   window.scalselectReport = { data, decoded, element };
 })();
+
+/* Buttons that copy the text before them; without a clipboard they do not appear. */
+(() => {
+  if (!navigator.clipboard) return;
+  for (const button of document.querySelectorAll("button.copy")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const text = button.previousElementSibling.textContent;
+      try {
+        await navigator.clipboard.writeText(text);
+        button.textContent = "Copied";
+      } catch {
+        button.textContent = "Not allowed";
+      }
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    });
+  }
+})();
+
+/* What another budget would hold: the points of the curve, none in between. */
+(() => {
+  const { data, decoded } = window.scalselectReport;
+  const slider = document.getElementById("budget-rows");
+  if (!slider || !data.leverage) return;
+  const { rows } = data.leverage;
+  const [ranks, held, scores] = ["ranks", "held", "scores"].map((name) => decoded(data.leverage[name]));
+  const percent = (share) => (100 * share).toLocaleString("en", { maximumSignificantDigits: 3 }) + "\u202f%";
+  const raised = (digits) => [...digits].map((digit) => "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[digit]).join("");
+  const number = (value) => {
+    if (value === 0 || value >= 0.001) return value.toPrecision(3);
+    const [digits, power] = value.toExponential(2).split("e-");
+    return `${digits}\u202f\u00d7\u202f10\u207b${raised(power)}`;
+  };
+
+  function show() {
+    const at = Number(slider.value);
+    const words = `${percent(ranks[at] / rows)} of the rows (${ranks[at].toLocaleString("en")}) hold `
+      + `${percent(held[at])} of the leverage; the lowest of them scores ${number(scores[at])}.`;
+    document.getElementById("budget-words").textContent = words;
+    slider.setAttribute("aria-valuetext", words);
+  }
+
+  document.getElementById("budget").hidden = false;
+  slider.addEventListener("input", show);
+  show();
+})();

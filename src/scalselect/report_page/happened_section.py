@@ -1,0 +1,145 @@
+"""What happened: a sentence to repeat, where every row went, and what to know before training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from scalselect.report_page.number_words import counted, percent
+from scalselect.report_page.page import Section
+from scalselect.report_page.page_warnings import page_warnings
+from scalselect.report_page.row_fates import row_fates
+from scalselect.report_page.run_words import budget_lines, is_of_own_vectors, model_words, pool_words, pools_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scalselect.report_page.material import Material
+    from scalselect.report_page.row_fates import Fate
+
+_BAR = 1000  # units wide
+_LEAST = 4  # units of the smallest part, so that it is seen
+
+
+def page_title(material: Material) -> tuple[str, str]:
+    """Return title and subtitle of the page."""
+    model = model_words(material.run)
+    seen = "seen by a model that was given in Python" if model is None else f"seen by {model}"
+    if is_of_own_vectors(material.run):
+        seen = "vectors made elsewhere"
+    return f"What was chosen from {pool_words(material.run)}", f"{seen} · scalselect report"
+
+
+def happened_section(material: Material) -> Section:
+    """Return the first section of the page."""
+    fates = row_fates(material.table)
+    total = material.table.num_rows
+    return Section(
+        name="happened",
+        title="What happened",
+        content={
+            "conclusion": conclusion(material, fates),
+            "facts": _facts(material),
+            "pools": pools_of(material.run),
+            "bar": _bar(fates, total),
+            "widened": any(fate.rows / total < _LEAST / _BAR for fate in fates),
+            "fates": [
+                {
+                    "kind": fate.kind,
+                    "words": fate.words,
+                    "reason": fate.reason,
+                    "rows": f"{fate.rows:,}",
+                    "share": percent(fate.rows / total),
+                }
+                for fate in fates
+            ],
+            "total": f"{total:,}",
+            "warnings": page_warnings(material),
+        },
+        data={"fates": [[fate.kind, fate.reason, fate.rows] for fate in fates]},
+    )
+
+
+def conclusion(material: Material, fates: Sequence[Fate]) -> str:
+    """Return the sentence that a person can repeat."""
+    total, selection = material.table.num_rows, material.selection
+    scored = sum(fate.rows for fate in fates if fate.kind in ("chosen", "others", "barred"))
+    pool = counted(total, "row")
+    if not material.singular_values.size:
+        skipped = sum(fate.rows for fate in fates if fate.kind == "skipped")
+        why = ", so there is nothing to score" if skipped == total else "; `scalselect score` is the next step"
+        return f"Nothing was scored yet: of {pool}, {skipped:,} {'was' if skipped == 1 else 'were'} skipped{why}."
+    if selection is None:
+        return f"{scored:,} of {pool} were scored, and nothing was chosen yet; `scalselect select` is the next step."
+    budget, rows = selection["budget"], selection["rows"]
+    share = f", {percent(budget['rows'] / rows['eligible'])} of those that could be" if rows["eligible"] else ""
+    held = (material.diagnostics or {}).get("leverage", {}).get("held")
+    told = "" if held is None else f" They hold {percent(held)} of the leverage."
+    more = selection["text_only"]["chosen"]
+    on_top = (
+        f" With {counted(more, 'text-only row')} on top, {rows['selected']:,} are to be trained on." if more else ""
+    )
+    return f"{budget['rows']:,} of {pool} were chosen{share}.{told}{on_top}"
+
+
+def _facts(material: Material) -> list[tuple[str, list[str]]]:
+    run, selection = material.run, material.selection
+    model = model_words(run)
+    k = material.coordinates.shape[1]
+    strategy = [] if selection is None else [_strategy_words(material)]
+    scores = "leverage scores" if is_of_own_vectors(run) else "leverage scores of first-layer representations"
+    method = f"{scores} on {counted(k, 'dominant dimension')}" if k else "no scores yet"
+    facts = [("Budget", budget_lines(material)), ("Method", [method, *strategy])]
+    if model is not None:
+        facts.insert(0, ("Model", [model]))
+    if selection is not None and selection["selected"]["tokens"] is not None:
+        chosen = selection["selected"]
+        tokens, images = counted(chosen["tokens"], "token"), counted(chosen["images"], "different image")
+        facts.append(("Subset", [f"{tokens}, {images}", f"in {chosen['file']}"]))
+    made = str(run.get("created", "at an unknown time")).replace("T", " ").replace("+00:00", " UTC")
+    facts.append(("Made", [f"{made} with scalselect {_version(material)}"]))
+    return facts
+
+
+def _strategy_words(material: Material) -> str:
+    selection = material.selection or {}
+    extra = []
+    if selection["included"]:
+        extra.append(f"{counted(selection['included'], 'row')} had to be in")
+    if selection["strata"]:
+        extra.append(f"quotas for {counted(len(selection['strata']), 'stratum', 'strata')}")
+    beside = f" ({', '.join(extra)})" if extra else ""
+    return f"{selection['strategy']}: {selection['strategy_definition']}{beside}"
+
+
+def _version(material: Material) -> str:
+    return str((material.run.get("versions") or {}).get("scalselect", "of an unknown version"))
+
+
+def _bar(fates: Sequence[Fate], total: int) -> Markup:
+    """Return the bar of where every row went; the table beside it is its text alternative."""
+    widths = _widths([fate.rows / total for fate in fates])
+    parts, at = [], 0.0
+    for fate, width in zip(fates, widths, strict=True):
+        words = f"{fate.words}: {counted(fate.rows, 'row')}, {percent(fate.rows / total)}"
+        parts.append(
+            Markup('<rect x="{:.1f}" y="0" width="{:.1f}" height="40" class="bar {}"><title>{}</title></rect>').format(
+                at, max(width - 1.5, 1.5), fate.kind, words
+            )
+        )
+        at += width
+    title = Markup('<title id="fates-t">Where every row went</title>')
+    title += Markup('<desc id="fates-d">The table below says the same.</desc>')
+    return Markup(
+        '<svg class="fates" viewBox="0 0 {} 40" preserveAspectRatio="none" role="img" '
+        'aria-labelledby="fates-t fates-d">{}{}</svg>'
+    ).format(_BAR, title, Markup("").join(parts))
+
+
+def _widths(shares: Sequence[float]) -> list[float]:
+    """Return widths that fill the bar, none below the least; what small parts gain the others lose alike."""
+    small = [share * _BAR < _LEAST for share in shares]
+    left = _BAR - _LEAST * sum(small)
+    whole = sum(share for share, few in zip(shares, small, strict=True) if not few)
+    return [_LEAST if few else share / whole * left for share, few in zip(shares, small, strict=True)]

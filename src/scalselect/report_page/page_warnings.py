@@ -1,0 +1,99 @@
+"""What a person should know before training on a subset, one sentence each, from the saved records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scalselect.report_page.number_words import counted, listed, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from scalselect.report_page.material import Material
+
+_MANY_COPIES = 0.2  # share of chosen rows whose nearest other chosen row is a near-copy
+_MANY_SKIPPED = 0.05
+_STARVED_BELOW = 0.5  # of the rows that a share of its candidates would have come to
+_ENOUGH_TO_TELL = 5.0  # rows that a group should have had; of fewer, chance alone may have left none
+_MOST_NAMED = 5
+_PLURALS = {"stratum": "strata", "data set": "data sets"}
+
+
+def page_warnings(material: Material) -> list[str]:
+    """Return the warnings of `selection.json`, and what the numbers of the run warn of beyond them."""
+    if material.selection is None:
+        return []
+    found = [_sentence(warning) for warning in material.selection["warnings"]]
+    return [*found, *_of_rows(material.selection), *_of_copies(material.diagnostics), *_of_groups(material)]
+
+
+def _sentence(words: str) -> str:
+    """Return a warning as a sentence that stands alone."""
+    return words[:1].upper() + words[1:] + ("" if words.endswith((".", ":")) else ".")
+
+
+def _of_rows(selection: Mapping[str, Any]) -> Iterator[str]:
+    rows, noted = selection["rows"], selection["noted"]
+    with_images = rows["pool"] - rows["text_only"]
+    if with_images and rows["skipped"] / with_images > _MANY_SKIPPED:
+        yield (
+            f"{counted(rows['skipped'], 'row')} ({percent(rows['skipped'] / with_images)} of those with images) were "
+            "skipped, so the subset was chosen from the rest alone."
+        )
+    if rows["scored"] and noted["uniform"] / rows["scored"] > _MANY_SKIPPED:
+        yield (
+            f"In {counted(noted['uniform'], 'row')} the instruction attends to no image token, so all image tokens "
+            "counted alike."
+        )
+
+
+def _of_copies(diagnostics: Mapping[str, Any] | None) -> Iterator[str]:
+    redundancy = (diagnostics or {}).get("redundancy")
+    if not redundancy:
+        return
+    near, usual = (redundancy[name]["near_copies"] for name in ("chosen", "random"))
+    if near is not None and near > _MANY_COPIES:
+        beside = "" if usual is None else f" (of a random choice: {percent(usual)})"
+        yield (
+            f"Many near-copies: {percent(near)} of the chosen rows{beside} have another chosen row that the model "
+            "sees almost alike. `--deduplicate near` bars them."
+        )
+    exact, rows = redundancy["chosen"]["exact_copies"], diagnostics["rows"]["chosen"] if diagnostics else 0
+    if exact and rows:
+        repeat = "repeats the images and conversation" if exact == 1 else "repeat images and conversation"
+        yield (
+            f"{counted(exact, 'chosen row')} ({percent(exact / rows)}) {repeat} of another chosen row. "
+            "`--deduplicate exact` bars them."
+        )
+
+
+def _of_groups(material: Material) -> Iterator[str]:
+    for word, groups in _groups_of(material).items():
+        total, chosen = (sum(pair[i] for pair in groups.values()) for i in (0, 1))
+        due = {name: pool * chosen / total for name, (pool, _) in groups.items()} if total else {}
+        starved = [
+            (name, groups[name][1], due[name])
+            for name in groups
+            if due and due[name] >= _ENOUGH_TO_TELL and groups[name][1] < _STARVED_BELOW * due[name]
+        ]
+        starved.sort(key=lambda item: (item[1] / item[2], str(item[0])))
+        if starved:
+            told = [
+                f"{name} ({counted(rows, 'row') if rows else 'no row'} chosen, {round(share):,} by its share)"
+                for name, rows, share in starved[:_MOST_NAMED]
+            ]
+            more = len(starved) - _MOST_NAMED
+            told += [f"{more:,} more"] if more > 0 else []
+            yield f"Starved {word if len(starved) == 1 else _PLURALS[word]}: {listed(told)}."
+
+
+def _groups_of(material: Material) -> dict[str, dict[Any, tuple[int, int]]]:
+    """Return rows of the pool and chosen rows of each stratum or, without strata, of each data set."""
+    strata = (material.selection or {}).get("strata")
+    if strata:
+        return {"stratum": {name: (facts["candidates"], facts["chosen"]) for name, facts in strata.items()}}
+    source = ((material.diagnostics or {}).get("balance") or {}).get("source")
+    if source and source["values"] > 1:
+        told = [*source["over"], *source["under"]]
+        return {"data set": {item["value"]: (item["pool_rows"], item["chosen_rows"]) for item in told}}
+    return {}
