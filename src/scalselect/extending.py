@@ -54,7 +54,7 @@ def extend(
         Folder, hub name or loaded model (then with its `processor`); default: the one that run.json names.
     **options
         `format`, `dataset_info` and `images` of the new data, `device`, `dataloader_workers`, `sample_seconds`,
-        `skip_oom`, `verify_images`, `trust_remote_code`, `max_skipped`; all else is as run.json has it.
+        `skip_oom`, `verify_images`, `explanations`, `trust_remote_code`, `max_skipped`; all else is as run.json has it.
 
     Raises
     ------
@@ -85,10 +85,11 @@ def extend(
         progress.say(f"{name}: the file says something else than when the choice was made; it is taken as it is now")
     for segment, new in extension.named:
         progress.say(f"rows {segment.first_row:,} to {segment.stop_row - 1:,}: {new.describe()}")
-    from scalselect.represent_work import represent_segments  # noqa: PLC0415  as in `represent_config`
+    from scalselect.explain_work import explain_run  # noqa: PLC0415  as in `represent_config`
+    from scalselect.represent_work import represent_segments  # noqa: PLC0415
 
     def attempt() -> tuple[Represented, DominantSubspace | None, RunResult | None]:
-        reports = represent_segments(
+        reports, used = represent_segments(
             folder,
             extension,
             opened,
@@ -106,6 +107,7 @@ def extend(
             if choice is None:
                 return represented, subspace, None
             summary = select_run(folder, pool, select_config(choice), progress)
+            explain_run(folder, pool, used, progress)
             return represented, subspace, result_of(folder, summary, represented)
 
     with folder.alone():
