@@ -86,15 +86,15 @@ def _encoded(explanations: Explanations, inputs: Mapping[str, Any]) -> bytes:
         "image": _joined([each.image for each in some], np.int32),  # [tokens]
         "boxes": _joined([each.boxes.reshape(-1) for each in some], np.float32).reshape(-1, 4),  # [tokens, 4]
     }
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(tensors[name].tobytes())
     facts = {
-        "sha256": digest.hexdigest(),  # of the tensors, by name
         "inputs": dict(inputs),
         "missing": {str(row): explanations.missing[row] for row in sorted(explanations.missing)},
         "boxes_unknown": explanations.boxes_unknown,
     }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(tensors[name].tobytes())
+    facts["sha256"] = digest.hexdigest()
     content: bytes = save(tensors, metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)})
     return content
 
@@ -131,7 +131,7 @@ def _decoded(content: bytes) -> tuple[Explanations, dict[str, Any]]:
         int(row): Explanation(row=int(row), **{name: parts[name][place] for name in parts})
         for place, row in enumerate(tensors["rows"])
     }
-    missing = {int(row): str(why) for row, why in facts["missing"].items()}
+    missing = dict(sorted((int(row), str(why)) for row, why in facts["missing"].items()))
     return Explanations(rows=rows, missing=missing, boxes_unknown=facts["boxes_unknown"]), facts["inputs"]
 
 
