@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from scalselect.config import select_config
 from scalselect.damaged_shards import with_damage_mended
 from scalselect.dataset.joined_pool import JoinedPool
+from scalselect.errors import OptionError
 from scalselect.extend_work import (
     choice_to_repeat,
     list_not_kept,
@@ -70,6 +71,8 @@ def extend(
     config = recorded_config(run, options)
     extension = plan_extension(folder, run, data, options)
     choice = choice_to_repeat(run)
+    if choice is None and "explanations" in options:
+        raise OptionError("explanations has no effect on a run that has no choice: give it to `run`, which makes one")
     pool, opened = None, extension.named
     if choice is not None or config.represent.verify_images:  # old records are read as well: they must be there
         grown = {**run, "segments": entries_of(extension.after)}

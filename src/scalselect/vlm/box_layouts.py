@@ -84,7 +84,7 @@ def cropped_views(seen: Seen) -> list[Boxes]:
 
 def _frame(processor: Any, width: int, height: int) -> Frame:
     """Return what of a picture is left when its shorter side was scaled and the middle cut out."""
-    size, crop = processor.size, processor.crop_size
+    size = processor.size
     if processor.do_resize:
         if size.get("shortest_edge"):
             short, scaled = min(width, height), size["shortest_edge"]
@@ -92,8 +92,9 @@ def _frame(processor: Any, width: int, height: int) -> Frame:
             width, height = (scaled, longer) if width <= height else (longer, scaled)
         else:
             width, height = size["width"], size["height"]
-    if not processor.do_center_crop:
+    if not getattr(processor, "do_center_crop", False):
         return WHOLE
+    crop = processor.crop_size
     left, top = round((width - crop["width"]) / 2), round((height - crop["height"]) / 2)
     return (left / width, top / height, (left + crop["width"]) / width, (top + crop["height"]) / height)
 
