@@ -30,8 +30,9 @@ def shown_rows(table: pa.Table, most: int = MOST_OF_A_GROUP) -> dict[str, NDArra
     dict
         `highest` scores, falling; `just_in`, the chosen rows of lowest score, rising; `just_out`, the highest scores
         that were not chosen though nothing barred them, falling; `lowest` scores, rising; `skipped` in pool order, all
-        reasons in turn, so that a frequent one hides no other. A row stands only in the first group that it belongs to.
-        Without a selection there is no `just_in` and no `just_out`.
+        reasons in turn, so that a frequent one hides no other. A row stands only in the first group that it belongs to;
+        where few were chosen, or few were not, the cut keeps half of them. Without a selection there is no `just_in`
+        and no `just_out`.
     """
     rows = np.flatnonzero(pc.equal(table["status"], "scored").to_numpy(zero_copy_only=False))
     order = rows[np.argsort(table["rank"].to_numpy(zero_copy_only=False)[rows], kind="stable")]  # falling scores
@@ -45,10 +46,16 @@ def shown_rows(table: pa.Table, most: int = MOST_OF_A_GROUP) -> dict[str, NDArra
         "lowest": order[::-1],
         "skipped": _skipped(table),
     }
+    # Else a small choice would be among the highest scores as a whole, and nothing be left to show at its lower end.
+    at_most = {
+        "highest": -(-wanted["just_in"].size // 2) or most,
+        "just_out": -(-wanted["just_out"].size // 2),
+    }
     taken: set[int] = set()
     found = {}
     for group in GROUPS:
-        some = [row for row in wanted[group][: most * len(GROUPS)].tolist() if row not in taken][:most]
+        number = min(most, at_most.get(group, most))
+        some = [row for row in wanted[group][: most * len(GROUPS)].tolist() if row not in taken][:number]
         taken.update(some)
         found[group] = np.array(some, dtype=np.int64)
     return found
