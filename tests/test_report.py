@@ -14,6 +14,7 @@ import pytest
 import scalselect
 from report_pages import array_of, check_page, data_of, section_of
 from scalselect.errors import DatasetError, RunFolderError
+from scalselect.report_page.page import _SCRIPTS
 from scored_runs import clustered_vectors, scored_run
 from small_pools import command, record, write_pool
 
