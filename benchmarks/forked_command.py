@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -176,6 +177,7 @@ def _be_the_child(
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
         os.environ.update(environment)
+        tempfile.tempdir = None  # asked for anew: that of the parent is remembered
         if callable(work):
             work()
             code = 0

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _POSITIVE = ("rows", "shard_size", "threads")
 _MOST_ROWS = 10**12  # more than any pool; what would take for ever is not begun
+_MOST_THREADS = 2**15  # what a library of matrices is told is a C integer
 _TEXTS = ("data_sha256", "data_format")
 _OBJECT_OR_NONE = ("score", "select", "select_again", "versions")
 _TEXT_OR_NONE = ("model", "chat_template", "model_commit", "remote_code", "created")
@@ -72,6 +73,8 @@ def _check_represent(represent: dict[str, Any]) -> None:
         _check(f"represent.{name}", represent.get(name), int)
         if represent[name] < 1:
             raise ValueError(f"`represent.{name}` cannot be {represent[name]}")
+    if represent["threads"] > _MOST_THREADS:
+        raise ValueError(f"`represent.threads` cannot be {represent['threads']}")
     for name in _TEXTS:
         _check(f"represent.{name}", represent.get(name, ""), str)
     for name in ("data_bytes", "data_records"):
@@ -89,6 +92,9 @@ def _check_segments(content: dict[str, Any]) -> None:
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"`segments` cannot be right ({type(error).__name__}: {error})") from error
     first_row = first_shard = 0
+    names = {segment.source.casefold() for segment in segments if isinstance(segment.source, str)}
+    if len(segments) > 1 and (len(names) < len(segments) or not all(map(_is_file_name, names))):
+        raise ValueError("`segments.source` must be names of files, each another one")
     for segment in segments:
         for name in ("rows", "first_row", "first_shard", "shard_size"):
             _check(f"segments.{name}", getattr(segment, name), int)
@@ -104,6 +110,11 @@ def _check_segments(content: dict[str, Any]) -> None:
         ):
             raise ValueError("`segments` do not follow one another")
         first_row, first_shard = segment.stop_row, segment.shards.stop
+
+
+def _is_file_name(name: str) -> bool:
+    """Tell whether a file in `selected/` can have this name, and lies there."""
+    return name not in {"", ".", ".."} and not any(char in name for char in "/\\\0")
 
 
 def _check_options(name: str, group: Callable[..., Any], recorded: Mapping[str, Any]) -> None:
