@@ -128,7 +128,7 @@ def test_a_run_before_scoring(tmp_path):
     run = scored_run(tmp_path, clustered_vectors(60), unusable={3}, score=False)
     page = check_page(text := page_of(run))
     assert [attrs["id"] for attrs in page.all("section")] == ["happened", "samples", "reproduce"]
-    assert "Nothing was scored yet: of 60 rows, 1 was skipped; `scalselect score` is the next step." in page.text
+    assert "Nothing was scored yet: of 60 rows, 1 was skipped; scalselect score is the next step." in page.text
     assert ["others", None, 59] in data_of(text)["happened"]["fates"]
 
 
