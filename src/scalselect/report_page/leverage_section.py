@@ -25,6 +25,7 @@ _BINS = 40
 _WIDE_RANGE = 30.0  # of the highest score to the median: from there on scores are shown by ratios
 _TALL = 100.0  # of the tallest bar to a usual one: from there on counts are shown by ratios
 _LOWEST_SHOWN = 1e-5  # of the highest score: below it bars would be many and say nothing
+_LOW_DOWN = 6  # lines below the top, where the curve leaves room for words
 _NO_CHOICE = 0.16  # a budget to speak of where none was asked for: the paper's
 
 
@@ -222,7 +223,7 @@ def _figure_of_sorted(curve: LeverageCurve, budgets: list[tuple[str, int]]) -> M
         drawing.line(curve.ranks, scores, "leverage")
         for level, (asked, count) in enumerate(budgets):
             if 1 <= count <= rows:
-                drawing.upright(count, asked, level)
+                drawing.upright(count, asked, _LOW_DOWN + level % 4)
         return drawing
 
     return two_sizes(
