@@ -14,7 +14,8 @@ import pytest
 import scalselect
 from report_pages import array_of, check_page, data_of, section_of
 from scalselect.errors import DatasetError, RunFolderError
-from scored_runs import clustered_vectors, scored_run
+from scalselect.run_folder import RunFolder
+from scored_runs import FACTS, clustered_vectors, line_of, scored_run
 from small_pools import command, record, write_pool
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script><!--\u2028\ud800&amp;'
@@ -96,6 +97,10 @@ def test_numbers_are_those_of_the_scores(chosen, page):
     assert picked.min() in edges
     values = array_of(data_of(page)["spectrum"]["singular_values"])
     np.testing.assert_array_equal(values, scalselect.score(chosen).spectrum[: len(values)])
+    spectrum = json.loads((chosen / "diagnostics.json").read_text())["spectrum"]
+    cumulative = array_of(data_of(page)["spectrum"]["cumulative"])
+    np.testing.assert_allclose(cumulative, spectrum["cumulative_energy"][: len(values)], rtol=1e-12)
+    assert cumulative[spectrum["k"] - 1] == pytest.approx(spectrum["energy"])
 
 
 def test_balance_is_that_of_the_diagnostics(chosen, page):
@@ -210,6 +215,14 @@ def test_records_that_do_not_belong_together_are_refused(chosen, tmp_path):
     with pytest.raises(RunFolderError, match=r"not what was written with the choice: .*diagnostics\.json"):
         page_of(run)
     shutil.copy(chosen / "diagnostics.json", run)
+    shutil.copytree(chosen / "representations", tmp_path / "kept")
+    table = RunFolder(run).store.rows(0)
+    changed = [line_of(row, None, [f"{row}.png"], "other words", unusable=False) for row in table["row"].to_pylist()]
+    RunFolder(run).store.publish(0, range(50), changed, clustered_vectors(50, seed=9), FACTS)
+    with pytest.raises(RunFolderError, match="the scores were not made from the representations"):
+        page_of(run)
+    shutil.rmtree(run / "representations")
+    shutil.move(tmp_path / "kept", run / "representations")
     report = run / "representations" / "shard-0000001.json"
     report.rename(tmp_path / "aside.json")
     with pytest.raises(RunFolderError, match="1 of 4 shards are not represented yet"):
