@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _STYLES = ("page.css", "map.css", "samples.css")
-_SCRIPTS = ("page.js", "map.js", "samples.js")  # run in this order, each in a scope of its own
+# Run in this order, each in a scope of its own.
+_SCRIPTS = ("page.js", "map_drawing.js", "map_search.js", "map.js", "samples.js")
 _ROOM = "scalselect.report_page"
 
 
