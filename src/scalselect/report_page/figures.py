@@ -157,6 +157,10 @@ class Drawing:
         self._add("line", x1=self._left, x2=self._right, y1=at, y2=at, class_="mark")
         self._text(self._right - 2, at + (-6 if at > _TOP + 18 else 14), words, "end", "words")
 
+    def path(self, outline: str, kind: str) -> None:
+        """Draw an outline of SVG, in units as `place_x` and `place_y` give them."""
+        self._add("path", d=outline, class_=kind)
+
     def markup(self, name: str, title: str, description: str, size: str) -> Markup:
         """Return the SVG element.
 
@@ -209,10 +213,16 @@ class Drawing:
 
 
 def two_sizes(
-    name: str, title: str, description: str, draw: Callable[[int, int], Drawing], wide: tuple[int, int] = (540, 300)
+    name: str,
+    title: str,
+    description: str,
+    draw: Callable[[int, int], Drawing],
+    *,
+    wide: tuple[int, int] = (540, 300),
+    narrow: tuple[int, int] = (340, 250),
 ) -> Markup:
     """Return a figure for wide screens and one for phones; `draw` is given width and height in units."""
-    sizes: Sequence[tuple[str, int, int]] = (("wide", *wide), ("narrow", 340, 250))
+    sizes: Sequence[tuple[str, int, int]] = (("wide", *wide), ("narrow", *narrow))
     return Markup("").join(
         draw(width, height).markup(f"{name}-{size}", title, description, size) for size, width, height in sizes
     )
