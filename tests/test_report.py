@@ -123,6 +123,7 @@ def test_a_run_without_a_selection(tmp_path):
     page = check_page(text := page_of(run))
     assert "60 of 60 rows were scored, and nothing was chosen yet" in page.text
     assert "scored, nothing chosen yet" in page.text
+    assert "What is known of pool.json" in page.text
     assert "Nothing was chosen yet, so there is nothing to hold against the pool" in page.text
     assert "The best 15 % of the rows hold" in page.text
     assert array_of(data_of(text)["leverage"]["chosen"]).sum() == 0
