@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import scalselect
-from report_pages import array_of, check_page, data_of, section_of
+from report_pages import array_of, check_page, data_of, scripts_of, section_of
 from scalselect.errors import DatasetError, RunFolderError
-from scalselect.report_page.page import _SCRIPTS
-from scored_runs import clustered_vectors, scored_run
+from scalselect.run_folder import RunFolder
+from scored_runs import FACTS, clustered_vectors, line_of, scored_run
 from small_pools import command, record, write_pool
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script><!--\u2028\ud800&amp;'
@@ -97,6 +97,10 @@ def test_numbers_are_those_of_the_scores(chosen, page):
     assert picked.min() in edges
     values = array_of(data_of(page)["spectrum"]["singular_values"])
     np.testing.assert_array_equal(values, scalselect.score(chosen).spectrum[: len(values)])
+    spectrum = json.loads((chosen / "diagnostics.json").read_text())["spectrum"]
+    cumulative = array_of(data_of(page)["spectrum"]["cumulative"])
+    np.testing.assert_allclose(cumulative, spectrum["cumulative_energy"][: len(values)], rtol=1e-12)
+    assert cumulative[spectrum["k"] - 1] == pytest.approx(spectrum["energy"])
 
 
 def test_balance_is_that_of_the_diagnostics(chosen, page):
@@ -119,6 +123,7 @@ def test_a_run_without_a_selection(tmp_path):
     page = check_page(text := page_of(run))
     assert "60 of 60 rows were scored, and nothing was chosen yet" in page.text
     assert "scored, nothing chosen yet" in page.text
+    assert "What is known of pool.json" in page.text
     assert "Nothing was chosen yet, so there is nothing to hold against the pool" in page.text
     assert "The best 15 % of the rows hold" in page.text
     assert array_of(data_of(text)["leverage"]["chosen"]).sum() == 0
@@ -129,7 +134,7 @@ def test_a_run_before_scoring(tmp_path):
     run = scored_run(tmp_path, clustered_vectors(60), unusable={3}, score=False)
     page = check_page(text := page_of(run))
     assert [attrs["id"] for attrs in page.all("section")] == ["happened", "samples", "reproduce"]
-    assert "Nothing was scored yet: of 60 rows, 1 was skipped; `scalselect score` is the next step." in page.text
+    assert "Nothing was scored yet: of 60 rows, 1 was skipped; scalselect score is the next step." in page.text
     assert ["others", None, 59] in data_of(text)["happened"]["fates"]
 
 
@@ -172,7 +177,7 @@ def test_hostile_texts_stay_text(tmp_path):
     page = check_page(text := page_of(run))
     assert "<b>" not in text
     assert "<img" not in text
-    assert text.count("<script") == 1 + len(_SCRIPTS)
+    assert "alert(" not in "".join(scripts_of(text))
     assert '<b>"><img src=x onerror=alert(1)></script>' in page.text
 
 
@@ -211,6 +216,14 @@ def test_records_that_do_not_belong_together_are_refused(chosen, tmp_path):
     with pytest.raises(RunFolderError, match=r"not what was written with the choice: .*diagnostics\.json"):
         page_of(run)
     shutil.copy(chosen / "diagnostics.json", run)
+    shutil.copytree(chosen / "representations", tmp_path / "kept")
+    table = RunFolder(run).store.rows(0)
+    changed = [line_of(row, None, [f"{row}.png"], "other words", unusable=False) for row in table["row"].to_pylist()]
+    RunFolder(run).store.publish(0, range(50), changed, clustered_vectors(50, seed=9), FACTS)
+    with pytest.raises(RunFolderError, match="the scores were not made from the representations"):
+        page_of(run)
+    shutil.rmtree(run / "representations")
+    shutil.move(tmp_path / "kept", run / "representations")
     report = run / "representations" / "shard-0000001.json"
     report.rename(tmp_path / "aside.json")
     with pytest.raises(RunFolderError, match="1 of 4 shards are not represented yet"):

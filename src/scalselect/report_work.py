@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 import scalselect
-from scalselect.errors import RunFolderError, ScalselectError
+from scalselect.errors import DamagedFileError, RunFolderError
 from scalselect.explanations_file import read_explanations
+from scalselect.failures import told_of
 from scalselect.image_files import PictureView
 from scalselect.report_page.balance_section import balance_section
 from scalselect.report_page.happened_section import happened_section, page_title
@@ -83,20 +84,25 @@ def write_report(folder: RunFolder, pool: Pool | JoinedPool | None, progress: Pr
     ----------
     pool
         The data of the run; None where it has vectors alone.
+
+    Raises
+    ------
+    DamagedFileError
+        If a file of a shard is not what was published.
     """
     try:
-        if _marks(folder.report, mark_of(folder, with_samples=pool is not None)):
+        if _bears(folder.report, mark_of(folder, with_samples=pool is not None)):
             return
         progress.say("writing the report")
         read_samples = None if pool is None else samples_reader(pool, folder.require())
         content = report_bytes(folder, read_samples, None if read_samples else NO_RECORDS)
-        folder.check_claim()
         publish_bytes(folder.report, content)
-    except (ScalselectError, OSError, MemoryError) as error:
-        progress.warn(
-            f"{folder.report.name} was not written: {error}; `scalselect report {shlex.quote(str(folder.path))}` "
-            "tries again"
-        )
+    except DamagedFileError:  # which can be mended
+        raise
+    except Exception as error:  # noqa: BLE001  whatever it is, the run is done
+        told = told_of(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+        again = f"scalselect report {shlex.quote(str(folder.path))}"
+        progress.warn(f"{folder.report.name} was not written: {told}; `{again}` tries again")
 
 
 def samples_reader(pool: Pool | JoinedPool, run: Mapping[str, Any]) -> ReadSamples:
@@ -125,7 +131,7 @@ def mark_of(folder: RunFolder, *, with_samples: bool) -> str:
     return digest.hexdigest()
 
 
-def _marks(path: Path, mark: str) -> bool:
+def _bears(path: Path, mark: str) -> bool:
     """Tell whether a page bears this mark."""
     try:
         with path.open("rb") as stream:

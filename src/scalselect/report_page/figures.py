@@ -144,7 +144,12 @@ class Drawing:
         """Mark a value of x with a line and words beside it; `level` counts the lines of words down from the top."""
         at = float(self.place_x(x))
         self._add("line", x1=at, x2=at, y1=_TOP, y2=self._bottom, class_="mark")
-        self._words_beside(at, _TOP + 11 + 16 * level, words)
+        if words:
+            self._words_beside(at, _TOP + 11 + 16 * level, words)
+
+    def beside(self, x: float, y: float, words: str) -> None:
+        """Write words to the right of a point and below it; to the left where there is no room."""
+        self._words_beside(float(self.place_x(x)), min(float(self.place_y(y)) + 18, self._bottom - 6), words)
 
     def across(self, y: float, words: str) -> None:
         """Mark a value of y with a line and words above it, at the right end."""
