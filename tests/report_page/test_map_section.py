@@ -99,7 +99,7 @@ def test_a_single_coordinate_is_laid_against_the_score():
     material = material_of(rows=40, k=1)
     section = section_of(material)
     assert [axis["name"] for axis in section.data["axes"]] == ["coordinate 1", "leverage score"]
-    assert [pair["label"] for pair in section.data["pairs"]] == ["coordinate 1 and leverage score"]
+    assert [pair["label"] for pair in section.data["pairs"]] == ["1 and leverage score"]
     scores = decoded(section.data["points"]["score"]).astype(np.float32)
     np.testing.assert_array_equal(decoded(section.data["points"]["coordinates"])[1], scores)
 
@@ -112,9 +112,9 @@ def test_rows_that_are_all_alike_have_a_map():
 
 def test_three_coordinates_make_three_pairs():
     assert [pair["label"] for pair in section_of(material_of(rows=40, k=3)).data["pairs"]] == [
-        "coordinate 1 and 2",
-        "coordinate 1 and 3",
-        "coordinate 2 and 3",
+        "1 and 2",
+        "1 and 3",
+        "2 and 3",
     ]
 
 

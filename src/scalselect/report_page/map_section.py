@@ -43,7 +43,7 @@ def map_section(material: Material) -> Section:
     groups = {name: _groups(table, name, scored, rows) for name in ("source", "stratum")}
     decided = table["selected"].null_count < table.num_rows
     pairs = [
-        {"x": x, "y": y, "label": f"{axes.names[x]} and {axes.names[y].removeprefix('coordinate ')}"}
+        {"x": x, "y": y, "label": " and ".join(axes.names[axis].removeprefix("coordinate ") for axis in (x, y))}
         for x, y in axes.pairs
     ]
     content = {

@@ -31,6 +31,7 @@
   let area = null, index = null, pointed = -1, pinned = -1, waiting = false;
 
   const numbers = new Intl.NumberFormat("en");
+  const cut = (text) => (text.length > 30 ? `${text.slice(0, 28).trimEnd()}\u2026` : text);
   const short = (value) => String(Number(value.toPrecision(6)));
   const pair = () => map.pairs[Number(pairBox.value)];
 
@@ -238,7 +239,7 @@
     } else {
       const { names, named, values, counts } = groups[by];
       for (let each = 0; each < named; each += 1) {
-        parts.push(key(`${names[each]} (${numbers.format(counts[each])})`, palette.group(each, named)));
+        parts.push(key(`${cut(names[each])} (${numbers.format(counts[each])})`, palette.group(each, named)));
       }
       if (values > named) parts.push(key(`${numbers.format(values - named)} others`, palette.others));
     }
@@ -305,8 +306,8 @@
     place(marker, each < 0 ? pinned : each);
     tooltip.hidden = each < 0;
     if (each < 0) return;
-    tooltip.textContent = [...facts(each).map(([name, value]) => `${name} ${value}`),
-      ...(shown[each] ? ["click to see the sample"] : [])].join("\n");
+    tooltip.textContent = [...facts(each).map(([name, value]) => `${name} ${cut(value)}`),
+      ...(shown[each] && each !== pinned ? ["click to see the sample"] : [])].join("\n");
     // Beside the dot, on the side that has room.
     const { width, height } = tooltip.getBoundingClientRect();
     tooltip.style.left = `${x[each] + 12 + width < area.width ? x[each] + 12 : Math.max(x[each] - 12 - width, 2)}px`;
@@ -410,7 +411,7 @@
   canvas.addEventListener("blur", () => pointAt(-1));
   canvas.addEventListener("click", (event) => {
     const found = nearest(...inside(event), event.pointerType === "touch" ? NEAR_FINGER : NEAR);
-    if (found >= 0) { pointAt(found); pin(found); }
+    if (found >= 0) { pin(found); pointAt(found); }
   });
 
   for (const control of [pairBox, colourBox, showBox]) {

@@ -121,8 +121,8 @@
       parts.push(element("div", { class: "pictures" }, ...card.pictures.map((_, number) => pictureOf(card, number))));
     }
     if (card.more) {
-      parts.push(element("p", { class: "aside" }, `${numbers.format(card.more)} more ` +
-        `${card.more === 1 ? "image" : "images"}${card.pictures.length ? "" : " in the record"}`));
+      parts.push(element("p", { class: "aside" }, `${numbers.format(card.more)} ` +
+        `${card.pictures.length ? "more " : ""}${card.more === 1 ? "image" : "images"} in the record`));
     }
     parts.push(...attentionOf(card));
     if (text) parts.push(element("p", { class: "instruction", dir: "auto" }, text));
