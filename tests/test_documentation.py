@@ -40,6 +40,7 @@ FEWEST_EXECUTED = {
     "command-line.md": 2,
     "diagnostics.md": 3,
     "formats.md": 3,
+    "plots.md": 3,
     "python.md": 8,
     "report.md": 1,
     "run-folder.md": 4,

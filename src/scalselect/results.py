@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalselect.result_view import html_of_result, line_of_result
 from scalselect.row_tables import table_from_bytes
 
 if TYPE_CHECKING:
@@ -81,6 +82,17 @@ class RunResult:
     summary: dict[str, Any]
     represented: Represented | None = None
     budgets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return line_of_result(self.folder, *self._counts, self.summary)
+
+    def _repr_html_(self) -> str:
+        """Return the run as a small table: what a notebook shows of it."""
+        return html_of_result(self.folder, *self._counts, self.summary)
+
+    @property
+    def _counts(self) -> tuple[int, int, int]:
+        return len(self.rows), int(np.count_nonzero(np.isfinite(self.scores))), len(self.scores)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -46,16 +46,30 @@ class Section:
     data: Mapping[str, Any] | None = None
 
 
-def page_bytes(title: str, subtitle: str, sections: Sequence[Section]) -> bytes:
-    """Return the HTML file of these sections, in order."""
-    style, scripts = _static(_STYLES), [_static([name]) for name in _SCRIPTS]
+def page_bytes(
+    title: str,
+    subtitle: str,
+    sections: Sequence[Section],
+    *,
+    style_files: Sequence[str] = _STYLES,
+    script_files: Sequence[str] = _SCRIPTS,
+) -> bytes:
+    """Return the HTML file of these sections, in order.
+
+    Parameters
+    ----------
+    style_files, script_files
+        What of `static/` is inlined; scripts run in this order.
+    """
+    style, scripts = _static(style_files), [_static([name]) for name in script_files]
     data = json.dumps(
         {section.name: section.data for section in sections if section.data is not None},
         allow_nan=False,
         ensure_ascii=False,  # spelled out, a Chinese text would be twice as long
     )
+    allowed = " ".join(map(_hash, scripts)) or "'none'"
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {' '.join(map(_hash, scripts))}; "
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {allowed}; "
         "base-uri 'none'; form-action 'none'"
     )
     page = (
