@@ -44,7 +44,9 @@ PAYLOADS = (
     "__proto__",
     "constructor",
 )
-NAMED = PAYLOADS[2].replace("/", "")  # of files and folders
+NAMED = PAYLOADS[2] + "\x1b[31m\u202e"  # of files, folders and models
+KINDS = (PAYLOADS[0], PAYLOADS[13], PAYLOADS[14] + "\n" + PAYLOADS[5])
+SOURCES = (PAYLOADS[3] + "\u202e\x9b0m", PAYLOADS[7])
 LONG = "<b>&\u202e " * 140_000  # more than a million characters
 
 
@@ -59,11 +61,11 @@ def build_hostile(folder):
     pool = open_pool(data)
     represent = {"rows": ROWS, "shard_size": ROWS, "threads": 1, "limit": None, "vectors": "vision"}
     represent |= {"data_format": pool.format, **{f"data_{key}": value for key, value in pool.fingerprint().items()}}
-    represent |= {"chat_template": PAYLOADS[1], "revision": PAYLOADS[4]}
-    facts = {"data": {"path": str(data), "source": PAYLOADS[3]}, "model": PAYLOADS[2], "package": PAYLOADS[0]}
-    facts["versions"] = {name: PAYLOADS[(at + 3) % len(PAYLOADS)] for at, name in enumerate(("numpy", PAYLOADS[5]))}
+    represent |= {"chat_template": PAYLOADS[1] + NAMED, "revision": PAYLOADS[4] + NAMED}
+    facts = {"data": {"path": str(data), "source": SOURCES[0]}, "model": NAMED, "package": PAYLOADS[0]}
+    facts["versions"] = {"numpy": NAMED, PAYLOADS[5] + NAMED: PAYLOADS[13]}
     run.create({"represent": represent, "score": None, "select": None, **facts})
-    samples = list(replace(pool, source=PAYLOADS[3]).samples_at(range(ROWS)))
+    samples = list(pool.samples_at(range(ROWS)))
     lines = [_line(row, sample.identity, records[row]) for row, sample in enumerate(samples)]
     kept = [row for row, line in enumerate(lines) if line.status == "scored"]
     run.store.publish(0, range(ROWS), lines, clustered_vectors(ROWS)[kept], FACTS)
@@ -71,7 +73,7 @@ def build_hostile(folder):
     scalselect.select(run.path, budget="16%,30", stratify_by="kind", deduplicate="exact")
     _explain(run)
     scalselect.report(run.path)
-    second = folder / f"{NAMED}\u202e</script>".replace("/", "")
+    second = folder / f"{NAMED} <script>"
     shutil.copytree(run.path, second)
     scalselect.score(second, energy=0.6)
     scalselect.select(second, budget="12%")
@@ -85,7 +87,7 @@ def _record(row, place):
         Image.new("RGB", (40 + row, 30), (row, 90, 200)).save(place / name)
     asked = LONG if row in {0, 1, 40} else f"{payload} ({row // 2 if row < 20 else row})"
     turns = [{"from": "human", "value": f"<image>\n{asked}"}, {"from": "gpt", "value": payload}]
-    return {"id": f"{payload}{row}", "kind": PAYLOADS[row % 3 * 5], "image": name, "conversations": turns}
+    return {"id": f"{payload}{row}", "kind": KINDS[row % 3], "image": name, "conversations": turns}
 
 
 def _line(row, identity, record):
@@ -93,7 +95,7 @@ def _line(row, identity, record):
     status = "skipped" if row % 10 == 7 else "scored"
     image = row // 2 if row < 20 else row
     return RowRecord(
-        identity=replace(identity, source=PAYLOADS[3] if row % 4 else PAYLOADS[7]),
+        identity=replace(identity, source=SOURCES[row % 4 == 0]),
         status=status,
         reason=Reason.IMAGE_MISSING if status == "skipped" else None,
         detail=printable(f"{payload} is not there") if status == "skipped" else None,

@@ -51,11 +51,17 @@ def test_without_scripts_it_is_text_as_well(show, request, which):
 
 
 @pytest.mark.parametrize("which", PAGES)
-def test_it_is_shown_as_it_was_written(show, request, which):
+def test_nothing_commands_a_terminal_or_turns_the_order_of_letters(show, request, which):
     with show(request.getfixturevalue(which)) as page:
         look_at_all(page)
-        text = page.evaluate("document.body.textContent")
-    assert not UNPRINTED.search(text)
+        assert not UNPRINTED.search(page.evaluate("document.body.textContent"))
+        assert "\\u202e" in page.locator("body").inner_text()
+
+
+def test_it_is_shown_as_it_was_written(show, hostile_report):
+    with show(hostile_report) as page:
+        look_at_all(page)
+        text = page.locator("main").evaluate("each => each.textContent")
     for payload in PAYLOADS:
         assert printable(payload) in text
     assert "{{ 7 * 7 }}" in text
@@ -81,6 +87,8 @@ def test_every_dot_and_every_filter_can_be_used(show, hostile_report):
             for value in page.locator(f"{control} option").evaluate_all("all => all.map((each) => each.value)"):
                 page.select_option(control, value=value)
                 assert page.locator("#samples-list .card").count() > 0
+            page.locator(control).evaluate("each => { each.selectedIndex = 0; each.dispatchEvent(new Event('change')); }")
+        page.select_option("#samples-group", "")
         for payload in PAYLOADS:
             page.fill("#samples-search", payload.replace("\ud83d", "").replace("\udc00", ""))
         page.fill("#samples-search", PAYLOADS[0])
