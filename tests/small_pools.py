@@ -58,7 +58,7 @@ def promised_files(run_dir):
             continue  # times and dates
         if path.parent.name == ".claims":
             continue  # of processes that were killed
-        if path.name == "how_to_train.md":
+        if path.name in {"how_to_train.md", "report.html"}:
             continue  # where the folder lies
         promised[str(path.relative_to(run_dir))] = path.read_bytes()
     return promised

@@ -42,7 +42,7 @@ FEWEST_EXECUTED = {
     "formats.md": 3,
     "plots.md": 3,
     "python.md": 8,
-    "report.md": 1,
+    "report.md": 2,
     "run-folder.md": 4,
     "scoring.md": 2,
     "strategies.md": 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -13,8 +14,9 @@ import pytest
 import scalselect
 from report_pages import array_of, check_page, data_of, section_of
 from scalselect.errors import DatasetError, RunFolderError
-from scored_runs import clustered_vectors, scored_run
-from small_pools import command, record
+from scalselect.run_folder import RunFolder
+from scored_runs import FACTS, clustered_vectors, line_of, scored_run
+from small_pools import command, record, write_pool
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script><!--\u2028\ud800&amp;'
 
@@ -95,6 +97,10 @@ def test_numbers_are_those_of_the_scores(chosen, page):
     assert picked.min() in edges
     values = array_of(data_of(page)["spectrum"]["singular_values"])
     np.testing.assert_array_equal(values, scalselect.score(chosen).spectrum[: len(values)])
+    spectrum = json.loads((chosen / "diagnostics.json").read_text())["spectrum"]
+    cumulative = array_of(data_of(page)["spectrum"]["cumulative"])
+    np.testing.assert_allclose(cumulative, spectrum["cumulative_energy"][: len(values)], rtol=1e-12)
+    assert cumulative[spectrum["k"] - 1] == pytest.approx(spectrum["energy"])
 
 
 def test_balance_is_that_of_the_diagnostics(chosen, page):
@@ -127,7 +133,7 @@ def test_a_run_before_scoring(tmp_path):
     run = scored_run(tmp_path, clustered_vectors(60), unusable={3}, score=False)
     page = check_page(text := page_of(run))
     assert [attrs["id"] for attrs in page.all("section")] == ["happened", "samples", "reproduce"]
-    assert "Nothing was scored yet: of 60 rows, 1 was skipped; `scalselect score` is the next step." in page.text
+    assert "Nothing was scored yet: of 60 rows, 1 was skipped; scalselect score is the next step." in page.text
     assert ["others", None, 59] in data_of(text)["happened"]["fates"]
 
 
@@ -209,6 +215,14 @@ def test_records_that_do_not_belong_together_are_refused(chosen, tmp_path):
     with pytest.raises(RunFolderError, match=r"not what was written with the choice: .*diagnostics\.json"):
         page_of(run)
     shutil.copy(chosen / "diagnostics.json", run)
+    shutil.copytree(chosen / "representations", tmp_path / "kept")
+    table = RunFolder(run).store.rows(0)
+    changed = [line_of(row, None, [f"{row}.png"], "other words", unusable=False) for row in table["row"].to_pylist()]
+    RunFolder(run).store.publish(0, range(50), changed, clustered_vectors(50, seed=9), FACTS)
+    with pytest.raises(RunFolderError, match="the scores were not made from the representations"):
+        page_of(run)
+    shutil.rmtree(run / "representations")
+    shutil.move(tmp_path / "kept", run / "representations")
     report = run / "representations" / "shard-0000001.json"
     report.rename(tmp_path / "aside.json")
     with pytest.raises(RunFolderError, match="1 of 4 shards are not represented yet"):
@@ -235,3 +249,44 @@ def test_another_choice_removes_the_page(tmp_path):
     assert (run / "report.html").exists()
     scalselect.select(run, budget=7)
     assert not (run / "report.html").exists()
+
+
+def mark_in(run):
+    return re.search(r'name="scalselect-records" content="([0-9a-f]{64})"', (run / "report.html").read_text())[1]
+
+
+@pytest.mark.usefixtures("shared_models_kept")
+def test_a_run_writes_its_page_once(tmp_path, pictures, checkpoints, capsys):
+    data = write_pool(tmp_path, pictures)
+    words = ["run", data, "--model", checkpoints("llava"), "--output", tmp_path / "run", "--budget", "50%"]
+    assert command(*words) == 0
+    assert "report.html" in capsys.readouterr().out
+    page = tmp_path / "run" / "report.html"
+    first, bytes_of_first = page.stat().st_mtime_ns, page.read_bytes()
+    assert b"UklGR" in bytes_of_first
+    assert command(*words) == 0
+    assert page.stat().st_mtime_ns == first
+    data.rename(tmp_path / "aside.json")
+    without = scalselect.report(tmp_path / "run").read_bytes()
+    assert b"UklGR" not in without
+    assert b"the data of the run are gone" in without
+    (tmp_path / "aside.json").rename(data)
+    assert command(*words) == 0
+    assert page.read_bytes() == bytes_of_first
+    assert command(*words[:-1], "25%") == 0
+    assert mark_in(tmp_path / "run").encode() not in bytes_of_first
+
+
+@pytest.mark.usefixtures("shared_models_kept")
+def test_a_page_that_cannot_be_written_ends_no_run(tmp_path, pictures, checkpoints, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("scalselect.report_work.report_bytes", full)
+    words = ["run", write_pool(tmp_path, pictures), "--model", checkpoints("llava"), "--output", tmp_path / "run"]
+    assert command(*words, "--budget", "50%") == 0
+    told = capsys.readouterr()
+    assert "warning: report.html was not written: " in told.err
+    assert f"`scalselect report {tmp_path}/run` tries again" in told.err
+    assert "report.html" not in told.out
+    assert (tmp_path / "run" / "selection.json").exists()

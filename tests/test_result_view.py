@@ -76,13 +76,26 @@ def test_what_is_not_known_is_not_told():
     assert (shown.value("chosen"), shown.value("pool")) == ("3 rows", "4 rows: 3 scored")
 
 
+def test_reasons_stand_beside_the_skipped_rows():
+    rows = {"skipped": 5, "text_only": 2, "eligible": 3}
+    shown = Read(result(summary={"rows": rows, "skipped": {"too_long": 1, "image_missing": 4}})._repr_html_())
+    assert shown.value("pool") == "4 rows: 3 scored, 5 skipped (image_missing 4, too_long 1), 2 text-only"
+
+
 def test_every_warning_is_told():
     shown = Read(result(summary={"warnings": ["first", "second"]})._repr_html_())
     assert shown.texts[shown.texts.index("warnings") :][1:3] == ["first", "second"]
 
 
 def test_texts_from_the_data_are_no_markup():
-    summary = {"warnings": [HOSTILE], "skipped": {HOSTILE: 1}, "strategy": HOSTILE, "budget": {"asked": HOSTILE}}
+    rows = {"skipped": 1, "text_only": 0, "eligible": 3}
+    summary = {
+        "rows": rows,
+        "warnings": [HOSTILE],
+        "skipped": {HOSTILE: 1},
+        "strategy": HOSTILE,
+        "budget": {"asked": HOSTILE},
+    }
     hostile = result(folder=Path(HOSTILE), summary=summary)
     shown = Read(hostile._repr_html_())
     assert set(shown.elements) == {"table", "tbody", "tr", "th", "td", "div"}

@@ -183,7 +183,9 @@ def _report(namespace: argparse.Namespace) -> int:
     from scalselect.progress import Stderr  # noqa: PLC0415  `--help` needs no numpy
     from scalselect.summary import summary_of_report  # noqa: PLC0415
 
-    path = scalselect.report(namespace.run_dir, dataset=namespace.dataset, output=namespace.output, progress=Stderr())
+    path = scalselect.report(
+        namespace.run_dir, namespace.other, dataset=namespace.dataset, output=namespace.output, progress=Stderr()
+    )
     summary = summary_of_report(path)
     _print(summary.as_json() if namespace.json else summary.as_text())
     return EXIT_DONE

@@ -144,10 +144,15 @@ def build_parser() -> _Parser:
     _add_parts(compose)
     export = commands.add_parser("export", help="the chosen rows in the form that a trainer wants (no model)")
     _add_exports(export)
-    report = commands.add_parser("report", help="one HTML file that shows a run (no model)")
+    report = commands.add_parser("report", help="one HTML file that shows a run, or two side by side (no model)")
     report.add_argument("run_dir", metavar="RUN_DIR", help="the run folder")
+    report.add_argument("other", metavar="RUN_DIR", nargs="?", help="a second run of the same data, to compare with")
     report.add_argument("--dataset", metavar="DATASET", nargs="+", help="data of the run, where they have moved")
-    report.add_argument("--output", metavar="FILE", help="file to write (default: RUN_DIR/report.html)")
+    report.add_argument(
+        "--output",
+        metavar="FILE",
+        help="file to write (default: RUN_DIR/report.html; of two runs report_with_NAME.html in the first)",
+    )
     for command in (run, represent, score, select, extend, check, compare, export, report, compose):
         command.add_argument("--json", action="store_true", help="print the summary as JSON")
         command.add_argument("--version", action="version", version=f"scalselect {scalselect.__version__}")

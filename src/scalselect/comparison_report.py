@@ -9,18 +9,16 @@ import numpy as np
 import pyarrow.compute as pc
 
 from scalselect.comparison import compare
-from scalselect.errors import MisuseError, RunFolderError
-from scalselect.image_files import PictureView
+from scalselect.errors import RunFolderError
 from scalselect.leftovers import remove_leftovers, remove_leftovers_beside
-from scalselect.pool_of_run import pool_of_run
 from scalselect.printable import printable_line
 from scalselect.progress import Silent, on_wait, say_removed
 from scalselect.remote_path import path_of
 from scalselect.report_page.comparison_material import ComparisonMaterial, RowInBoth, RunFacts
 from scalselect.report_page.comparison_section import comparison_sections
 from scalselect.report_page.page import page_bytes
+from scalselect.reported_records import reported_records
 from scalselect.run_folder import RunFolder
-from scalselect.shown_samples import read_shown_samples
 from scalselect.storage import publish_bytes
 from scalselect.temporary_places import removed_places
 
@@ -32,10 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scalselect.comparison import Comparison
-    from scalselect.dataset.joined_pool import JoinedPool
-    from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
-    from scalselect.report_page.material import ShownSample
+    from scalselect.report_work import ReadSamples
 
 MOST_OF_A_RUN = 50
 _LONGEST_NAME = 180  # bytes: names of files may have 255, those of temporary files beside them are longer
@@ -78,21 +74,21 @@ def comparison_page(
     """
     a, b = RunFolder(run_a), RunFolder(run_b)
     comparison = compare(a.path, b.path)
-    pool, no_samples = _records(a.require(), dataset)
+    read_samples, no_samples = reported_records(a.require(), dataset)
     progress = progress or Silent()
-    path = a.path / f"report_with_{_name_of(b.path)}.html" if output is None else path_of(output)
+    path = a.report_beside(_name_of(b.path)) if output is None else path_of(output)
     with a.claimed(on_wait(progress)) if output is None else contextlib.nullcontext():
         left = remove_leftovers(a.path) if output is None else remove_leftovers_beside(path)
         say_removed(progress, here=left, temporary=removed_places())
         progress.say("comparing the two runs")
-        content = _page(a, b, comparison, pool, no_samples)
+        content = _page(a, b, comparison, read_samples, no_samples)
         path.parent.mkdir(parents=True, exist_ok=True)
         publish_bytes(path, content)
     return path
 
 
 def _page(
-    a: RunFolder, b: RunFolder, comparison: Comparison, pool: Pool | JoinedPool | None, no_samples: str | None
+    a: RunFolder, b: RunFolder, comparison: Comparison, read_samples: ReadSamples | None, no_samples: str | None
 ) -> bytes:
     runs = a.require(), b.require()
     tables = a.read_scores(), b.read_scores()
@@ -104,7 +100,7 @@ def _page(
         places=np.stack([_places(table, comparison.scored_in_both) for table in tables]),
         only=(_rows(shown[0], *tables), _rows(shown[1], *tables[::-1])),
         only_rows=(only[0].size, only[1].size),
-        samples=_samples(pool, np.concatenate(shown), runs[0]),
+        samples={} if read_samples is None else read_samples(np.concatenate(shown)),
         no_samples=no_samples,
     )
     names = [printable_line(_name_of(folder.path)) for folder in (a, b)]
@@ -112,28 +108,6 @@ def _page(
     return page_bytes(
         "Two runs side by side", subtitle, comparison_sections(material), style_files=_STYLES, script_files=()
     )
-
-
-def _records(run: Mapping[str, Any], dataset: Any) -> tuple[Pool | JoinedPool | None, str | None]:
-    """Return the records of a run; None, and why in words, where they cannot be read."""
-    try:
-        pool = pool_of_run(run, dataset)
-    except MisuseError as error:
-        if dataset is not None:
-            raise
-        return None, str(error)
-    return pool, "the runs have vectors alone, and no records" if pool is None else None
-
-
-def _samples(
-    pool: Pool | JoinedPool | None, rows: NDArray[np.int64], run: Mapping[str, Any]
-) -> Mapping[int, ShownSample]:
-    if pool is None or not rows.size:
-        return {}
-    known = {
-        name: run["represent"][name] for name in ("exif", "alpha", "decode_max_pixels") if name in run["represent"]
-    }
-    return read_shown_samples(pool, rows, PictureView(**known))
 
 
 def _facts(folder: RunFolder, run: Mapping[str, Any]) -> RunFacts:

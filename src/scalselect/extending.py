@@ -19,6 +19,7 @@ from scalselect.extend_work import (
 from scalselect.pipeline import score_config_over
 from scalselect.pool_of_run import pool_of_run
 from scalselect.progress import Silent, on_wait
+from scalselect.report_work import write_report
 from scalselect.results import Extended, represented_of, result_of
 from scalselect.run_folder import RunFolder
 from scalselect.score_work import score_run
@@ -106,6 +107,7 @@ def extend(
             if choice is None:
                 return represented, subspace, None
             summary = select_run(folder, pool, select_config(choice), progress)
+            write_report(folder, pool, progress)
             return represented, subspace, result_of(folder, summary, represented)
 
     with folder.alone():

@@ -19,6 +19,7 @@ from scalselect.option_values import parse_budgets
 from scalselect.own_vectors_work import import_vectors
 from scalselect.pool_of_run import pool_of_run
 from scalselect.progress import Silent, on_wait, say_removed
+from scalselect.report_work import write_report
 from scalselect.results import Represented, RunResult, represented_of, result_of
 from scalselect.run_folder import RunFolder
 from scalselect.score_work import score_run
@@ -200,7 +201,9 @@ def run_config(
         pool = pool_of_run(folder.require(), None, opened=pools)
         with folder.claimed(on_wait(progress)):
             score_run(folder, config.score, progress)
-            return result_of(folder, select_run(folder, pool, choice, progress), represented)
+            summary = select_run(folder, pool, choice, progress)
+            write_report(folder, pool, progress)
+            return result_of(folder, summary, represented)
 
     with folder.alone():
         pools, records = _open_checked(dataset, config, folder)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shlex
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from scalselect.errors import RunFolderError
+import scalselect
+from scalselect.errors import DamagedFileError, RunFolderError
 from scalselect.explanations_file import read_explanations
+from scalselect.failures import told_of
+from scalselect.image_files import PictureView
 from scalselect.report_page.balance_section import balance_section
 from scalselect.report_page.happened_section import happened_section, page_title
 from scalselect.report_page.leverage_section import leverage_section
@@ -22,20 +28,31 @@ from scalselect.report_page.samples_section import samples_section
 from scalselect.report_page.shown_rows import shown_rows
 from scalselect.report_page.spectrum_section import spectrum_section
 from scalselect.scores_file import SCORES_SCHEMA
+from scalselect.seals import SEAL_KEY
 from scalselect.segments import shards_of
+from scalselect.shown_samples import read_shown_samples
+from scalselect.storage import publish_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from scalselect.dataset.joined_pool import JoinedPool
+    from scalselect.dataset.pool import Pool
     from scalselect.explanations_file import Explanations
+    from scalselect.progress import Progress
     from scalselect.report_page.material import ShownSample
     from scalselect.report_page.page import Section
     from scalselect.run_folder import RunFolder
 
     # Given the rows that are shown, ascending, what is seen of them.
     ReadSamples = Callable[[NDArray[np.int64]], Mapping[int, ShownSample]]
+
+
+_MARK_WITHIN = 4096  # bytes of a page
+NO_RECORDS = "the run has vectors alone, and no records"
 
 
 def _always(_material: Material) -> bool:
@@ -56,6 +73,71 @@ SECTIONS: tuple[tuple[Callable[[Material], Section], Callable[[Material], bool]]
     (balance_section, _scored),
     (reproduce_section, _always),
 )
+
+
+def write_report(folder: RunFolder, pool: Pool | JoinedPool | None, progress: Progress) -> None:
+    """Write `report.html` of a finished run, unless the one that lies there shows these records.
+
+    A page that cannot be written is told and ends no run: all else of the run is there. The caller holds the claim.
+
+    Parameters
+    ----------
+    pool
+        The data of the run; None where it has vectors alone.
+
+    Raises
+    ------
+    DamagedFileError
+        If a file of a shard is not what was published.
+    """
+    try:
+        if _bears(folder.report, mark_of(folder, with_samples=pool is not None)):
+            return
+        progress.say("writing the report")
+        read_samples = None if pool is None else samples_reader(pool, folder.require())
+        content = report_bytes(folder, read_samples, None if read_samples else NO_RECORDS)
+        publish_bytes(folder.report, content)
+    except DamagedFileError:  # which can be mended
+        raise
+    except Exception as error:  # noqa: BLE001  whatever it is, the run is done
+        told = told_of(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+        again = f"scalselect report {shlex.quote(str(folder.path))}"
+        progress.warn(f"{folder.report.name} was not written: {told}; `{again}` tries again")
+
+
+def samples_reader(pool: Pool | JoinedPool, run: Mapping[str, Any]) -> ReadSamples:
+    """Return what reads samples of the data of a run, with pictures as the run saw them."""
+    represent, usual = run["represent"], PictureView()
+    view = PictureView(
+        exif=represent.get("exif", usual.exif),
+        alpha=represent.get("alpha", usual.alpha),
+        decode_max_pixels=represent.get("decode_max_pixels"),
+    )
+    return partial(read_shown_samples, pool, view=view)
+
+
+def mark_of(folder: RunFolder, *, with_samples: bool) -> str:
+    """Return what a page of these records bears: a hash of the files that decide all others, and of the version."""
+    digest = hashlib.sha256(f"{scalselect.__version__} {with_samples}".encode())
+    # What an unfinished extension notes there is on no page.
+    told = {name: value for name, value in folder.require().items() if name not in {SEAL_KEY, "select_again"}}
+    digest.update(json.dumps(told, sort_keys=True).encode())
+    for path in (folder.scores, folder.selection, folder.explanations):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            content = b""
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
+def _bears(path: Path, mark: str) -> bool:
+    """Tell whether a page bears this mark."""
+    try:
+        with path.open("rb") as stream:
+            return mark.encode() in stream.read(_MARK_WITHIN)
+    except FileNotFoundError:
+        return False
 
 
 def report_bytes(folder: RunFolder, read_samples: ReadSamples | None, no_samples: str | None) -> bytes:
@@ -80,7 +162,8 @@ def report_bytes(folder: RunFolder, read_samples: ReadSamples | None, no_samples
         rows = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *material.shown.values()]))
         material = replace(material, samples=read_samples(rows), no_samples=None)
     title, subtitle = page_title(material)
-    return page_bytes(title, subtitle, [section(material) for section, applies in SECTIONS if applies(material)])
+    sections = [section(material) for section, applies in SECTIONS if applies(material)]
+    return page_bytes(title, subtitle, sections, mark=mark_of(folder, with_samples=read_samples is not None))
 
 
 def read_material(folder: RunFolder) -> Material:

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from scalselect.errors import ScalselectError
-from scalselect.image_files import PictureView
+from scalselect.comparison_report import comparison_page
 from scalselect.leftovers import remove_leftovers, remove_leftovers_beside
-from scalselect.pool_of_run import pool_of_run
 from scalselect.progress import Silent, on_wait, say_removed
 from scalselect.remote_path import path_of
 from scalselect.report_work import report_bytes
+from scalselect.reported_records import reported_records
 from scalselect.run_folder import RunFolder
-from scalselect.shown_samples import read_shown_samples
 from scalselect.storage import publish_bytes
 from scalselect.temporary_places import removed_places
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from scalselect.progress import Progress
-    from scalselect.report_work import ReadSamples
 
 
 def report(
     run_dir: str | Path,
+    other: str | Path | None = None,
     *,
     dataset: Any = None,
     output: str | Path | None = None,
@@ -39,11 +35,14 @@ def report(
     ----------
     run_dir
         The run folder. A run in which nothing was scored or selected yet has a page as well, of what is known.
+    other
+        A second run of the same data, to show the two side by side; both must have scores. See `scalselect.compare`.
     dataset
         As in `scalselect.select`: the records of a run that was given a Python list, or data that have moved. Without
         them the page has no pictures and conversations, and says why.
     output
-        File to write, replaced where it exists; default: `report.html` in the run folder.
+        File to write, replaced where it exists; default: `report.html` in the run folder; of two runs
+        `report_with_NAME.html` in the folder of the first, NAME that of the second.
 
     Returns
     -------
@@ -54,12 +53,15 @@ def report(
     DatasetError
         If `dataset` is given and holds not the data of the run.
     RunFolderError
-        If this is no run folder, or its records do not belong to one another.
+        If this is no run folder, or its records do not belong to one another; of two runs, if they are not of the same
+        data.
     """
+    if other is not None:
+        return comparison_page(run_dir, other, dataset=dataset, output=output, progress=progress)
     folder = RunFolder(run_dir)
     run = folder.require()
     progress = progress or Silent()
-    read_samples, no_samples = _records(run, dataset)
+    read_samples, no_samples = reported_records(run, dataset)
     path = folder.report if output is None else path_of(output)
     with folder.claimed(on_wait(progress)) if output is None else contextlib.nullcontext():
         left = remove_leftovers(folder.path) if output is None else remove_leftovers_beside(path)
@@ -69,23 +71,3 @@ def report(
         path.parent.mkdir(parents=True, exist_ok=True)
         publish_bytes(path, content)
     return path
-
-
-def _records(run: Mapping[str, Any], dataset: Any) -> tuple[ReadSamples | None, str | None]:
-    """Return what reads samples of a run; without records None, and why in words."""
-    try:
-        pool = pool_of_run(run, dataset)
-    except (ScalselectError, OSError) as error:  # gone, changed, or in a store that cannot be reached
-        if dataset is not None:
-            raise
-        return None, str(error)
-    if pool is None:
-        return None, "the run has vectors alone, and no records"
-    represent = run["represent"]
-    usual = PictureView()
-    view = PictureView(
-        exif=represent.get("exif", usual.exif),
-        alpha=represent.get("alpha", usual.alpha),
-        decode_max_pixels=represent.get("decode_max_pixels"),
-    )
-    return partial(read_shown_samples, pool, view=view), None

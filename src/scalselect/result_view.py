@@ -75,14 +75,12 @@ def _words_of_choice(chosen: int, summary: Mapping[str, Any]) -> str:
 
 
 def _words_of_pool(scored: int, pool: int, summary: Mapping[str, Any]) -> str:
-    rows = summary.get("rows", {})
+    rows, reasons = summary.get("rows", {}), summary.get("skipped", {})
+    why = ", ".join(f"{reason} {number:,}" for reason, number in sorted(reasons.items(), key=lambda item: -item[1]))
     told = [f"{scored:,} scored"]
-    told += [f"{rows[kind]:,} {kind.replace('_', '-')}" for kind in ("skipped", "text_only") if rows.get(kind)]
-    skipped = ", ".join(
-        f"{reason} {number:,}"
-        for reason, number in sorted(summary.get("skipped", {}).items(), key=lambda item: -item[1])
-    )
-    return f"{_counted(pool, 'row')}: {', '.join(told)}" + (f" ({skipped})" if skipped else "")
+    told += [f"{rows['skipped']:,} skipped ({why})"] if rows.get("skipped") else []
+    told += [f"{rows['text_only']:,} text-only"] if rows.get("text_only") else []
+    return f"{_counted(pool, 'row')}: {', '.join(told)}"
 
 
 def _words_of_subspace(summary: Mapping[str, Any]) -> Iterator[str]:

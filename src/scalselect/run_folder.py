@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from scalselect.coordinates_file import Coordinates
     from scalselect.records import DominantSubspace
 
+_BESIDE = "report_with_"
 CHANGED_SCORES = "scores.parquet was changed since it was written"
 
 
@@ -65,6 +66,10 @@ class RunFolder:
         self.claims = Claims(self.path / CLAIMS)
         self._claim: Claim | None = None
         self._hashes = FileHashes()
+
+    def report_beside(self, other: str) -> Path:
+        """Return where the page lies that shows this run beside one in a folder of that name."""
+        return self.path / f"{_BESIDE}{other}.html"
 
     def check_usable(self) -> None:
         """Raise RunFolderError where the folder cannot become, or is not, a run folder. Leaves nothing written."""
@@ -258,6 +263,9 @@ class RunFolder:
         self.diagnostics.unlink(missing_ok=True)
         self.guide.unlink(missing_ok=True)
         self.report.unlink(missing_ok=True)
+        for page in list(self.path.iterdir()):
+            if page.name.startswith(_BESIDE) and page.name.endswith(".html"):
+                page.unlink(missing_ok=True)
         for ending in ("json", "jsonl", "json.gz", "jsonl.gz", "parquet", "arrow", "tar"):
             (self.path / f"selected.{ending}").unlink(missing_ok=True)
         (self.path / "selected_rows.parquet").unlink(missing_ok=True)

@@ -92,7 +92,7 @@ def summary_of_run(result: RunResult) -> Summary:
         *_lines_of_trial(result.represented),
         ("written", path_words(result.folder / content["selected"]["file"])),
         *(("", path_words(result.folder / budget["file"])) for budget in content["budgets"][1:]),
-        *(("", path_words(result.folder / name)) for name in ("scores.parquet", "diagnostics.json", "selection.json")),
+        *(("", path_words(result.folder / name)) for name in _files_told(result.folder)),
     ]
     notes = training_notes_of(RunFolder(result.folder)) if content.get("subset") else []
     if notes:
@@ -103,6 +103,12 @@ def summary_of_run(result: RunResult) -> Summary:
     if result.represented is not None:
         facts["represented"] = _facts_of_representing(result.represented)
     return Summary(lines, facts)
+
+
+def _files_told(folder: Path) -> list[str]:
+    """Return the files of a run folder that a person may want to open, beside the subset."""
+    names = ["scores.parquet", "diagnostics.json", "selection.json"]
+    return [*names, "report.html"] if (folder / "report.html").exists() else names
 
 
 def summary_of_representing(represented: Represented) -> Summary:

@@ -9,33 +9,32 @@ import numpy as np
 import pytest
 
 from compared_pages import places_of, scores
-from scalselect.report_page import comparison_figures
 from scalselect.report_page.comparison_figures import (
     LEVELS,
     agreement_curve,
-    agreement_figure,
-    angle_figure,
-    both_sizes,
-    overlap_bars,
+    agreement_drawing,
+    angle_drawing,
+    part_bar,
     rank_counts,
-    rank_figure,
+    rank_drawing,
 )
+from scalselect.report_page.number_words import percent
 
-WIDTHS = (540, 340)
-LEFT, RIGHT = 48, 14
+SIZES = ((540, 540), (340, 340))
+CELLS = {540: 54, 340: 36}
 
 
-def parsed(markup):
-    return ET.fromstring(f"<svg>{markup}</svg>")
+def parsed(drawing):
+    return ET.fromstring(str(drawing.markup("f", "title", "description", "wide")))
 
 
 def texts(root, kind):
     return [element.text for element in root.findall("text") if element.get("class") == kind]
 
 
-def unit(width, values):
-    """Return horizontal places as shares of the axis."""
-    return (np.asarray(values) - LEFT) / (width - LEFT - RIGHT)
+def places_between(value, ends):
+    """Return how far along an axis places in units stand, given those of its two ends."""
+    return (np.asarray(value, dtype=float) - ends[0]) / (ends[1] - ends[0])
 
 
 def test_agreement_is_that_of_sets():
@@ -50,7 +49,7 @@ def test_agreement_is_that_of_sets():
 def test_agreement_of_one_row():
     numbers, shared = agreement_curve(places_of(np.array([1.0]), np.array([2.0])))
     assert (numbers.tolist(), shared.tolist()) == ([1], [1])
-    assert parsed(agreement_figure(numbers, shared, [(1.0, 1.0)], 340)).find("polyline") is not None
+    assert parsed(agreement_drawing(numbers, shared, [(1.0, 1.0)], 340, 250)).find("circle") is not None
 
 
 def test_ranks_are_counted_in_cells():
@@ -62,98 +61,94 @@ def test_ranks_are_counted_in_cells():
     np.testing.assert_array_equal(counts, plain)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_few_rows_are_points(width):
+@pytest.mark.parametrize("size", SIZES)
+def test_few_rows_are_points(size):
     places = places_of(*scores(100))
-    root = parsed(rank_figure(places, (10, 20), width))
+    drawing = rank_drawing(places, (10, 20), *size)
+    root = parsed(drawing)
     (points,) = [path for path in root.findall("path") if path.get("class") == "points"]
     found = np.array(re.findall(r"M([\d.]+) ([\d.]+)h0", points.get("d")), dtype=float)
     assert found.shape == (100, 2)
-    np.testing.assert_allclose(unit(width, found[:, 0]), (places[0] + 0.5) / 100, atol=2e-4)
-    # Upwards is worse in B: the best of both lies at the lower left.
-    np.testing.assert_array_equal(np.argsort(-found[:, 1]), np.argsort(places[1]))
-    marks = [line for line in root.findall("line") if line.get("class") == "mark"]
-    assert unit(width, float(marks[0].get("x1"))) == pytest.approx(0.1, abs=1e-3)
+    across, up = drawing.place_x([0, 1]), drawing.place_y([0, 1])
+    np.testing.assert_allclose(places_between(found[:, 0], across), (places[0] + 0.5) / 100, atol=3e-4)
+    np.testing.assert_allclose(places_between(found[:, 1], up), (places[1] + 0.5) / 100, atol=3e-4)
+    assert up[0] > up[1]  # the best of both lie at the lower left
+    assert across[0] < across[1]
+    upright, level = [line for line in root.findall("line") if line.get("class") == "mark"]
+    assert places_between(upright.get("x1"), across) == pytest.approx(0.1, abs=1e-3)
+    assert places_between(level.get("y1"), up) == pytest.approx(0.2, abs=1e-3)
     assert texts(root, "words") == ["A's budget", "B's budget"]
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_many_rows_are_a_density(width):
-    places = places_of(*scores(20_000))
-    root = parsed(rank_figure(places, (None, None), width))
-    levels = {int(path.get("class")[-1]): path for path in root.findall("path")}
+@pytest.mark.parametrize("size", SIZES)
+def test_many_rows_are_a_density(size):
+    places, cells = places_of(*scores(20_000)), CELLS[size[0]]
+    drawing = rank_drawing(places, (None, None), *size)
+    root = parsed(drawing)
+    levels = {int(path.get("class")[-1]): path.get("d") for path in root.findall("path")}
     assert sorted(levels) == list(range(1, LEVELS + 1))
-    cells = {540: 54, 340: 36}[width]
     counts = rank_counts(places, cells)
-    assert counts.sum() == 20_000
-    side = (width - LEFT - RIGHT) / cells
     covered = np.zeros((cells, cells), dtype=int)
-    heights = [
-        tuple(map(float, numbers))
-        for numbers in re.findall(r"M([\d.]+) ([\d.]+)H([\d.]+)V([\d.]+)", "".join(p.get("d") for p in levels.values()))
-    ]
-    bottom = max(low for *_, low in heights)
-    for level, path in levels.items():
-        for left, high, right, low in re.findall(r"M([\d.]+) ([\d.]+)H([\d.]+)V([\d.]+)", path.get("d")):
-            start, stop = round((float(left) - LEFT) / side), round((float(right) - LEFT) / side)
-            line = round((bottom - float(low)) / side)
-            assert float(low) - float(high) == pytest.approx(side, abs=0.11)
+    across, up = drawing.place_x([0, 1]), drawing.place_y([0, 1])
+    for level, outline in levels.items():
+        for left, high, right, low in re.findall(r"M([\d.]+) ([\d.]+)H([\d.]+)V([\d.]+)H\1z", outline):
+            start, stop = (places_between([left, right], across) * cells).round().astype(int)
+            line, above = (places_between([low, high], up) * cells).round().astype(int)
+            assert above == line + 1
             covered[start:stop, line] += level
     np.testing.assert_array_equal(covered > 0, counts > 0)
-    # The more rows, the darker.
-    order = np.argsort(counts, axis=None)
-    assert (np.diff(covered.ravel()[order]) >= 0).all()
+    # The more rows, the stronger the shade.
+    assert (np.diff(covered.ravel()[np.argsort(counts, axis=None)]) >= 0).all()
     assert covered.max() == LEVELS
-    assert len(str(rank_figure(places, (None, None), width))) < 100_000
+    assert sum(map(len, levels.values())) < 60_000
     assert texts(root, "words") == []
 
 
 def test_bars_are_as_long_as_their_parts():
-    root = parsed(overlap_bars([("runs", 10.0, 30.0, 20.0), ("chance", 30.0, 10.5, 39.5)], 340))
+    root = ET.fromstring(str(part_bar((30.0, 10.5, 39.5), 160.0, "a bar")))
     bars = root.findall("rect")
-    assert [bar.get("class") for bar in bars] == ["only-a", "both", "only-b"] * 2
-    widths = [float(bar.get("width")) + 1 for bar in bars]
-    np.testing.assert_allclose(widths, 340 / 80 * np.array([10, 30, 20, 30, 10.5, 39.5]), atol=0.06)
-    np.testing.assert_allclose([float(bar.get("x")) for bar in bars[:3]], [0, 42.5, 170], atol=0.06)
-    assert texts(root, "words") == ["runs", "chance"]
-    assert texts(root, "tick") == ["10 A alone · 30 both · 20 B alone", "30 A alone · 10.5 both · 39.5 B alone"]
-    assert bars[1].find("title").text == "both: 30"
+    assert [bar.get("class") for bar in bars] == ["only-a", "both", "only-b"]
+    np.testing.assert_allclose(
+        [float(bar.get("width")) + 2 for bar in bars], np.array([30, 10.5, 39.5]) * 6.25, atol=0.1
+    )
+    np.testing.assert_allclose([float(bar.get("x")) for bar in bars], [0, 187.5, 253.1], atol=0.1)
+    assert [bar.find("title").text for bar in bars] == ["A alone: 30", "both: 10.5", "B alone: 39.5"]
+    assert root.get("aria-label") == "a bar"
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_the_curve_of_agreement_starts_at_a_thousandth(width):
+def test_words_of_a_bar_are_no_markup():
+    hostile = '"><script>alert(1)</script>'
+    root = ET.fromstring(str(part_bar((1.0, 1.0, 1.0), 3.0, hostile)))
+    assert {element.tag for element in root.iter()} == {"svg", "rect", "title"}
+    assert root.get("aria-label") == hostile
+
+
+@pytest.mark.parametrize("size", [(540, 300), (340, 250)])
+def test_the_curve_of_agreement_starts_at_a_thousandth(size):
     numbers, shared = agreement_curve(places_of(*scores(50_000)))
-    root = parsed(agreement_figure(numbers, shared, [(0.16, 0.5), (0.0001, 0.2)], width))
-    line = next(line for line in root.findall("polyline") if line.get("class") == "line agreement")
+    drawing = agreement_drawing(numbers, shared, [(0.16, 0.5), (0.0001, 0.2)], *size)
+    root = parsed(drawing)
+    line = next(line for line in root.findall("polyline") if line.get("class") == "line leverage")
     points = np.array([pair.split(",") for pair in line.get("points").split()], dtype=float)
     inside = numbers >= 50
-    np.testing.assert_allclose(unit(width, points[:, 0]), 1 + np.log10(numbers[inside] / 50_000) / 3, atol=2e-4)
-    bottom, top = 300 - 44, 26
-    np.testing.assert_allclose((bottom - points[:, 1]) / (bottom - top), shared[inside] / numbers[inside], atol=3e-4)
-    assert texts(root, "words") == ["50%"]  # what lies left of the axis is left out
-    (dot,) = root.findall("circle")
-    assert dot.find("title").text == "best 16.0%: 50.0% in common"
+    across, up = drawing.place_x([0.001, 1]), drawing.place_y([0, 1])
+    np.testing.assert_allclose(
+        places_between(points[:, 0], across), 1 + np.log10(numbers[inside] / 50_000) / 3, atol=4e-4
+    )
+    np.testing.assert_allclose(places_between(points[:, 1], up), shared[inside] / numbers[inside], atol=4e-4)
+    (dot,) = root.findall("circle")  # what lies left of the axis is left out
+    assert dot.find("title").text == f"of the best {percent(0.16)}, {percent(0.5)} in common"
+    chance = next(line for line in root.findall("polyline") if line.get("class") == "line even")
+    ends = [tuple(map(float, pair.split(","))) for pair in chance.get("points").split()]
+    assert ends[-1] == pytest.approx((across[1], up[1]), abs=0.1)
 
 
 def test_angles_stand_at_their_height():
-    root = parsed(angle_figure(np.array([0.0, 45.0, 90.0]), 340))
-    heights = [float(dot.get("cy")) for dot in root.findall("circle")]
-    assert heights == [pytest.approx(216), pytest.approx((216 + 26) / 2), pytest.approx(26)]
-    assert len(parsed(angle_figure(np.linspace(0, 80, 300), 340)).findall("circle")) == 0
-
-
-def test_words_of_figures_are_no_markup():
-    hostile = '</svg><script>alert(1)</script>"'
-    bars = [(hostile, 1.0, 1.0, 1.0)]
-    drawn = both_sizes("n", hostile, hostile, lambda width: width, lambda width: overlap_bars(bars, width))
-    root = ET.fromstring(f"<div>{drawn}</div>")
-    assert {element.tag for element in root.iter()} == {"div", "svg", "title", "desc", "text", "rect"}
-    assert [svg.get("class") for svg in root] == ["figure wide", "figure narrow"]
-    for svg in root:
-        names = svg.get("aria-labelledby").split()
-        assert [svg.find(f"*[@id='{name}']").text for name in names] == [hostile, hostile]
-        assert svg.get("viewBox") == f"0 0 {svg.get('width')} {svg.get('height')}"
-
-
-def test_rows_on_average_need_not_be_whole():
-    assert [comparison_figures.row_words(n) for n in (3, 3.0, 12.64, 12345.6)] == ["3", "3", "12.6", "12,346"]
+    drawing = angle_drawing(np.array([0.0, 45.0, 90.0]), 340, 250)
+    root = parsed(drawing)
+    heights = places_between([dot.get("cy") for dot in root.findall("circle")], drawing.place_y([0, 90]))
+    np.testing.assert_allclose(heights, [0, 0.5, 1], atol=1e-3)
+    named = [text for text in texts(root, "tick") if text]
+    assert [text for text in ("1", "2", "3") if named.count(text) != 1] == []
+    assert "4" not in named
+    assert parsed(angle_drawing(np.linspace(0, 80, 300), 340, 250)).findall("circle") == []

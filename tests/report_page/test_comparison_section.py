@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from compared_pages import Page, in_both, material, sample
 from scalselect.report_page.comparison_section import comparison_sections
+from scalselect.report_page.comparison_words import row_words, value_words, words_of_time
+from scalselect.report_page.number_words import percent
 from scalselect.report_page.page import page_bytes
 
 STYLES = ("page.css", "comparison.css")
@@ -55,7 +59,7 @@ def test_numbers_are_those_of_the_comparison():
     np.testing.assert_array_equal(shared, [np.count_nonzero((given.places < n).all(axis=0)) for n in best])
     assert shown.data["comparison-subspaces"]["angles"] == [1.0, 5.0, 60.0]
     told = lead(shown, "comparison-choice")
-    assert told.startswith(f"{choice['shared']} rows were chosen by both: {choice['shared'] / 30:.1%} of A's 30")
+    assert told.startswith(f"{choice['shared']} rows were chosen by both: {percent(choice['shared'] / 30)} of A's 30")
     assert "would share 4.5, on average" in told
 
 
@@ -63,8 +67,15 @@ def test_tables_repeat_what_figures_show():
     shown = page()
     cells = [each["text"] for each in shown.elements if each["tag"] in {"td", "th"}]
     shared = shown.data["comparison-choice"]["shared"]
-    at = cells.index("both")
-    assert cells[at : at + 3] == ["both", str(shared), "4.5"]
+    told = [each["text"].split("\n")[0] for each in shown.of_class("p", "bar-name")]
+    assert told == [
+        f"These two runs{30 - shared} A alone {shared} both {30 - shared} B alone",
+        "Two random choices, on average25.5 A alone 4.5 both 25.5 B alone",
+    ]
+    lines = [cells[at : at + 4] for at in range(len(cells))]
+    for item in shown.data["comparison-ranks"]["top"]:
+        best, share = percent(item["percent"] / 100), percent(item["shared"] / item["rows"])
+        assert [best, str(item["rows"]), str(item["shared"]), share] in lines
     assert cells[cells.index("energy") :][1:3] == ["0.9", "0.95"]
     assert cells[cells.index("gap s_k / s_k+1") :][1:3] == ["1.25", "none left"]
 
@@ -194,6 +205,13 @@ def test_texts_from_the_data_stay_text():
     assert "49" not in {each["text"] for each in shown.elements}
 
 
+def test_alternatives_of_pictures_stay_text():
+    shown = page(only=((in_both(1),), ()), samples={1: sample(1, question=HOSTILE)})
+    (picture,) = shown.all("img")
+    assert "</script><script>alert(1)</script><img src=x" in picture["alt"]
+    assert set(picture) == {"tag", "text", "src", "width", "height", "alt", "decoding"}
+
+
 def test_the_page_allows_itself_alone():
     content = written(material(samples={}, no_samples=None))
     shown = Page(content)
@@ -213,12 +231,25 @@ def test_same_records_same_bytes():
     assert written(material()) == written(material())
 
 
+@pytest.mark.slow
+def test_many_rows_take_seconds_and_little_room():
+    given = material(rows=600_000, chosen=96_000)
+    few = tuple(rows[:50] for rows in given.only)
+    given = replace(given, only=few)
+    began = time.process_time()
+    content = written(given)
+    assert time.process_time() - began < 3
+    assert len(content) < 250_000
+    assert Page(content).data["comparison-choice"]["rows_a"] == 96_000
+
+
 def test_every_figure_has_a_text_alternative_and_ids_are_unique():
     shown = page()
+    assert all(len(bar["aria-label"]) > 20 for bar in shown.of_class("svg", "parts"))
     ids = [each["id"] for each in shown.elements if "id" in each]
     assert len(ids) == len(set(ids))
-    figures = shown.all("svg")
-    assert len(figures) == 8
+    figures = shown.of_class("svg", "figure")
+    assert len(figures) == 6
     texts = {each.get("id"): each["text"] for each in shown.elements}
     for figure in figures:
         assert figure["role"] == "img"
@@ -250,3 +281,13 @@ def contrast(first, second):
 
     light, dark = sorted([luminance(first), luminance(second)], reverse=True)
     return (light + 0.05) / (dark + 0.05)
+
+
+def test_values_in_words():
+    assert [row_words(number) for number in (3, 3.0, 12.64, 12345.6)] == ["3", "3", "12.6", "12,346"]
+    assert value_words(None) == "not given"
+    assert value_words("0123456789abcdef" * 4) == "0123456789ab..."
+    assert value_words(["a", 1]) == '["a", 1]'
+    assert value_words("off") == "off"
+    assert words_of_time("2026-11-26T05:08:14+00:00") == "2026-11-26 05:08 UTC"
+    assert words_of_time("long ago") == "long ago"

@@ -135,6 +135,9 @@ def test_where_there_is_no_overlay_the_card_says_why():
     assert cards[highest[1]]["attention"].endswith("lies on 2 of 4 image tokens.")
     assert cards[highest[2]]["no_overlay"] == "its image has changed"
     assert cards[highest[3]]["no_overlay"] == "attention was recorded for some of the shown rows only"
+    without = cards_of(material_of(explanations=found))[highest[0]]
+    assert without["no_overlay"] == "there is no picture to lay it over"
+    assert without["attention"].startswith("70% of")
     none = samples_section(material_of(samples=samples))
     assert none.content["no_overlays"] == "attention was not recorded for this run"
     assert none.content["explained"] == 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,31 +9,34 @@ import numpy as np
 from scalselect.printable import printable_line
 from scalselect.report_page.comparison_cards import card
 from scalselect.report_page.comparison_figures import (
-    BAR_HEIGHT,
     POINTS_DRAWN,
     agreement_curve,
-    agreement_figure,
-    angle_figure,
-    both_sizes,
-    overlap_bars,
-    rank_figure,
+    agreement_drawing,
+    angle_drawing,
+    part_bar,
+    rank_drawing,
+)
+from scalselect.report_page.comparison_words import (
     row_words,
+    sentence,
+    value_words,
+    words_of_angles,
+    words_of_chance,
+    words_of_order,
+    words_of_time,
 )
 from scalselect.report_page.encoded_arrays import encoded
+from scalselect.report_page.figures import two_sizes
+from scalselect.report_page.number_words import counted, number, percent
 from scalselect.report_page.page import Section
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-    from numpy.typing import NDArray
 
     from scalselect.comparison import Comparison
-    from scalselect.report_page.comparison_material import ComparisonMaterial, RunFacts
+    from scalselect.diagnostics.agreement import SetOverlap
+    from scalselect.report_page.comparison_material import ComparisonMaterial
 
-_HASH = re.compile(r"[0-9a-f]{40,64}")
-_SHORT_HASH = 12
-_ALIKE, _APART = 15.0, 45.0  # degrees
-_STRONG, _WEAK = 0.9, 0.5
-_CHANCE = 1.1  # times what chance gives
 _GROUP_WORDS = {"represent": "representing", "score": "scoring", "select": "choosing"}
 
 
@@ -52,18 +53,19 @@ def _runs(material: ComparisonMaterial) -> Section:
     facts: list[tuple[str, ...]] = [
         ("folder", a.folder, b.folder),
         ("model", a.model or "vectors made elsewhere", b.model or "vectors made elsewhere"),
-        ("begun", _words_of_time(a.created), _words_of_time(b.created)),
+        ("begun", words_of_time(a.created), words_of_time(b.created)),
         ("rows with a score", f"{a.scored:,}", f"{b.scored:,}"),
         ("chosen", _words_of_choice(material, 0), _words_of_choice(material, 1)),
-        ("subspace", *(f"k = {each['k']:,} with {each['energy']:.1%} of the energy" for each in held)),
+        ("subspace", *(f"k = {each['k']:,} with {percent(each['energy'])} of the energy" for each in held)),
     ]
     return Section(
         name="comparison-runs",
         title="The two runs",
         content={
-            "lead": f"Both are of the same {comparison.rows:,} rows. {_words_of_agreement(comparison)}",
+            "lead": f"Both are of the same {counted(comparison.rows, 'row')}. "
+            f"{words_of_order(comparison.rank_correlation)}",
             "facts": [tuple(map(printable_line, line)) for line in facts],
-            "notes": [_sentence(note) for note in comparison.notes],
+            "notes": [sentence(note) for note in comparison.notes],
         },
         data={
             "rows": comparison.rows,
@@ -75,32 +77,10 @@ def _runs(material: ComparisonMaterial) -> Section:
 
 
 def _words_of_choice(material: ComparisonMaterial, which: int) -> str:
-    run: RunFacts = material.runs[which]
-    overlap = material.comparison.overlap
-    told = [] if overlap is None else [f"{(overlap.rows_a, overlap.rows_b)[which]:,} rows with a score"]
+    run, overlap = material.runs[which], material.comparison.overlap
+    told = [] if overlap is None else [f"{counted((overlap.rows_a, overlap.rows_b)[which], 'row')} with a score"]
     told += [] if run.budget is None else [f"{run.budget} asked, by {run.strategy}"]
     return "; ".join(told) or "nothing yet"
-
-
-def _words_of_time(created: str | None) -> str:
-    if created is None:
-        return "not known"
-    return re.sub(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d):.*\+00:00$", r"\1 \2 UTC", created)
-
-
-def _words_of_agreement(comparison: Comparison) -> str:
-    correlation = comparison.rank_correlation
-    if correlation is None:
-        return "There is no order of scores to compare."
-    if correlation >= _STRONG:
-        words = "They rank rows nearly alike"
-    elif correlation >= _WEAK:
-        words = "They rank rows alike on the whole, with many exceptions"
-    elif correlation > -_WEAK:
-        words = "They rank rows in different ways"
-    else:
-        words = "They rank rows the other way round"
-    return f"{words}: rank correlation {correlation:.3f} (Spearman; 1 is the same order, 0 none)."
 
 
 def _choice(material: ComparisonMaterial) -> Section:
@@ -108,68 +88,28 @@ def _choice(material: ComparisonMaterial) -> Section:
     if overlap is None:
         reason = f"Chosen rows are not compared: {material.comparison.overlap_reason}."
         return Section(name="comparison-choice", title="What was chosen", content={"reason": reason})
-    only = (overlap.rows_a - overlap.shared, overlap.rows_b - overlap.shared)
-    chance = (overlap.rows_a - overlap.at_random, overlap.at_random, overlap.rows_b - overlap.at_random)
-    bars = [
-        ("These two runs", float(only[0]), float(overlap.shared), float(only[1])),
-        ("Two random choices of these sizes, on average", *chance),
-    ]
-    told = (
-        f"{overlap.shared:,} rows were chosen by both: {overlap.share_of_a:.1%} of A's {overlap.rows_a:,} and "
-        f"{overlap.share_of_b:.1%} of B's {overlap.rows_b:,}. {_words_of_chance(overlap.shared, overlap.at_random)}"
+    lead = (
+        f"{counted(overlap.shared, 'row was', 'rows were')} chosen by both: {percent(overlap.share_of_a)} of A's "
+        f"{overlap.rows_a:,} and {percent(overlap.share_of_b)} of B's {overlap.rows_b:,}. "
+        f"{words_of_chance(overlap.shared, overlap.at_random)}"
     )
-    content = {
-        "reason": "",
-        "lead": told,
-        "figure": both_sizes(
-            "overlap",
-            "Chosen by A, by both, by B",
-            told,
-            lambda _: 2 * BAR_HEIGHT - 14,
-            lambda width: overlap_bars(bars, width),
-        ),
-        "table": [
-            ("A alone", f"{only[0]:,}", row_words(chance[0])),
-            ("both", f"{overlap.shared:,}", row_words(overlap.at_random)),
-            ("B alone", f"{only[1]:,}", row_words(chance[2])),
-        ],
-        "jaccard": f"{overlap.jaccard:.3f}",
-    }
-    data = {
-        "rows_a": overlap.rows_a,
-        "rows_b": overlap.rows_b,
-        "shared": overlap.shared,
-        "at_random": overlap.at_random,
-    }
+    content = {"reason": "", "lead": lead, "bars": _bars(overlap), "jaccard": f"{overlap.jaccard:.3f}"}
+    names = ("rows_a", "rows_b", "shared", "at_random")
+    data = {name: getattr(overlap, name) for name in names}
     return Section(name="comparison-choice", title="What was chosen", content=content, data=data)
 
 
-def _words_of_chance(shared: int, at_random: float) -> str:
-    if shared > _CHANCE * at_random:
-        return f"Two random choices would share {row_words(at_random)}, on average."
-    return f"That is no more than chance: two random choices would share {row_words(at_random)}, on average."
-
-
-def _samples(material: ComparisonMaterial) -> Section:
-    content = {
-        "no_samples": material.no_samples and _sentence(material.no_samples),
-        "only": [_only(material, which) for which in (0, 1)],
-    }
-    data = {name: [each.row for each in rows] for name, rows in zip(("only_a", "only_b"), material.only, strict=True)}
-    return Section(name="comparison-samples", title="What only one of them chose", content=content, data=data)
-
-
-def _only(material: ComparisonMaterial, which: int) -> dict[str, Any]:
-    """Return heading and cards of what one run alone chose."""
-    here, there = ("A", "B") if which == 0 else ("B", "A")
-    number, shown = material.only_rows[which], material.only[which]
-    more = f"The {len(shown):,} best ranked of them are shown." if len(shown) < number else ""
-    return {
-        "letter": here.lower(),
-        "heading": f"{here} alone chose {number:,} {'row' if number == 1 else 'rows'}",
-        "more": more,
-        "cards": [card(row, here, there, material.samples.get(row.row)) for row in shown],
-    }
+def _bars(overlap: SetOverlap) -> list[dict[str, Any]]:
+    """Return name, parts in words and bar of the two runs, and of two random choices."""
+    shared = {"These two runs": float(overlap.shared), "Two random choices, on average": overlap.at_random}
+    parts = {name: (overlap.rows_a - both, both, overlap.rows_b - both) for name, both in shared.items()}
+    whole = max(map(sum, parts.values()))
+    found = []
+    for name, sizes in parts.items():
+        told = [row_words(size) for size in sizes]
+        words = f"{name}: {told[0]} A alone, {told[1]} both, {told[2]} B alone"
+        found.append({"name": name, "parts": told, "bar": part_bar(sizes, whole, words)})
+    return found
 
 
 def _ranks(material: ComparisonMaterial) -> Section:
@@ -178,32 +118,24 @@ def _ranks(material: ComparisonMaterial) -> Section:
     if not rows:
         reason = "No row has a score in both runs."
         return Section(name="comparison-ranks", title="Ranks", content={"reason": reason})
-    overlap = comparison.overlap
-    marked = (None, None) if overlap is None else (overlap.rows_a, overlap.rows_b)
     numbers, shared = agreement_curve(places)
-    drawn = "each row is a point" if rows <= POINTS_DRAWN else "the darker, the more rows"
+    told = "; ".join(f"of the best {percent(item.percent / 100)}, {percent(item.share)}" for item in comparison.top)
     dots = [(item.rows / rows, item.share) for item in comparison.top]
-    told = "; ".join(f"of the best {item.percent}%, {item.share:.1%}" for item in comparison.top)
+    drawn = "each row is a point" if rows <= POINTS_DRAWN else "the stronger the shade, the more rows"
     content = {
         "reason": "",
         "lead": f"Of the rows that rank highest, the two runs have in common: {told}.",
-        "ranks": both_sizes(
-            "ranks",
-            "Ranks in A and in B",
-            f"{rows:,} rows that have a score in both; {drawn}. {_words_of_agreement(comparison)}",
-            lambda width: width + 8,
-            lambda width: rank_figure(places, marked, width),
-        ),
-        "drawn": f"{rows:,} rows with a score in both; {drawn}",
-        "agreement": both_sizes(
+        "drawn": f"{counted(rows, 'row')} with a score in both; {drawn}",
+        "ranks": _figure_of_ranks(material, drawn),
+        "agreement": two_sizes(
             "agreement",
             "What the best rows have in common",
-            f"In common {told}; of two random orders, as much as is looked at.",
-            lambda _: 300,
-            lambda width: agreement_figure(numbers, shared, dots, width),
+            f"In common: {told}; of two random orders, as much as is looked at.",
+            lambda width, height: agreement_drawing(numbers, shared, dots, width, height),
         ),
         "table": [
-            (f"{item.percent}%", f"{item.rows:,}", f"{item.shared:,}", f"{item.share:.1%}") for item in comparison.top
+            (percent(item.percent / 100), f"{item.rows:,}", f"{item.shared:,}", percent(item.share))
+            for item in comparison.top
         ],
     }
     data = {
@@ -215,69 +147,76 @@ def _ranks(material: ComparisonMaterial) -> Section:
     return Section(name="comparison-ranks", title="Ranks", content=content, data=data)
 
 
+def _figure_of_ranks(material: ComparisonMaterial, drawn: str) -> Markup:
+    comparison = material.comparison
+    overlap = comparison.overlap
+    marked = (None, None) if overlap is None else (overlap.rows_a, overlap.rows_b)
+    return two_sizes(
+        "ranks",
+        "Ranks in A and in B",
+        f"{counted(material.places.shape[1], 'row')} with a score in both; {drawn}. "
+        f"{words_of_order(comparison.rank_correlation)}",
+        lambda width, height: rank_drawing(material.places, marked, width, height),
+        wide=(540, 540),
+        narrow=(340, 340),
+    )
+
+
 def _subspaces(material: ComparisonMaterial) -> Section:
     comparison = material.comparison
-    angles = comparison.angles
     sides = (comparison.subspace_a, comparison.subspace_b)
-    content: dict[str, Any] = {
-        "table": [
-            ("dimensions k", *(f"{facts['k']:,}" for facts in sides)),
-            ("energy held", *(f"{facts['energy']:.2%}" for facts in sides)),
-            ("gap s_k / s_k+1", *("none left" if facts["gap"] is None else f"{facts['gap']:.4g}" for facts in sides)),
-            ("energy of the largest dimension", *(f"{facts['largest_dimension_energy']:.2%}" for facts in sides)),
-        ],
-        "figure": None,
-        "lead": f"Directions are not compared: {comparison.angles_reason}.",
-    }
-    if angles is not None and angles.size:
-        content |= {"lead": _words_of_angles(comparison, angles), "figure": _figure_of_angles(comparison, angles)}
+    table = [
+        ("dimensions k", *(f"{facts['k']:,}" for facts in sides)),
+        ("energy held", *(percent(facts["energy"]) for facts in sides)),
+        ("gap s_k / s_k+1", *("none left" if facts["gap"] is None else number(facts["gap"], 4) for facts in sides)),
+        ("energy of the largest dimension", *(percent(facts["largest_dimension_energy"]) for facts in sides)),
+    ]
+    angles = comparison.angles
     return Section(
         name="comparison-subspaces",
         title="Subspaces",
-        content=content,
+        content={"lead": words_of_angles(comparison), "table": table, "figure": _figure_of_angles(comparison)},
         data={"angles": None if angles is None else angles.tolist()},
     )
 
 
-def _words_of_angles(comparison: Comparison, angles: NDArray[np.float64]) -> str:
-    words = f"{angles.size:,} principal {'angle' if angles.size == 1 else 'angles'}"
-    words += f" from {angles[0]:.2f} to {angles[-1]:.2f} degrees, median {np.median(angles):.2f}"
-    apart = int(np.count_nonzero(angles > _APART))
-    if apart:
-        return f"{words}: {apart:,} {'is' if apart == 1 else 'are'} nearer to a right angle than to none."
-    how = "almost wholly" if angles[-1] <= _ALIKE else "largely"
-    if comparison.subspace_a["k"] != comparison.subspace_b["k"]:
-        return f"{words}: the smaller subspace lies {how} in the larger one."
-    return f"{words}: the two subspaces are {'nearly the same' if angles[-1] <= _ALIKE else 'alike on the whole'}."
-
-
-def _figure_of_angles(comparison: Comparison, angles: NDArray[np.float64]) -> Markup:
-    return both_sizes(
+def _figure_of_angles(comparison: Comparison) -> Markup | None:
+    angles = comparison.angles
+    if angles is None or not angles.size:
+        return None
+    return two_sizes(
         "angles",
         "Principal angles",
-        _words_of_angles(comparison, angles),
-        lambda _: 260,
-        lambda width: angle_figure(angles, width),
+        words_of_angles(comparison),
+        lambda width, height: angle_drawing(angles, width, height),
     )
 
 
 def _options(material: ComparisonMaterial) -> Section:
     table = [
-        (_GROUP_WORDS.get(group, group), *map(_shown, (name, *values)))
+        (_GROUP_WORDS.get(group, group), *map(value_words, (name, *values)))
         for group, names in material.comparison.options.items()
         for name, values in names.items()
     ]
     return Section(name="comparison-options", title="Options that differ", content={"table": table})
 
 
-def _shown(value: Any) -> str:
-    """Return the value of an option as a person reads it; of a hash its beginning."""
-    if value is None:
-        return "not given"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
-    return f"{text[:_SHORT_HASH]}..." if _HASH.fullmatch(text) else printable_line(text)
+def _samples(material: ComparisonMaterial) -> Section:
+    content = {
+        "no_samples": material.no_samples and sentence(material.no_samples),
+        "only": [_only(material, which) for which in (0, 1)],
+    }
+    data = {name: [each.row for each in rows] for name, rows in zip(("only_a", "only_b"), material.only, strict=True)}
+    return Section(name="comparison-samples", title="What only one of them chose", content=content, data=data)
 
 
-def _sentence(words: str) -> str:
-    words = printable_line(words)
-    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
+def _only(material: ComparisonMaterial, which: int) -> dict[str, Any]:
+    """Return heading and cards of what one run alone chose."""
+    here, there = ("A", "B") if which == 0 else ("B", "A")
+    rows, shown = material.only_rows[which], material.only[which]
+    return {
+        "letter": here.lower(),
+        "heading": f"{here} alone chose {counted(rows, 'row')}",
+        "more": f"The {len(shown):,} best ranked of them are shown." if len(shown) < rows else "",
+        "cards": [card(row, here, there, material.samples.get(row.row)) for row in shown],
+    }

@@ -144,13 +144,22 @@ class Drawing:
         """Mark a value of x with a line and words beside it; `level` counts the lines of words down from the top."""
         at = float(self.place_x(x))
         self._add("line", x1=at, x2=at, y1=_TOP, y2=self._bottom, class_="mark")
-        self._words_beside(at, _TOP + 11 + 16 * level, words)
+        if words:
+            self._words_beside(at, _TOP + 11 + 16 * level, words)
+
+    def beside(self, x: float, y: float, words: str) -> None:
+        """Write words to the right of a point and below it; to the left where there is no room."""
+        self._words_beside(float(self.place_x(x)), min(float(self.place_y(y)) + 18, self._bottom - 6), words)
 
     def across(self, y: float, words: str) -> None:
         """Mark a value of y with a line and words above it, at the right end."""
         at = float(self.place_y(y))
         self._add("line", x1=self._left, x2=self._right, y1=at, y2=at, class_="mark")
         self._text(self._right - 2, at + (-6 if at > _TOP + 18 else 14), words, "end", "words")
+
+    def path(self, outline: str, kind: str) -> None:
+        """Draw an outline of SVG, in units as `place_x` and `place_y` give them."""
+        self._add("path", d=outline, class_=kind)
 
     def markup(self, name: str, title: str, description: str, size: str) -> Markup:
         """Return the SVG element.
@@ -204,10 +213,16 @@ class Drawing:
 
 
 def two_sizes(
-    name: str, title: str, description: str, draw: Callable[[int, int], Drawing], wide: tuple[int, int] = (540, 300)
+    name: str,
+    title: str,
+    description: str,
+    draw: Callable[[int, int], Drawing],
+    *,
+    wide: tuple[int, int] = (540, 300),
+    narrow: tuple[int, int] = (340, 250),
 ) -> Markup:
     """Return a figure for wide screens and one for phones; `draw` is given width and height in units."""
-    sizes: Sequence[tuple[str, int, int]] = (("wide", *wide), ("narrow", 340, 250))
+    sizes: Sequence[tuple[str, int, int]] = (("wide", *wide), ("narrow", *narrow))
     return Markup("").join(
         draw(width, height).markup(f"{name}-{size}", title, description, size) for size, width, height in sizes
     )

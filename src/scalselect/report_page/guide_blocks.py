@@ -19,8 +19,7 @@ def guide_blocks(text: str) -> list[dict[str, Any]]:
     Returns
     -------
     list
-        Of each block its `kind` (`heading`, `list`, `paragraph` or `code`) and what it holds: `text`; or `parts`, pairs
-        of whether it is code and a text; of a list `items`, each such parts.
+        Of each block its `kind` (`heading`, `list`, `paragraph` or `code`) and its `text`; of a list its `items`.
     """
     blocks: list[dict[str, Any]] = []
     lines = text.splitlines()
@@ -38,11 +37,11 @@ def guide_blocks(text: str) -> list[dict[str, Any]]:
         elif line.startswith("- "):
             while stop < len(lines) and lines[stop].startswith(("- ", "  ")):
                 stop += 1
-            blocks.append({"kind": "list", "items": [_parts(item) for item in _items(lines[at:stop])]})
+            blocks.append({"kind": "list", "items": _items(lines[at:stop])})
         elif line.strip():
             while stop < len(lines) and lines[stop].strip() and not lines[stop].startswith((_FENCE, "#", "- ")):
                 stop += 1
-            blocks.append({"kind": "paragraph", "parts": _parts(" ".join(map(str.strip, lines[at:stop])))})
+            blocks.append({"kind": "paragraph", "text": " ".join(map(str.strip, lines[at:stop]))})
         at = stop
     return blocks[1:] if blocks and blocks[0]["kind"] == "heading" else blocks
 
@@ -56,11 +55,3 @@ def _items(lines: list[str]) -> list[str]:
         else:
             found[-1] += f" {line.strip()}"
     return found
-
-
-def _parts(text: str) -> list[tuple[bool, str]]:
-    """Return a text as pairs of whether it is code and what it says."""
-    pieces = text.split("`")
-    if len(pieces) % 2 == 0:  # a backquote without its fellow is a character
-        pieces[-2:] = ["`".join(pieces[-2:])]
-    return [(place % 2 == 1, piece) for place, piece in enumerate(pieces) if piece]

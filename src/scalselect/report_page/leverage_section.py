@@ -25,6 +25,7 @@ _BINS = 40
 _WIDE_RANGE = 30.0  # of the highest score to the median: from there on scores are shown by ratios
 _TALL = 100.0  # of the tallest bar to a usual one: from there on counts are shown by ratios
 _LOWEST_SHOWN = 1e-5  # of the highest score: below it bars would be many and say nothing
+_LOW_DOWN = 6  # lines below the top, where the curve leaves room for words
 _NO_CHOICE = 0.16  # a budget to speak of where none was asked for: the paper's
 
 
@@ -81,7 +82,7 @@ def _words_of_held(material: Material, curve: LeverageCurve, budgets: list[tuple
     words = f"The best {percent(share)} of the rows hold {percent(best)} of the leverage"
     words += f", {number(best / share, 2)} times what a random choice would." if rows < curve.scores.size else "."
     held = ((material.diagnostics or {}).get("leverage") or {}).get("held")
-    if held is not None and best - held > 0.001:  # noqa: PLR2004  a tenth of a percent cannot be seen
+    if held is not None and percent(held) != percent(best):
         words += f" The chosen rows, which are not simply the best, hold {percent(held)}."
     half = curve.rows_holding(0.5)
     return f"{words} Half of it takes {percent(half / curve.scores.size)} ({counted(half, 'row')})."
@@ -189,9 +190,10 @@ def _figure_of_held(material: Material, curve: LeverageCurve, budgets: list[tupl
         drawing.line([0.0, 1.0], [0.0, 1.0], "even")
         drawing.area(x, y, "leverage")
         drawing.line(x, y, "leverage")
-        for level, (asked, count) in enumerate(budgets):
+        for asked, count in budgets:
             best = curve.held_by(count)
-            drawing.upright(count / rows, f"{asked}: {percent(best)} held", level)
+            drawing.upright(count / rows, "")
+            drawing.beside(count / rows, best, f"{asked}: {percent(best)} held")
             drawing.dot(count / rows, best, "best", f"the best {counted(count, 'row')}: {percent(best)}")
         if held is not None and budgets:
             words = f"the {counted(budgets[0][1], 'chosen row')}: {percent(held)}"
@@ -221,7 +223,7 @@ def _figure_of_sorted(curve: LeverageCurve, budgets: list[tuple[str, int]]) -> M
         drawing.line(curve.ranks, scores, "leverage")
         for level, (asked, count) in enumerate(budgets):
             if 1 <= count <= rows:
-                drawing.upright(count, asked, level)
+                drawing.upright(count, asked, _LOW_DOWN + level % 4)
         return drawing
 
     return two_sizes(

@@ -15,12 +15,14 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _STYLES = ("page.css", "map.css", "samples.css")
-_SCRIPTS = ("page.js", "map.js", "samples.js")  # run in this order, each in a scope of its own
+# Run in this order, each in a scope of its own.
+_SCRIPTS = ("page.js", "map_drawing.js", "map_search.js", "map.js", "samples.js")
 _ROOM = "scalselect.report_page"
 
 
@@ -51,6 +53,7 @@ def page_bytes(
     subtitle: str,
     sections: Sequence[Section],
     *,
+    mark: str = "",
     style_files: Sequence[str] = _STYLES,
     script_files: Sequence[str] = _SCRIPTS,
 ) -> bytes:
@@ -58,6 +61,8 @@ def page_bytes(
 
     Parameters
     ----------
+    mark
+        Stands in the head of the page.
     style_files, script_files
         What of `static/` is inlined; scripts run in this order.
     """
@@ -82,6 +87,7 @@ def page_bytes(
             style=style,
             scripts=scripts,
             policy=policy,
+            mark=mark,
             # `<` would end the element, or begin a comment in it.
             data=data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         )
@@ -92,12 +98,24 @@ def page_bytes(
 
 @cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader(_ROOM),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+    )
+    environment.filters["coded"] = coded
+    return environment
+
+
+def coded(text: str) -> Markup:
+    """Return a text as HTML in which what stands between backquotes is code; a backquote without its fellow stays."""
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:
+        pieces[-2:] = ["`".join(pieces[-2:])]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece) for place, piece in enumerate(pieces)
     )
 
 

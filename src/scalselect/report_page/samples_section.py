@@ -29,6 +29,7 @@ TITLES = {
 _LONGEST_ID = 200
 _LONGEST_CELL = 160  # characters of an instruction in the table
 _NO_EXPLANATIONS = "attention was not recorded for this run"
+_NO_PICTURE = "there is no picture to lay it over"
 _NOT_LOOKED_AT = "attention was recorded for some of the shown rows only"
 
 
@@ -129,9 +130,11 @@ def _attention(material: Material, line: Mapping[str, Any]) -> dict[str, Any]:
     explanation = explanations.rows.get(row)
     if explanation is None:
         return {"no_overlay": printable_line(explanations.missing.get(row, _NOT_LOOKED_AT))}
-    sample = material.samples.get(row)
-    overlay = _overlay(explanation, 0 if sample is None else len(sample.pictures))
     words = {"attention": attention_words(explanation)}
+    sample = material.samples.get(row)
+    if sample is None or not any(picture.thumbnail for picture in sample.pictures):
+        return {**words, "no_overlay": _NO_PICTURE}
+    overlay = _overlay(explanation, len(sample.pictures))
     if overlay:
         return {**words, "overlay": overlay}
     why = explanations.boxes_unknown or "which parts of the picture its tokens show is not known"

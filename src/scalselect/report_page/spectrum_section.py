@@ -74,7 +74,7 @@ def _words_of_gap(subspace: DominantSubspace) -> str:
     if beyond < _COINCIDE:
         return (
             f"No gap at the cut: {told}. Which directions are inside is a matter of rounding, so another machine may "
-            "rank rows otherwise; another --energy puts the cut elsewhere."
+            "rank rows otherwise; another `--energy` puts the cut elsewhere."
         )
     if beyond < _NARROW:
         return f"A narrow gap at the cut: {told}. A slightly different pool may turn the last direction."

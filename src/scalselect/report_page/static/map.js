@@ -1,7 +1,8 @@
 "use strict";
 /* The map: shading that counts all rows, dots for some, found again by pointer and keyboard. */
 (() => {
-  const { data, decoded, element } = window.scalselectReport;
+  const { data, decoded, element, mapDrawing, mapSearch } = window.scalselectReport;
+  const { colours, drawDensity, drawAxes, key } = mapDrawing;
   const map = data.map;
   const canvas = document.getElementById("map-canvas");
   if (!map || !canvas) return;
@@ -11,10 +12,7 @@
   const [pairBox, colourBox, showBox] = ["map-pair", "map-colour", "map-show"].map(find);
   const [marker, tooltip, legend, panel, readout] =
     ["map-marker", "map-tooltip", "map-legend", "map-panel", "map-readout"].map(find);
-  const NEAR = 10, NEAR_FINGER = 22, STEPS = 32, CELL = 16;  // CSS pixels; steps of the ramp; cells of the index
-  // Cividis, a ramp of even steps for every kind of eye, at nine places (Nunez, Anderton and Renslow, 2018).
-  const RAMP = [[0, 34, 78], [26, 56, 111], [67, 78, 108], [97, 101, 111], [125, 124, 120], [155, 148, 118],
-    [188, 174, 108], [222, 201, 88], [254, 232, 56]];
+  const NEAR = 10, NEAR_FINGER = 22, STEPS = 32;  // CSS pixels; steps of the ramp
 
   const count = map.points.row.shape[0];
   const row = decoded(map.points.row), score = decoded(map.points.score), rank = decoded(map.points.rank);
@@ -28,29 +26,13 @@
 
   const x = new Float32Array(count), y = new Float32Array(count);  // CSS pixels in the canvas
   const visible = new Uint8Array(count);
-  let area = null, index = null, pointed = -1, pinned = -1, waiting = false;
+  const { nearest, towards, changed } = mapSearch(x, y, visible, shown);
+  let area = null, pointed = -1, pinned = -1, waiting = false;
 
   const numbers = new Intl.NumberFormat("en");
   const cut = (text) => (text.length > 30 ? `${text.slice(0, 28).trimEnd()}\u2026` : text);
   const short = (value) => String(Number(value.toPrecision(6)));
   const pair = () => map.pairs[Number(pairBox.value)];
-
-  function ramp(share) {
-    const at = Math.min(Math.max(share, 0), 1) * (RAMP.length - 1);
-    const low = RAMP[Math.floor(at)], high = RAMP[Math.ceil(at)], part = at - Math.floor(at);
-    return `rgb(${low.map((each, i) => Math.round(each + (high[i] - each) * part)).join(" ")})`;
-  }
-
-  function colours() {
-    const style = getComputedStyle(document.documentElement);
-    const of = (name) => style.getPropertyValue(name).trim();
-    const low = Number(of("--ramp-low")), high = Number(of("--ramp-high"));
-    return {
-      ink: of("--ink"), quiet: of("--quiet"), line: of("--line"), paper: of("--paper"), density: of("--density"),
-      chosen: of("--chosen"), others: of("--others"), ramp: (share) => ramp(low + (high - low) * share),
-      group: (place, named) => (place < named ? of(`--group-${place}`) : of("--others")),
-    };
-  }
 
   function mayShow(place) {
     switch (showBox.value) {
@@ -103,7 +85,7 @@
       x[place] = area.left + area.across * share(coordinates[now.x * count + place], horizontal);
       y[place] = area.top + area.down * (1 - share(coordinates[now.y * count + place], vertical));
     }
-    index = null;
+    changed();
   }
 
   function draw() {
@@ -114,8 +96,10 @@
     canvas.height = Math.round(area.height * density);
     const pen = canvas.getContext("2d"), palette = colours();
     pen.setTransform(density, 0, 0, density, 0, 0);
-    const most = drawDensity(pen, palette);
-    drawAxes(pen, palette);
+    const now = pair(), begin = Number(pairBox.value) * map.cells ** 2;
+    const counts = densities.subarray(begin, begin + map.cells ** 2);
+    const most = drawDensity(pen, palette, area, counts, map.cells);
+    drawAxes(pen, palette, area, [map.axes[now.x], map.axes[now.y]]);
     pen.globalAlpha = 0.85;
     for (const layer of layers(palette)) {
       pen.fillStyle = layer.colour;
@@ -151,81 +135,6 @@
     pen.stroke();
   }
 
-  /** Shade each cell by the logarithm of its number of rows; return the largest number. */
-  function drawDensity(pen, palette) {
-    const cells = map.cells, begin = Number(pairBox.value) * cells * cells;
-    const counts = densities.subarray(begin, begin + cells * cells);
-    let most = 0;
-    for (const each of counts) most = Math.max(most, each);
-    const small = document.createElement("canvas");
-    small.width = small.height = cells;
-    const brush = small.getContext("2d");
-    brush.fillStyle = palette.density;
-    for (let down = 0; down < cells; down += 1) {
-      for (let across = 0; across < cells; across += 1) {
-        const rows = counts[down * cells + across];
-        if (!rows) continue;
-        brush.globalAlpha = 0.05 + 0.4 * Math.log1p(rows) / Math.log1p(most);
-        brush.fillRect(across, cells - 1 - down, 1, 1);
-      }
-    }
-    pen.globalAlpha = 1;
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(small, area.left, area.top, area.across, area.down);
-    return most;
-  }
-
-  function drawAxes(pen, palette) {
-    const now = pair(), axes = [map.axes[now.x], map.axes[now.y]];
-    const font = getComputedStyle(document.body).fontFamily;
-    pen.globalAlpha = 1;
-    pen.lineWidth = 1;
-    pen.font = `12px ${font}`;
-    pen.strokeStyle = palette.quiet;
-    pen.strokeRect(area.left - 0.5, area.top - 0.5, area.across + 1, area.down + 1);
-    pen.fillStyle = palette.quiet;
-    pen.textBaseline = "top";
-    pen.textAlign = "center";
-    for (const [value, share] of ticks(axes[0].range, area.across / 90)) {
-      pen.fillText(value, area.left + share * area.across, area.top + area.down + 6);
-      pen.fillRect(area.left + share * area.across - 0.5, area.top + area.down, 1, 4);
-    }
-    pen.textAlign = "right";
-    pen.textBaseline = "middle";
-    for (const [value, share] of ticks(axes[1].range, area.down / 60)) {
-      pen.fillText(value, area.left - 7, area.top + (1 - share) * area.down);
-      pen.fillRect(area.left - 4, area.top + (1 - share) * area.down - 0.5, 4, 1);
-    }
-    pen.fillStyle = palette.ink;
-    pen.textBaseline = "bottom";
-    pen.textAlign = "center";
-    pen.fillText(axes[0].name, area.left + area.across / 2, area.height - 3);
-    pen.save();
-    pen.translate(6, area.top + area.down / 2);
-    pen.rotate(-Math.PI / 2);
-    pen.textBaseline = "top";
-    pen.fillText(axes[1].name, 0, 0);
-    pen.restore();
-  }
-
-  function ticks([low, high], about) {
-    const rough = (high - low) / Math.max(about, 2), power = 10 ** Math.floor(Math.log10(rough));
-    const step = [1, 2, 5, 10].find((each) => each * power >= rough) * power;
-    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-    const found = [];
-    for (let at = Math.ceil(low / step); at * step <= high; at += 1) {
-      const words = digits > 4 ? (at * step).toExponential(0) : (at * step + 0).toFixed(digits);
-      found.push([words.replace("-", "\u2212"), (at * step - low) / (high - low)]);
-    }
-    return found;
-  }
-
-  function key(words, colour, kind = "") {
-    const swatch = element("span", { class: `map-swatch ${kind}`, "aria-hidden": "true" });
-    if (colour) swatch.style.background = colour;
-    return element("span", { class: "key" }, swatch, words);
-  }
-
   function showLegend(palette, most) {
     const parts = [], by = colourBox.value;
     if (by === "score") {
@@ -254,35 +163,6 @@
       ? `${numbers.format(outside)} ${outside === 1 ? "row lies" : "rows lie"} beyond the axes and ` +
         `${outside === 1 ? "stands" : "stand"} on the border.`
       : "";
-  }
-
-  function cellsAround(px, py, distance) {
-    if (!index) {
-      index = new Map();
-      for (let each = 0; each < count; each += 1) {
-        if (!visible[each]) continue;
-        const cell = Math.floor(x[each] / CELL) * 4096 + Math.floor(y[each] / CELL);
-        if (!index.has(cell)) index.set(cell, []);
-        index.get(cell).push(each);
-      }
-    }
-    const found = [];
-    for (let a = Math.floor((px - distance) / CELL); a <= Math.floor((px + distance) / CELL); a += 1) {
-      for (let b = Math.floor((py - distance) / CELL); b <= Math.floor((py + distance) / CELL); b += 1) {
-        found.push(...(index.get(a * 4096 + b) ?? []));
-      }
-    }
-    return found;
-  }
-
-  /** Return the dot nearest to a point of the canvas; of several in one place one that is shown below. */
-  function nearest(px, py, distance) {
-    let best = -1, least = distance * distance;
-    for (const each of cellsAround(px, py, distance)) {
-      const away = (x[each] - px) ** 2 + (y[each] - py) ** 2 - (shown[each] ? 0.25 : 0);
-      if (away < least) { least = away; best = each; }
-    }
-    return best;
   }
 
   function facts(each) {
@@ -345,37 +225,18 @@
     place(marker, pointed);
   }
 
-  /** Return the dot nearest on one side of another: distance along the side counts once, across it twice. */
-  function towards(from, right, down) {
-    let best = from, least = Infinity;
-    for (let each = 0; each < count; each += 1) {
-      if (!visible[each]) continue;
-      const along = (x[each] - x[from]) * right + (y[each] - y[from]) * down;
-      if (along < 1) continue;
-      const across = Math.abs((x[each] - x[from]) * down) + Math.abs((y[each] - y[from]) * right);
-      const away = along + 2 * across;
-      if (away < least) { least = away; best = each; }
-    }
-    return best;
-  }
-
-  function alongRanks(from, step) {
-    let at = byRank.indexOf(from) + step;
+  /** Return the first visible dot from a place among the ranks on, or something else where there is none. */
+  function alongRanks(at, step, otherwise) {
     while (at >= 0 && at < count && !visible[byRank[at]]) at += step;
-    return at >= 0 && at < count ? byRank[at] : from;
-  }
-
-  function extreme(step) {
-    let at = step > 0 ? 0 : count - 1;
-    while (at >= 0 && at < count && !visible[byRank[at]]) at += step;
-    return at >= 0 && at < count ? byRank[at] : -1;
+    return byRank[at] ?? otherwise;
   }
 
   const MOVES = {
     ArrowLeft: (from) => towards(from, -1, 0), ArrowRight: (from) => towards(from, 1, 0),
     ArrowUp: (from) => towards(from, 0, -1), ArrowDown: (from) => towards(from, 0, 1),
-    PageUp: (from) => alongRanks(from, -1), PageDown: (from) => alongRanks(from, 1),
-    Home: () => extreme(1), End: () => extreme(-1),
+    PageUp: (from) => alongRanks(byRank.indexOf(from) - 1, -1, from),
+    PageDown: (from) => alongRanks(byRank.indexOf(from) + 1, 1, from),
+    Home: () => alongRanks(0, 1, -1), End: () => alongRanks(count - 1, -1, -1),
   };
 
   canvas.addEventListener("keydown", (event) => {
@@ -390,7 +251,7 @@
     if (!move) return;
     event.preventDefault();
     const from = pointed >= 0 && visible[pointed] ? pointed : pinned >= 0 && visible[pinned] ? pinned : -1;
-    const next = from < 0 ? extreme(event.key === "End" ? -1 : 1) : move(from);
+    const next = from < 0 ? MOVES[event.key === "End" ? "End" : "Home"]() : move(from);
     if (next < 0) { say("No dots are shown."); return; }
     pointAt(next);
     say(facts(next).map(([name, value]) => `${name} ${value}`).join(", "));

@@ -95,8 +95,8 @@
   }
 
   function conversation(card) {
-    const whole = element("details", { class: "conversation" },
-      element("summary", {}, `Whole conversation (${card.turns.length} ${card.turns.length === 1 ? "turn" : "turns"})`));
+    const turns = `${card.turns.length} ${card.turns.length === 1 ? "turn" : "turns"}`;
+    const whole = element("details", { class: "conversation" }, element("summary", {}, `Whole conversation (${turns})`));
     whole.addEventListener("toggle", () => {
       if (whole.childElementCount > 1) return;
       for (const turn of card.turns) {
@@ -146,7 +146,8 @@
   function badge(card) {
     if (card.status === "skipped") return [element("span", { class: "badge skipped" }, "skipped")];
     if (card.chosen === null) return [];
-    return [element("span", { class: `badge ${card.chosen ? "chosen" : "others"}` }, card.chosen ? "chosen" : "not chosen")];
+    const [kind, words] = card.chosen ? ["chosen", "chosen"] : ["others", "not chosen"];
+    return [element("span", { class: `badge ${kind}` }, words)];
   }
 
   function cardOf(card) {
@@ -190,8 +191,8 @@
   }
 
   function textOf(card) {
-    card.text ??= [card.row, card.id ?? "", card.reason ?? "", card.detail ?? "", ...card.turns.map((turn) => turn.text)]
-      .join("\n").toLowerCase();
+    const texts = card.turns.map((turn) => turn.text);
+    card.text ??= [card.row, card.id, card.reason, card.detail, ...texts].join("\n").toLowerCase();
     return card.text;
   }
 
