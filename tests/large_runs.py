@@ -38,7 +38,10 @@ def large_run(path, rows, *, hidden=32, budget="16%", seed=0, data=None):
     fingerprint = {"data_sha256": "0" * 64, "data_bytes": 1, "data_records": rows, "data_format": "llava"}
     if data is not None:
         pool = open_pool(data)
-        fingerprint = {"data_format": pool.format, **{f"data_{key}": value for key, value in pool.fingerprint().items()}}
+        fingerprint = {
+            "data_format": pool.format,
+            **{f"data_{key}": value for key, value in pool.fingerprint().items()},
+        }
     place = {"path": None if data is None else str(data), "source": "pool"}
     groups = {"represent": {**represent, **fingerprint}, "score": None, "select": None}
     run.create({**groups, "data": place, "model": "owner/model"})

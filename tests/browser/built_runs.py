@@ -13,15 +13,13 @@ from PIL import Image, ImageDraw
 import scalselect
 from build_demo import build_demo
 from large_runs import large_run
-from scalselect.comparison_report import comparison_page
 from scalselect.explanations_file import Explanation, Explanations, write_explanations
-from scalselect.report_page.shown_rows import explained_rows
+from scalselect.report_page.shown_rows import explained_rows, shown_rows
 from scalselect.run_folder import RunFolder
 from scalselect.segments import shards_of
 from small_pools import command
 
 ROWS, LARGE = 440, 600_000  # so many that every group of samples has some, and some rows are in none
-PHOTOS = 500  # pictures of the large pool
 
 
 def build_small(folder):
@@ -38,7 +36,7 @@ def build_small(folder):
     shutil.copytree(folder / "run", folder / "other")
     scalselect.score(folder / "other", energy=0.6)
     scalselect.select(folder / "other", budget="50%")
-    comparison_page(folder / "run", folder / "other", output=folder / "run" / "comparison.html")
+    scalselect.report(folder / "run", folder / "other", output=folder / "run" / "comparison.html")
 
 
 def small_records(run):
@@ -47,10 +45,12 @@ def small_records(run):
 
 
 def build_large(folder):
-    """Write a pool of 600,000 records about 500 photos, a run of made-up vectors over it, and the page, timed."""
+    """Write a pool of 600,000 records, photos of the shown ones, a run of made-up vectors, and the page, timed."""
     folder.mkdir(parents=True, exist_ok=True)
     data = write_large_pool(folder)
-    large_run(folder / "run", LARGE, data=data)
+    large_run(folder / "run", LARGE, hidden=16, data=data)
+    shown = shown_rows(pq.read_table(folder / "run" / "scores.parquet"))
+    write_photos(folder / "photos", sorted(row for rows in shown.values() for row in rows.tolist()))
     explain(folder / "run", across=24)
     began, used = time.monotonic(), time.process_time()
     scalselect.report(folder / "run")
@@ -59,31 +59,31 @@ def build_large(folder):
 
 
 def write_large_pool(folder):
-    photos = folder / "photos"
-    photos.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(PHOTOS):
-        photo(rng).save(photos / f"{number}.jpg", quality=85)
+    """Write the records; of their pictures, `photos/ROW.jpg`, there is none yet."""
     data = folder / "pool.jsonl"
     answer = "A street with two cars and a tree, seen from above, and a person who waits at the corner. " * 2
     with data.open("w") as lines:
         for row in range(LARGE):
             asked = f"<image>\\nWhat is to be seen in picture {row}, and where does it stand? Answer in one sentence."
             turns = f'[{{"from":"human","value":"{asked}"}},{{"from":"gpt","value":"{answer}"}}]'
-            lines.write(f'{{"id":"r{row}","image":"photos/{row % PHOTOS}.jpg","conversations":{turns}}}\n')
+            lines.write(f'{{"id":"r{row}","image":"photos/{row}.jpg","conversations":{turns}}}\n')
     return data
 
 
-def photo(rng):
-    """Return a picture of 640 x 480 with edges, slopes and grain, as heavy as a photo."""
-    small = rng.integers(0, 256, size=(12, 16, 3), dtype=np.uint8)
-    picture = Image.fromarray(small).resize((640, 480), Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(picture)
-    for _ in range(12):
-        x, y, width, height = (int(each) for each in rng.integers(20, 320, size=4))
-        draw.ellipse([x, y, x + width, y + height], fill=tuple(int(each) for each in rng.integers(0, 256, size=3)))
-    grain = rng.normal(scale=12, size=(480, 640, 1))
-    return Image.fromarray(np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8))
+def write_photos(folder, rows):
+    """Write pictures of 640 x 480 with edges, slopes and grain, as heavy as photos."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    grain = Image.effect_noise((1280, 960), 60).convert("RGB")
+    for row in rows:
+        small = rng.integers(0, 256, size=(12, 16, 3), dtype=np.uint8)
+        picture = Image.fromarray(small).resize((640, 480), Image.Resampling.BICUBIC)
+        draw = ImageDraw.Draw(picture)
+        for _ in range(12):
+            x, y, width, height = (int(each) for each in rng.integers(20, 320, size=4))
+            draw.ellipse([x, y, x + width, y + height], fill=tuple(int(each) for each in rng.integers(0, 256, size=3)))
+        x, y = (int(each) for each in rng.integers(0, 480, size=2))
+        Image.blend(picture, grain.crop((x, y, x + 640, y + 480)), 0.2).save(folder / f"{row}.jpg", quality=85)
 
 
 def explain(run, across):

@@ -18,6 +18,8 @@ ARGUMENTS = (
     "--disable-sync",
 )
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+# Smooth scrolling would still go on while places on the screen are looked up.
+_ALWAYS = {"offline": True, "reduced_motion": "reduce"}
 ALLOWED = ("file:", "data:", "about:")
 
 # Runs before the page's own scripts, in a context that its policy does not bind.
@@ -61,7 +63,7 @@ def opened(browser, file, *, size=DESKTOP, dark=False, script=True, **options):
         Of Playwright's `new_context`.
     """
     context = browser.new_context(
-        viewport=size, color_scheme="dark" if dark else "light", java_script_enabled=script, offline=True, **options
+        viewport=size, color_scheme="dark" if dark else "light", java_script_enabled=script, **{**_ALWAYS, **options}
     )
     complaints = []
     try:

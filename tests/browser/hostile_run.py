@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import scalselect
-from scalselect.comparison_report import comparison_page
 from scalselect.dataset.opening import open_pool
 from scalselect.explanations_file import Explanation, Explanations, write_explanations
 from scalselect.printable import printable
@@ -28,14 +27,14 @@ PAYLOADS = (
     f"</script><script>{RUN}</script>",
     f"<img src=x onerror={RUN}>",
     f"<svg onload={RUN}><script>{RUN}</script></svg>",
-    f"\"' onmouseover={RUN} autofocus onfocus={RUN} x=\"",
+    f'"\' onmouseover={RUN} autofocus onfocus={RUN} x="',
     f"--></title></style></textarea></noscript><script>{RUN}</script>",
     f"<!--<script>{RUN}//",
     "{{ 7 * 7 }}{% raw %}{{ config }}${7*7}#{7*7}<%= 7*7 %>",
     f"javascript:{RUN}",
     f"<a href='javascript:{RUN}'>x</a><iframe srcdoc='<script>parent.{RUN}</script>'></iframe>",
-    f"<meta http-equiv=refresh content='0;url=https://example.org/'><base href=https://example.org/><form action=//x>",
-    f"<style>@import 'https://example.org/x.css';*{{display:none}}</style><link rel=stylesheet href=//example.org>",
+    "<meta http-equiv=refresh content='0;url=https://example.org/'><base href=https://example.org/><form action=//x>",
+    "<style>@import 'https://example.org/x.css';*{display:none}</style><link rel=stylesheet href=//example.org>",
     "]]>&lt;script&gt;&amp;&#60;b&#62;\\u003cscript\\u003e",
     "\x1b]0;named\x07\x1b[2J\x1b[31mred\x9b0m\x00\x08",
     "\u202egnp.exe\u2066 \u200b\u200f\ufeff\u2028\u2029",
@@ -77,7 +76,7 @@ def build_hostile(folder):
     shutil.copytree(run.path, second)
     scalselect.score(second, energy=0.6)
     scalselect.select(second, budget="12%")
-    comparison_page(run.path, second, output=folder / "run" / "comparison.html")
+    scalselect.report(run.path, second, output=folder / "run" / "comparison.html")
 
 
 def _record(row, place):

@@ -42,7 +42,8 @@ FAINT_TEXTS = """([least, within]) => {
     ink[3] *= opaque(node);
     const [a, b] = [luminance(over(ink, below)), luminance(below)].sort((x, y) => y - x);
     const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < least) faint.push([text.textContent.trim().slice(0, 40), Math.round(ratio * 100) / 100, drawn, String(below)]);
+    const told = [text.textContent.trim().slice(0, 40), Math.round(ratio * 100) / 100, drawn, String(below)];
+    if (ratio < least) faint.push(told);
   }
   return faint;
 }"""
@@ -51,7 +52,8 @@ FAINT_TEXTS = """([least, within]) => {
 WITHOUT_NAMES = """() => {
   const found = [], tell = (node, why) => found.push(`${why}: ${node.outerHTML.slice(0, 120)}`);
   const named = (node) => (node.getAttribute("aria-label") ?? "").trim() ||
-    (node.getAttribute("aria-labelledby") ?? "").split(" ").some((id) => document.getElementById(id)?.textContent.trim());
+    (node.getAttribute("aria-labelledby") ?? "").split(" ")
+      .some((id) => document.getElementById(id)?.textContent.trim());
   const hidden = (node) => node.closest("[aria-hidden=true]") !== null;
   for (const node of document.images) if (!(node.getAttribute("alt") ?? "").trim()) tell(node, "no alternative text");
   for (const node of document.querySelectorAll("svg, canvas")) {
@@ -89,14 +91,15 @@ HEADINGS = """() => [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
 # What stands in the document that no page of ours holds: [what, markup].
 FOREIGN_ELEMENTS = """() => {
   const found = [];
-  const strange = "iframe, object, embed, base, form, link, frame, audio, video, applet, foreignObject, svg script, svg a," +
-    "svg image, svg use, math, template, meta[http-equiv=refresh i], animate, set";
+  const strange = "iframe, object, embed, base, form, link, frame, audio, video, applet, foreignObject, svg script," +
+    "svg a, svg image, svg use, math, template, meta[http-equiv=refresh i], animate, set";
   for (const node of document.querySelectorAll(strange)) found.push(["element", node.outerHTML.slice(0, 200)]);
   for (const node of document.querySelectorAll("*")) {
     for (const { name, value } of node.attributes) {
       if (name.startsWith("on")) found.push(["handler", node.outerHTML.slice(0, 200)]);
       const address = ["href", "src", "action", "formaction", "srcdoc", "xlink:href"].includes(name);
-      if (address && !/^(#|data:image\\/webp;base64,)/.test(value)) found.push(["address", `${name}=${value.slice(0, 100)}`]);
+      const ours = /^(#|data:image\\/webp;base64,)/.test(value);
+      if (address && !ours) found.push(["address", `${name}=${value.slice(0, 100)}`]);
     }
   }
   return found;

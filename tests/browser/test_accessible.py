@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from chromium import DESKTOP, PHONE
 from in_page import FAINT_TEXTS, HEADINGS, WITHOUT_NAMES, look_at_all, settled
@@ -34,7 +36,16 @@ def test_missing_names_would_be_noticed(show, report):
         )
         found = [each.split(":")[0] for each in page.evaluate(WITHOUT_NAMES)]
         assert sorted(found) == sorted(
-            ["no alternative text", "no name", "no role", "no label", "no words", "no name", "id twice", "no element nothing"]
+            [
+                "no alternative text",
+                "no name",
+                "no role",
+                "no label",
+                "no words",
+                "no name",
+                "id twice",
+                "no element nothing",
+            ]
         )
 
 
@@ -46,7 +57,7 @@ def test_headings_go_down_a_step_at_a_time(show, request, which):
     levels = [level for level, _ in headings]
     assert levels.count(1) == 1
     assert levels[0] == 1
-    assert all(following <= level + 1 for level, following in zip(levels, levels[1:], strict=False)), headings
+    assert all(following <= level + 1 for level, following in pairwise(levels)), headings
     assert all(words for _, words in headings)
 
 
@@ -79,7 +90,7 @@ def test_the_focus_is_seen_wherever_it_goes(show, request, which, dark):
     focus = """() => {
       const node = document.activeElement, style = getComputedStyle(node), box = node.getBoundingClientRect();
       return { what: node.outerHTML.slice(0, 100), body: node === document.body, width: parseFloat(style.outlineWidth),
-        line: style.outlineStyle, colour: style.outlineColor, seen: box.width > 0 && box.bottom > 0 && box.top < innerHeight };
+        line: style.outlineStyle, seen: box.width > 0 && box.bottom > 0 && box.top < innerHeight };
     }"""
     with show(request.getfixturevalue(which), dark=dark) as page:
         page.emulate_media(reduced_motion="reduce")
@@ -97,7 +108,15 @@ def test_the_focus_is_seen_wherever_it_goes(show, request, which, dark):
         assert len(reached) > 8
         if which == "report":
             words = " ".join(reached)
-            for name in ("budget-rows", "map-pair", "map-colour", "map-show", "map-canvas", "samples-group", "samples-search"):
+            for name in (
+                "budget-rows",
+                "map-pair",
+                "map-colour",
+                "map-show",
+                "map-canvas",
+                "samples-group",
+                "samples-search",
+            ):
                 assert f'id="{name}"' in words
 
 

@@ -13,17 +13,20 @@ from scalselect.printable import printable
 
 pytestmark = pytest.mark.slow
 PAGES = ["hostile_report", "hostile_comparison"]
-UNPRINTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+UNPRINTED = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("which", PAGES)
 def test_nothing_runs_and_nothing_becomes_markup(show, request, which, dark):
-    with show(request.getfixturevalue(which), dark=dark) as page:
+    with show(request.getfixturevalue(which.replace("hostile_", "")), dark=dark) as page:
         scripts = page.locator("script").count()
+    with show(request.getfixturevalue(which), dark=dark) as page:
         look_at_all(page)
         assert page.evaluate(FOREIGN_ELEMENTS) == []
-        assert page.locator("script").count() == scripts <= 4
+        assert page.locator("script").count() == scripts
         assert page.evaluate("document.styleSheets.length") == 1
         assert page.evaluate("[...document.querySelectorAll('style')].length") == 1
         assert page.evaluate("location.href").startswith("file:")
@@ -87,7 +90,9 @@ def test_every_dot_and_every_filter_can_be_used(show, hostile_report):
             for value in page.locator(f"{control} option").evaluate_all("all => all.map((each) => each.value)"):
                 page.select_option(control, value=value)
                 assert page.locator("#samples-list .card").count() > 0
-            page.locator(control).evaluate("each => { each.selectedIndex = 0; each.dispatchEvent(new Event('change')); }")
+            page.locator(control).evaluate(
+                "each => { each.selectedIndex = 0; each.dispatchEvent(new Event('change')); }"
+            )
         page.select_option("#samples-group", "")
         for payload in PAYLOADS:
             page.fill("#samples-search", payload.replace("\ud83d", "").replace("\udc00", ""))

@@ -216,7 +216,9 @@ def test_dots_have_the_colour_of_their_choice(show, report, scores, dark, densit
         settled(page)
         row = next(row for row in rows if scores["selected"][row])
         (place,) = places_of(page, [row])
-        assert np.abs(looked_at(page)(place) - named_colour(page, "--chosen")).sum() < 120  # drawn anew in the other scheme
+        assert (
+            np.abs(looked_at(page)(place) - named_colour(page, "--chosen")).sum() < 120
+        )  # drawn anew in the other scheme
 
 
 def test_the_legend_counts_sources(show, report, scores):
@@ -246,4 +248,3 @@ def test_another_size_of_the_window_moves_the_dots_with_the_box(show, report, sc
         row = lonely_rows(page, rows)[0]
         page.mouse.move(*places_of(page, [row])[0])
         agrees(told(page, "#map-tooltip"), scores, row)
-

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,7 +17,7 @@ POINTS = """() => {
   const { data, decoded } = scalselectReport, points = data.map.points;
   const found = Object.fromEntries(Object.keys(points).map((name) => [name, Array.from(decoded(points[name]))]));
   found.densities = Array.from(decoded(data.map.densities));
-  return found;
+  return JSON.stringify(found);  // much faster than value by value
 }"""
 
 
@@ -23,11 +26,11 @@ def test_points_are_those_of_the_files(show, request, which):
     run = request.getfixturevalue(which)
     table = pq.read_table(run / "scores.parquet")
     with show(run / "report.html") as page:
-        found = {name: np.array(values) for name, values in page.evaluate(POINTS).items()}
-        cards = page.evaluate("scalselectReport.data.samples.cards")
+        found = {name: np.array(values) for name, values in json.loads(page.evaluate(POINTS)).items()}
+        cards = json.loads(page.evaluate("JSON.stringify(scalselectReport.data.samples.cards)"))
     rows = found["row"]
     lines = table.take(rows)
-    scored = np.flatnonzero(np.array(table["status"].to_pylist()) == "scored")
+    scored = np.flatnonzero(pc.equal(table["status"], "scored").to_numpy(zero_copy_only=False))
     shown = {row for some in shown_rows(table).values() for row in some.tolist()}
     assert len(rows) == len(set(rows.tolist())) >= min(len(scored), 20_000)
     assert set(rows.tolist()) >= shown & set(scored.tolist())
@@ -40,8 +43,7 @@ def test_points_are_those_of_the_files(show, request, which):
     np.testing.assert_array_equal(found["coordinates"].reshape(-1, len(rows)).T, coordinates[places, :4].astype(float))
     assert (found["densities"].reshape(6, -1).sum(axis=1) == len(scored)).all()
     assert {card["row"] for card in cards} == shown
-    for card in cards:
-        (line,) = table.take([card["row"]]).to_pylist()
+    for card, line in zip(cards, table.take([card["row"] for card in cards]).to_pylist(), strict=True):
         assert (card["score"], card["rank"], card["chosen"]) == tuple(
             line[name] for name in ("leverage_score", "rank", "selected")
         )

@@ -62,7 +62,8 @@ def test_cards_say_what_scores_parquet_says(show, run, report, scores, groups):
     records = small_records(run)
     cards = """all => all.map((card) => ({
       row: Number(card.dataset.row), title: card.querySelector("h3").innerText,
-      facts: Object.fromEntries([...card.querySelectorAll("dt")].map((each) => [each.innerText, each.nextSibling.innerText])),
+      facts: Object.fromEntries(
+        [...card.querySelectorAll("dt")].map((each) => [each.innerText, each.nextSibling.innerText])),
       instruction: card.querySelector(".instruction")?.textContent ?? null }))"""
     with show(report) as page:
         open_group(page, "")
@@ -89,7 +90,8 @@ def test_pictures_are_those_of_the_records(show, run, report, groups):
     with show(report) as page:
         open_group(page, "highest")
         found = page.locator("#samples-list .card img").evaluate_all(
-            "all => Promise.all(all.map((each) => each.decode().then(() => [each.naturalWidth, each.naturalHeight, each.alt])))"
+            """all => Promise.all(all.map((each) => each.decode()
+                 .then(() => [each.naturalWidth, each.naturalHeight, each.alt])))"""
         )
         assert len(found) == len(groups["highest"])
         for (width, height, alt), row in zip(found, groups["highest"], strict=True):
@@ -109,7 +111,9 @@ def test_filters_leave_what_fits_them(show, run, report, scores, groups):
             assert shown(page) == wanted
         page.select_option("#samples-source", "")
         page.fill("#samples-search", "  TRIANGLE ")
-        wanted = [row for row in rows if "triangle" in " ".join(turn["value"] for turn in records[row]["conversations"])]
+        wanted = [
+            row for row in rows if "triangle" in " ".join(turn["value"] for turn in records[row]["conversations"])
+        ]
         assert shown(page) == wanted
         assert wanted
         page.fill("#samples-search", records[rows[3]]["id"])
