@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -72,6 +73,8 @@ def check_page(text):
             assert (attrs.get(name) or "#").startswith(("#", "data:image/")), (tag, attrs)
         for name in ("aria-labelledby", "aria-describedby", "for"):
             assert set((attrs.get(name) or "").split()) <= set(page.ids), (tag, attrs)
+    if page.all("html"):
+        check_policy(text, page)
     assert "@import" not in text
     assert "url(" not in text
     for drawing in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
@@ -79,6 +82,25 @@ def check_page(text):
         assert svg.get("aria-hidden") == "true" or (svg.get("role") == "img" and svg.find("title").text)
         assert "nan" not in " ".join(value for part in svg.iter() for value in part.attrib.values())
     return page
+
+
+def check_policy(text, page):
+    """Assert that the policy of a page names its scripts and style, and nothing else."""
+    policy = next(attrs["content"] for attrs in page.all("meta") if "http-equiv" in attrs)
+    hashes = [
+        f"sha256-{base64.b64encode(hashlib.sha256(each.encode()).digest()).decode()}" for each in scripts_of(text)
+    ]
+    assert re.findall(r"sha256-[^']+", re.search(r"script-src ([^;]*)", policy)[1]) == hashes
+    assert re.fullmatch(
+        r"default-src 'none'; img-src data:; style-src 'sha256-\S+'; script-src( 'sha256-\S+')+; base-uri 'none'; "
+        r"form-action 'none'",
+        policy,
+    )
+
+
+def scripts_of(text):
+    """Return the scripts of a page that run."""
+    return re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
 
 
 def section_of(text, name):

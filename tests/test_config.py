@@ -57,6 +57,7 @@ DEFAULTS = {
     "sample_seconds": 60,
     "skip_oom": False,
     "verify_images": False,
+    "explanations": 200,
     "shard_size": 1000,
     "limit": None,
 }

@@ -79,6 +79,12 @@ def test_run_stopped_and_continued_in_a_bucket_equals_a_local_one(
     there = download(output, tmp_path / "there")
     assert promised_files(there) == promised_files(run)
     assert not list(there.rglob(".*"))  # neither a claim nor a trial of writing is left
+    page = (there / "report.html").read_bytes()
+    assert b"UklGR" in page  # pictures from the bucket
+    assert command("report", output, "--output", str(tmp_path / "page.html")) == 0
+    assert (tmp_path / "page.html").read_bytes() == page
+    assert command("report", output, "--json") == 0
+    assert f'"report": "{output}/report.html"' in capsys.readouterr().out
     written = json.loads((there / "run.json").read_bytes())
     assert written["data"]["path"] == f"{bucket}/data/pool.json"
     assert written["represent"]["images"] == f"{bucket}/data"

@@ -89,7 +89,7 @@ def build_parser() -> _Parser:
         command.add_argument("--model", required=True, help="folder or hub name of the model to be fine-tuned")
         command.add_argument("--output", required=True, metavar="RUN_DIR", help="the run folder")
         command.add_argument("--config", metavar="FILE.toml", help="options from a file; those given here win")
-        _add_options(command, RepresentConfig)
+        _add_options(command, RepresentConfig, without=() if command is run else ("explanations",))
         _add_max_skipped(command)
     _add_options(run, ScoreConfig)
     _add_options(run, SelectConfig)
@@ -188,11 +188,16 @@ def _words_of_strategies() -> str:
 
 
 def _add_options(
-    parser: argparse.ArgumentParser, group: type, *, before: str = "", only: tuple[str, ...] | None = None
+    parser: argparse.ArgumentParser,
+    group: type,
+    *,
+    before: str = "",
+    only: tuple[str, ...] | None = None,
+    without: tuple[str, ...] = (),
 ) -> None:
     """Add one option for every field of a configuration group: names, defaults and help are written there."""
     for item in fields(group):
-        if only is not None and item.name not in only:
+        if item.name in without or (only is not None and item.name not in only):
             continue
         facts = item.metadata
         kind = facts.get("kind", str)

@@ -49,8 +49,9 @@ Deduplicate = Literal["none", "exact", "near"]
 TextOnly = Literal["exclude", "keep", "sample"]
 
 DEFAULT_MAX_SKIPPED = Decimal(5)
+MOST_EXPLAINED = 200
 # Options of `RepresentConfig` that change no vector of a row that has one, so that a run may be continued with others.
-NOT_KEYS = ("dataloader_workers", "sample_seconds", "skip_oom", "verify_images")
+NOT_KEYS = ("dataloader_workers", "sample_seconds", "skip_oom", "verify_images", "explanations")
 # Options of `RepresentConfig` that data added to a run may have of their own; all others are as the run recorded them.
 OF_NEW_DATA = ("format", "dataset_info", "images", "trust_remote_code", "device", *NOT_KEYS)
 
@@ -147,6 +148,9 @@ class RepresentConfig:
     verify_images: bool = _option(
         default=False, text="hold every image of the rows represented before against its hash", kind=bool
     )
+    explanations: int = _option(
+        MOST_EXPLAINED, f"rows whose attention is kept for the report, at most {MOST_EXPLAINED}; 0: none", kind=int
+    )
     shard_size: int = _option(1000, "rows of the pool a shard", kind=int)
     limit: int | None = _option(None, "first rows of the pool only, as a trial with an estimate for all", kind=int)
 
@@ -179,6 +183,9 @@ class RepresentConfig:
         workers = self.dataloader_workers
         if workers != "auto" and (not isinstance(workers, int) or workers < 0):
             raise OptionError(f"dataloader_workers must be a whole number of at least 0 or `auto`: {workers!r}")
+        explained = self.explanations
+        if not isinstance(explained, int) or isinstance(explained, bool) or not 0 <= explained <= MOST_EXPLAINED:
+            raise OptionError(f"explanations must be a whole number from 0 to {MOST_EXPLAINED}: {explained!r}")
         low, high = self.image_min_pixels, self.image_max_pixels
         if low and high and low > high:
             why = from_preset(self.like, {"image_min_pixels": low, "image_max_pixels": high})

@@ -6,6 +6,7 @@ scored or chosen anew.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,10 @@ class Explanations:
 
 def write_explanations(path: Path, explanations: Explanations, inputs: Mapping[str, Any]) -> None:
     """Publish the file; `inputs` tell what it was made from: `store`, the digest of the representations, above all."""
+    publish_bytes(path, _encoded(explanations, inputs))
+
+
+def _encoded(explanations: Explanations, inputs: Mapping[str, Any]) -> bytes:
     some = [explanations.rows[row] for row in sorted(explanations.rows)]
     tensors = {
         "rows": np.array([each.row for each in some], dtype=np.int64),  # [rows]
@@ -86,7 +91,12 @@ def write_explanations(path: Path, explanations: Explanations, inputs: Mapping[s
         "missing": {str(row): explanations.missing[row] for row in sorted(explanations.missing)},
         "boxes_unknown": explanations.boxes_unknown,
     }
-    publish_bytes(path, save(tensors, metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)}))
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(tensors[name].tobytes())
+    facts["sha256"] = digest.hexdigest()
+    content: bytes = save(tensors, metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)})
+    return content
 
 
 def read_explanations(path: Path) -> tuple[Explanations, dict[str, Any]]:
@@ -97,25 +107,32 @@ def read_explanations(path: Path) -> tuple[Explanations, dict[str, Any]]:
     FileNotFoundError
         There is none.
     RunFolderError
-        The file is not what was written.
+        The file is not what was written, be it by a single bit.
     """
     content = path.read_bytes()
     try:
-        length = int.from_bytes(content[:8], "little")
-        facts = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
-        tensors = load(content)
-        offsets = tensors["offsets"]
-        parts = {name: np.split(tensors[name], offsets[1:-1]) for name in ("attention", "kept", "image", "boxes")}
-        rows = {
-            int(row): Explanation(row=int(row), **{name: parts[name][place] for name in parts})
-            for place, row in enumerate(tensors["rows"])
-        }
-        missing = {int(row): str(why) for row, why in facts["missing"].items()}
-        return Explanations(rows=rows, missing=missing, boxes_unknown=facts["boxes_unknown"]), facts["inputs"]
-    except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise RunFolderError(
-            f"{path.name} is not what was written: {path}; remove it, and `run` makes it anew"
-        ) from error
+        explanations, inputs = _decoded(content)
+        whole = _encoded(explanations, inputs) == content
+    except (SafetensorError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
+        whole = False
+    if not whole:
+        raise RunFolderError(f"{path.name} is not what was written: {path}; remove it, and `run` makes it anew")
+    return explanations, inputs
+
+
+def _decoded(content: bytes) -> tuple[Explanations, dict[str, Any]]:
+    length = int.from_bytes(content[:8], "little")
+    facts = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
+    tensors = load(content)
+    parts = {
+        name: np.split(tensors[name], tensors["offsets"][1:-1]) for name in ("attention", "kept", "image", "boxes")
+    }
+    rows = {
+        int(row): Explanation(row=int(row), **{name: parts[name][place] for name in parts})
+        for place, row in enumerate(tensors["rows"])
+    }
+    missing = dict(sorted((int(row), str(why)) for row, why in facts["missing"].items()))
+    return Explanations(rows=rows, missing=missing, boxes_unknown=facts["boxes_unknown"]), facts["inputs"]
 
 
 def _joined(arrays: Sequence[NDArray[Any]], dtype: Any) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from scalselect.config import select_config
 from scalselect.damaged_shards import with_damage_mended
 from scalselect.dataset.joined_pool import JoinedPool
+from scalselect.errors import OptionError
 from scalselect.extend_work import (
     choice_to_repeat,
     list_not_kept,
@@ -55,7 +56,7 @@ def extend(
         Folder, hub name or loaded model (then with its `processor`); default: the one that run.json names.
     **options
         `format`, `dataset_info` and `images` of the new data, `device`, `dataloader_workers`, `sample_seconds`,
-        `skip_oom`, `verify_images`, `trust_remote_code`, `max_skipped`; all else is as run.json has it.
+        `skip_oom`, `verify_images`, `explanations`, `trust_remote_code`, `max_skipped`; all else is as run.json has it.
 
     Raises
     ------
@@ -71,6 +72,8 @@ def extend(
     config = recorded_config(run, options)
     extension = plan_extension(folder, run, data, options)
     choice = choice_to_repeat(run)
+    if choice is None and "explanations" in options:
+        raise OptionError("explanations has no effect on a run that has no choice: give it to `run`, which makes one")
     pool, opened = None, extension.named
     if choice is not None or config.represent.verify_images:  # old records are read as well: they must be there
         grown = {**run, "segments": entries_of(extension.after)}
@@ -86,10 +89,11 @@ def extend(
         progress.say(f"{name}: the file says something else than when the choice was made; it is taken as it is now")
     for segment, new in extension.named:
         progress.say(f"rows {segment.first_row:,} to {segment.stop_row - 1:,}: {new.describe()}")
-    from scalselect.represent_work import represent_segments  # noqa: PLC0415  as in `represent_config`
+    from scalselect.explain_work import explain_run  # noqa: PLC0415  as in `represent_config`
+    from scalselect.represent_work import represent_segments  # noqa: PLC0415
 
     def attempt() -> tuple[Represented, DominantSubspace | None, RunResult | None]:
-        reports = represent_segments(
+        reports, used = represent_segments(
             folder,
             extension,
             opened,
@@ -107,6 +111,7 @@ def extend(
             if choice is None:
                 return represented, subspace, None
             summary = select_run(folder, pool, select_config(choice), progress)
+            explain_run(folder, pool, used, progress)
             write_report(folder, pool, progress)
             return represented, subspace, result_of(folder, summary, represented)
 

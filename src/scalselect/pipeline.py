@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from scalselect.dataset.python_dataset import DatasetLike
     from scalselect.progress import Progress
     from scalselect.records import Budget, DominantSubspace
+    from scalselect.represent_work import ModelOfRun
 
     Dataset = str | Path | Sequence[Mapping[str, object]] | DatasetLike | Sequence[str | Path] | Mapping[str, Any]
 
@@ -94,6 +95,8 @@ def represent(
     for name in (item.name for group in (ScoreConfig, SelectConfig) for item in fields(group)):
         if name in options:
             raise OptionError(f"{name} has no effect on representing; give it to `score`, `select` or `run`")
+    if "explanations" in options:
+        raise OptionError("explanations has no effect on representing; give it to `run`")
     config = RunConfig.from_options(options, config_file)
     return represent_config(dataset, config, model=model, output=output, processor=processor, progress=progress)
 
@@ -197,11 +200,16 @@ def run_config(
     choice = config.select
 
     def attempt() -> RunResult:
-        represented = _represented(pools, records, config, folder, model=model, processor=processor, progress=progress)
+        represented, used = _represented(
+            pools, records, config, folder, model=model, processor=processor, progress=progress
+        )
         pool = pool_of_run(folder.require(), None, opened=pools)
         with folder.claimed(on_wait(progress)):
             score_run(folder, config.score, progress)
             summary = select_run(folder, pool, choice, progress)
+            from scalselect.explain_work import explain_run  # noqa: PLC0415  as in `_represented`
+
+            explain_run(folder, pool, used, progress)
             write_report(folder, pool, progress)
             return result_of(folder, summary, represented)
 
@@ -226,7 +234,9 @@ def represent_config(
         pools, records = _open_checked(dataset, config, folder)
         return with_damage_mended(
             folder,
-            lambda: _represented(pools, records, config, folder, model=model, processor=processor, progress=progress),
+            lambda: _represented(pools, records, config, folder, model=model, processor=processor, progress=progress)[
+                0
+            ],
             progress,
         )
 
@@ -261,15 +271,15 @@ def _represented(
     model: Any,
     processor: Any,
     progress: Progress,
-) -> Represented:
+) -> tuple[Represented, ModelOfRun]:
     for pool in pools:
         name = f" {pool.source}" if len(pools) > 1 else ""
         progress.say(f"pool{name}: {pool.describe()}")
     # Imported here because torch and transformers take seconds, which the other commands need not wait.
     from scalselect.represent_work import represent_run  # noqa: PLC0415
 
-    reports = represent_run(folder, pools, model, config, processor=processor, progress=progress)
-    return represented_of(folder, reports, records)
+    reports, used = represent_run(folder, pools, model, config, processor=processor, progress=progress)
+    return represented_of(folder, reports, records), used
 
 
 def score_config_over(before: Mapping[str, Any], options: Mapping[str, Any]) -> ScoreConfig:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from scalselect.segments import Segment, entries_of, next_segment
 from scalselect.shard_work import ShardWork
 from scalselect.temporary_places import removed_places
 from scalselect.trainers import preset_lines
-from scalselect.vlm.checkpoint import load_checkpoint, model_restored, quiet_transformers
+from scalselect.vlm.checkpoint import load_checkpoint, model_restored, quiet_transformers, set_to_work
 from scalselect.vlm.rehearsal import rehearse
 from scalselect.vlm.settings import Settings, library_versions, locate, resolve_settings, torch_threads
 
@@ -48,10 +48,37 @@ NUMERICS_VERSION = 2  # raised whenever the same inputs would give other vectors
 _NOT_COMPARED = "model and chat template were not compared"
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ModelOfRun:
+    """The checkpoint that a call has loaded and held against the run, at hand for what comes later in the call.
+
+    Attributes
+    ----------
+    model
+        What the caller gave: a path, a name, or a loaded model.
+    config, settings
+        What the checkpoint was loaded with.
+    """
+
+    model: Any
+    config: RepresentConfig
+    settings: Settings
+    checkpoint: Checkpoint
+
+    @contextmanager
+    def at_work(self) -> Iterator[Checkpoint]:
+        """Use the checkpoint during the block, as when the rows were represented."""
+        with _around_model(self.model, self.settings):
+            set_to_work(self.model)
+            yield self.checkpoint
+
+
 def represent_run(
     folder: RunFolder, pools: Sequence[Pool], model: Any, config: RunConfig, *, processor: Any, progress: Progress
-) -> list[ShardReport]:
+) -> tuple[list[ShardReport], ModelOfRun]:
     """Represent every shard of a run that is not published yet; return the reports of all shards, in order.
+
+    Beside them the model that was loaded for it.
 
     Parameters
     ----------
@@ -102,7 +129,8 @@ def represent_run(
             shards = range(segments[-1].shards.stop)
             reports = represent_missing(work, shards, config.max_skipped, progress, folder.claims)
         check_reports(reports, range(segments[-1].stop_row))
-        return reports
+        used = ModelOfRun(model=model, config=config.represent, settings=settings, checkpoint=checkpoint)
+        return reports, used
 
 
 def represent_segments(
@@ -115,8 +143,10 @@ def represent_segments(
     processor: Any,
     progress: Progress,
     on_wait: Callable[[str], None],
-) -> list[ShardReport]:
+) -> tuple[list[ShardReport], ModelOfRun]:
     """Record the new segments of a run and represent those of their shards that are missing; return their reports.
+
+    Beside them the model that was loaded for it.
 
     Parameters
     ----------
@@ -173,7 +203,8 @@ def represent_segments(
                     f"{told} The run is as it was before this call: mend the data, or repeat the command with a higher "
                     "--max-skipped"
                 ) from error
-        return reports
+        used = ModelOfRun(model=model, config=config.represent, settings=settings, checkpoint=checkpoint)
+        return reports, used
 
 
 def _segments(pools: Sequence[Pool], config: RepresentConfig) -> list[Segment]:
@@ -220,12 +251,18 @@ def _located(model: Any, config: RepresentConfig, recorded: dict[str, Any] | Non
 def _model_at_work(
     located: Any, model: Any, config: RepresentConfig, settings: Settings, *, processor: Any, progress: Progress
 ) -> Iterator[Checkpoint]:
-    threads = settings.threads
-    with quiet_transformers(), model_restored(model), threadpool_limits(limits=threads), torch_threads(threads):
+    with _around_model(model, settings):
         checkpoint = load_checkpoint(located, config, settings, processor=processor)
         for warning in checkpoint.warnings:
             progress.warn(warning)
         yield rehearse(checkpoint, config)
+
+
+@contextmanager
+def _around_model(model: Any, settings: Settings) -> Iterator[None]:
+    threads = settings.threads
+    with quiet_transformers(), model_restored(model), threadpool_limits(limits=threads), torch_threads(threads):
+        yield
 
 
 def _say_model(checkpoint: Checkpoint, config: RepresentConfig, settings: Settings, progress: Progress) -> None:

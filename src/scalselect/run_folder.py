@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from scalselect.claims import Claims
 from scalselect.coordinates_file import read_coordinates
 from scalselect.errors import RunFolderError
+from scalselect.explanations_file import write_explanations
 from scalselect.file_hashes import FileHashes
 from scalselect.local_copies import local_copy
 from scalselect.remote_path import as_remote, path_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from scalselect.claims import Claim
     from scalselect.coordinates_file import Coordinates
+    from scalselect.explanations_file import Explanations
     from scalselect.records import DominantSubspace
 
 _BESIDE = "report_with_"
@@ -226,6 +228,11 @@ class RunFolder:
             return self._hashes.of(path if as_remote(path) is None else local_copy(str(path)))
         except FileNotFoundError:
             return None
+
+    def write_explanations(self, explanations: Explanations, inputs: Mapping[str, Any]) -> None:
+        """Write `explanations.safetensors`; see `scalselect.explanations_file`."""
+        self.check_claim()
+        write_explanations(self.explanations, explanations, inputs)
 
     def write_selection(self, content: Mapping[str, Any], budget: str | None = None) -> Path:
         """Write `selection.json`, or that of a budget beside the first, and return its path.

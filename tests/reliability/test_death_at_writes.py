@@ -34,7 +34,7 @@ def words(tmp_path, pictures, model):
 def test_death_at_every_write_leaves_a_run_that_continues(tmp_path, words, every):
     assert command(*words(tmp_path / "whole")) == 0
     expected = promised_files(tmp_path / "whole")
-    assert len(expected) == 2 * 2 + 7
+    assert len(expected) == 2 * 2 + 8
     died = []
     for moment in deaths(lambda moment: words(tmp_path / f"died-{moment}"), every):
         out = tmp_path / f"died-{moment}"
@@ -42,7 +42,7 @@ def test_death_at_every_write_leaves_a_run_that_continues(tmp_path, words, every
         assert promised_files(out) == expected, moment
         died.append(moment)
     # Every file is written and flushed, then its folder: two moments a write.
-    assert died[-1] + every >= 2 * (1 + 2 * 3 + 11)
+    assert died[-1] + every >= 2 * (1 + 2 * 3 + 12)
 
 
 @THINNED

@@ -28,7 +28,8 @@ def page_title(material: Material) -> tuple[str, str]:
     seen = "seen by a model that was given in Python" if model is None else f"seen by {model}"
     if is_of_own_vectors(material.run):
         seen = "vectors made elsewhere"
-    return f"What was chosen from {pool_words(material.run)}", f"{seen} · scalselect report"
+    what = "What is known of" if material.selection is None else "What was chosen from"
+    return f"{what} {pool_words(material.run)}", f"{seen} · scalselect report"
 
 
 def happened_section(material: Material) -> Section:

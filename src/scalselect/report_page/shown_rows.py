@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.compute as pc
 
+from scalselect.config import MOST_EXPLAINED
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
 GROUPS = ("highest", "just_in", "just_out", "lowest", "skipped")
 MOST_OF_A_GROUP = 100
-MOST_EXPLAINED = 200
 
 
 def shown_rows(table: pa.Table, most: int = MOST_OF_A_GROUP) -> dict[str, NDArray[np.int64]]:

@@ -21,11 +21,15 @@ class AttendedTokens:
         nothing is cut.
     uniform
         There was no attention to go by, so every vision token counted alike, bool [batch].
+    share
+        Share of the attention that each vision token holds, p_v, float64 [batch, vision]; negative at padding. None
+        where the attention had no say.
     """
 
     kept: Tensor
     cut_margin: Tensor
     uniform: Tensor
+    share: Tensor | None
 
 
 def attended_tokens(attention: Tensor, valid: Tensor, attention_mass: float) -> AttendedTokens:
@@ -60,13 +64,13 @@ def attended_tokens(attention: Tensor, valid: Tensor, attention_mass: float) -> 
     count = torch.minimum(reached + 1, tokens)  # [batch, 1]
     first = torch.arange(p.shape[1], device=p.device) < count  # [batch, vision], in sorted order
     margin = (cumulative - attention_mass).abs().masked_fill(~is_token, torch.inf).amin(dim=1)
-    return AttendedTokens(torch.zeros_like(valid).scatter(1, order, first), margin, uniform[:, 0])
+    return AttendedTokens(torch.zeros_like(valid).scatter(1, order, first), margin, uniform[:, 0], p)
 
 
 def all_tokens(valid: Tensor) -> AttendedTokens:
     """Return all vision tokens, whatever the attention: the paper's ablation of the instruction."""
     nothing = torch.full((len(valid),), torch.nan, dtype=torch.float64, device=valid.device)
-    return AttendedTokens(valid, nothing, torch.zeros_like(nothing, dtype=torch.bool))
+    return AttendedTokens(valid, nothing, torch.zeros_like(nothing, dtype=torch.bool), None)
 
 
 def mean_of_rows(hidden: Tensor, kept: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ class PreparedSample:
         The processor's tensors: sequence inputs [1, length], others along images or patches.
     images
         A key for each image that stands for its pixels; empty where none were given.
+    sizes
+        Width and height of each image in pixels, as it was handed in.
     instruction, vision
         Positions in the sequence, int64.
     tokens
@@ -39,6 +41,7 @@ class PreparedSample:
     tokens: int
     truncated: bool
     escaped: int
+    sizes: tuple[tuple[int, int], ...] = ()
 
     @property
     def length(self) -> int:

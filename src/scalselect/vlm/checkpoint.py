@@ -102,8 +102,7 @@ def load_checkpoint(model: Any, config: RepresentConfig, settings: Settings, *, 
             check_processor(processor, type(model).__name__)
             warnings = refuse_unsupported(model_config, layer=config.layer)
             dtype, device = loaded.dtype, loaded.device
-            loaded.set_attn_implementation({"text_config": ATTENTION_NAME})
-            loaded.eval()
+            set_to_work(loaded)
         else:
             model_config = load_config(model, trusted=trusted)
             warnings = refuse_unsupported(model_config, layer=config.layer)
@@ -168,6 +167,13 @@ def _refuse_layer_options(model_config: Any, config: RepresentConfig) -> None:
         raise OptionError(
             f"deepstack `include` has no effect: this model adds no vision features after decoder layer {config.layer}"
         )
+
+
+def set_to_work(model: Any) -> None:
+    """Give a loaded model the attention that is read, and take it out of training; nothing for a path."""
+    if is_loaded(model):
+        model.set_attn_implementation({"text_config": ATTENTION_NAME})
+        model.eval()
 
 
 @contextlib.contextmanager

@@ -51,6 +51,9 @@ class SampleRepresentation:
         The instruction attends to no vision token; all counted alike.
     finite
         Neither vector nor attention holds NaN or infinity.
+    share
+        Share of the instruction's attention that each vision token holds, in the order of the sequence, summing to 1,
+        float64 [vision]. None where it was not asked for, or had no say.
     """
 
     vector: NDArray[np.float32]
@@ -59,6 +62,7 @@ class SampleRepresentation:
     cut_margin: float | None
     uniform: bool
     finite: bool
+    share: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +75,13 @@ class Pooling:
         Share of attention that the averaged vision tokens hold; None averages all of them.
     instruction_vector
         Whether the mean over the instruction tokens is wanted as well.
+    share
+        Whether each vision token's share of the attention is wanted as well.
     """
 
     attention_mass: float | None = 0.9
     instruction_vector: bool = False
+    share: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +100,7 @@ class LaunchedBatch:
     attended: AttendedTokens
     finite: Tensor  # bool [batch]
     prefixes: Sequence[Prefix | None]
+    shares: Tensor | None = None  # float64 [batch, vision]
 
     def collect(self) -> list[SampleRepresentation]:
         """Wait for the device and return the representations, in the order of the samples."""
@@ -100,6 +108,7 @@ class LaunchedBatch:
         instruction = None if self.instruction_vectors is None else self.instruction_vectors.cpu().numpy()
         kept, margins = self.attended.kept.cpu(), self.attended.cut_margin.tolist()
         uniform, finite = self.attended.uniform.tolist(), self.finite.tolist()
+        shares = None if self.shares is None else self.shares.cpu().numpy()
         return [
             SampleRepresentation(
                 vector=vectors[i],
@@ -108,6 +117,7 @@ class LaunchedBatch:
                 cut_margin=None if np.isnan(margins[i]) else margins[i],
                 uniform=uniform[i],
                 finite=finite[i],
+                share=None if shares is None else shares[i, : len(sample.vision)],
             )
             for i, sample in enumerate(self.samples)
         ]
@@ -280,4 +290,5 @@ def _pooled(
         attended=attended,
         finite=torch.isfinite(vectors).all(dim=1) & torch.isfinite(padded).all(dim=1).to(vectors.device),
         prefixes=prefixes,
+        shares=attended.share if pooling.share else None,
     )

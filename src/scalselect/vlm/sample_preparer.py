@@ -82,6 +82,16 @@ class SamplePreparer:
         )
 
     @property
+    def image_processor(self) -> Any:
+        """What turns pictures into pixel values."""
+        return self._processor.image_processor
+
+    @property
+    def pads(self) -> bool:
+        """Whether pictures are padded to a square before the image processor sees them."""
+        return self._padding_colour is not None
+
+    @property
     def images_preprocessed(self) -> int:
         """How often the image processor has run."""
         return self._memo.computed
@@ -115,6 +125,7 @@ class SamplePreparer:
         turns, answer = question_and_answer(sample.turns) if self._prefix_lm else (sample.turns, None)
         rendered = render_conversation(self._processor, turns, escape=self._escape, chat_template=self._chat_template)
         self._check_every_image_is_shown(rendered.text, len(pictures))
+        sizes = tuple(picture.size for picture in pictures)
         if self._padding_colour is not None:
             pictures = [self._padded_to_square(picture) for picture in pictures]
         if answer is not None:
@@ -145,7 +156,7 @@ class SamplePreparer:
         if prefix is not None:
             roles = replace(roles, response=~prefix)
         cut = self._cut(inputs, roles.vision, roles.instruction(self._instruction_tokens), rendered.escaped, prefix)
-        return replace(cut, images=tuple(keys))
+        return replace(cut, images=tuple(keys), sizes=sizes)
 
     def _padded_to_square(self, picture: Image) -> Image:
         known = {} if self._padded is None else self._padded
