@@ -181,17 +181,27 @@ def test_representing_alone_knows_no_explanations(tmp_path, words, capsys):
     assert not (tmp_path / "run" / NAME).exists()
 
 
-def test_a_pool_that_grew(tmp_path, run, pictures, words):
+def test_a_pool_that_grew(tmp_path, run, words, explained):
     data = tmp_path / "new.json"
     data.write_text(json.dumps(json.loads(words[1].read_text())[:3]).replace("row-", "new-"))
     assert command("extend", run, data) == 0
     explanations, inputs = read_explanations(run / NAME)
     assert inputs["store"] == RunFolder(run).store.digest(range(4))
     assert list(explanations.rows) == wanted(run) == list(range(ROWS + 3))
-    shutil.rmtree(run / ".claims", ignore_errors=True)
+    assert len(explained) == ROWS + 3  # the file belonged to other representations
     (run / NAME).unlink()
     assert command("extend", run, data, "--explanations", "4") == 0
     assert list(known(run).rows) == wanted(run, 4)
+
+
+def test_growing_without_a_choice_knows_no_explanations(tmp_path, words, capsys):
+    assert command("represent", *words[1:4], "--output", tmp_path / "run") == 0
+    data = tmp_path / "new.json"
+    data.write_text(json.dumps(json.loads(words[1].read_text())[:3]).replace("row-", "new-"))
+    assert command("extend", tmp_path / "run", data, "--explanations", "4") == 2
+    assert "no effect on a run that has no choice" in capsys.readouterr().err
+    assert command("extend", tmp_path / "run", data) == 0
+    assert not (tmp_path / "run" / NAME).exists()
 
 
 def test_a_failure_is_a_warning_and_the_same_command_tries_again(tmp_path, words, monkeypatch, capsys):

@@ -205,6 +205,13 @@ def test_another_number_of_tokens_than_is_understood_is_unknown(loaded):
     assert np.isnan(places.boxes).all()
 
 
+def test_a_grid_of_another_size_than_the_tokens_make_is_unknown(loaded):
+    tower = Tower(loaded("qwen2_5_vl"))
+    sample = tower.prepare(pictures())
+    inputs = {**sample.inputs, "image_grid_thw": sample.inputs["image_grid_thw"] + torch.tensor([0, 2, 0])}
+    assert tower.places(dataclasses.replace(sample, inputs=inputs)).unknown is not None
+
+
 def test_gemma_that_pans_and_scans_is_unknown(checkpoints):
     config = RepresentConfig()
     path = checkpoints("gemma3")
@@ -216,8 +223,8 @@ def test_gemma_that_pans_and_scans_is_unknown(checkpoints):
         "pan_and_scan_min_ratio_to_activate": 1.2,
     }
     tower = Tower(checkpoint)
-    sample = tower.prepare(pictures([(233, 117)]))
-    assert len(sample.inputs["pixel_values"]) > 1
+    sample = tower.prepare(pictures([(351, 117)]))
+    assert len(sample.inputs["pixel_values"]) == 4  # whose tokens would make a square as well
     assert tower.places(sample).unknown is not None
 
 
