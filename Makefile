@@ -1,5 +1,5 @@
-# Everything a developer or a curious user needs: `make demo`, `make test`, `make test-slow`, `make integrations`.
-.PHONY: demo test test-slow integrations lint clean
+# What a developer or a curious user needs: `make demo`, `test`, `test-slow`, `integrations`, `screenshots`.
+.PHONY: demo test test-slow integrations screenshots lint clean
 PYTHON ?= python3
 BIN := .venv/bin
 PROCESSES ?= 2
@@ -33,6 +33,10 @@ test-slow: $(INSTALLED)
 # The trainers themselves, each in an environment of its own under .integrations: 4 GB, some minutes.
 integrations: $(INSTALLED)
 	PYTHONPATH=examples $(BIN)/python -m integrations.run
+
+# The pictures of docs/report.md, of the demo's page; Chromium must be installed.
+screenshots: demo
+	$(BIN)/python examples/take_screenshots.py demo/run docs/images
 
 clean:
 	rm -rf .venv .integrations demo dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -6,6 +6,7 @@ import numpy as np
 
 import scalselect
 from scalselect.config import select_config
+from scalselect.dataset.opening import open_pool
 from scalselect.progress import Silent
 from scalselect.records import Reason, RowIdentity, RowRecord
 from scalselect.run_folder import RunFolder
@@ -17,10 +18,11 @@ FACTS = {"seconds": {}, "device": "cpu", "split_batches": 0, "reuse": {}, "versi
 NAMES = ("coco", "charts", "ocr", "documents")
 
 
-def large_run(path, rows, *, hidden=32, budget="16%", seed=0):
+def large_run(path, rows, *, hidden=32, budget="16%", seed=0, data=None):
     """Write the run folder of so many rows of four data sets, scored and selected, and return its path.
 
-    One row in 50 is text-only, one in 100 was skipped. There are no records: the data were a Python object.
+    One row in 50 is text-only, one in 100 was skipped. Without `data`, a file of so many records, there are none: the
+    data were a Python object.
     """
     rng = np.random.default_rng(seed)
     run = RunFolder(path)
@@ -34,10 +36,15 @@ def large_run(path, rows, *, hidden=32, budget="16%", seed=0):
         "dtype": "float32",
     }
     fingerprint = {"data_sha256": "0" * 64, "data_bytes": 1, "data_records": rows, "data_format": "llava"}
-    data = {"path": None, "source": "pool"}
-    run.create(
-        {"represent": {**represent, **fingerprint}, "score": None, "select": None, "data": data, "model": "owner/model"}
-    )
+    if data is not None:
+        pool = open_pool(data)
+        fingerprint = {
+            "data_format": pool.format,
+            **{f"data_{key}": value for key, value in pool.fingerprint().items()},
+        }
+    place = {"path": None if data is None else str(data), "source": "pool"}
+    groups = {"represent": {**represent, **fingerprint}, "score": None, "select": None}
+    run.create({**groups, "data": place, "model": "owner/model"})
     directions = np.linalg.qr(rng.normal(size=(hidden, hidden)))[0] * np.linspace(1, 0.02, hidden)[:, None] ** 2
     for shard, begin in enumerate(range(0, rows, SHARD)):
         span = range(begin, min(begin + SHARD, rows))

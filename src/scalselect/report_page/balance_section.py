@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from scalselect.printable import printable_line
 from scalselect.report_page.number_words import counted, number, percent
 from scalselect.report_page.page import Section
 
@@ -169,7 +170,7 @@ def _bars(pool: float, chosen: float) -> Markup:
 def _value_words(value: Any) -> str:
     if value is None:
         return "(none)"
-    return "(empty)" if value == "" else f"{value:,}" if isinstance(value, int) else str(value)
+    return "(empty)" if value == "" else f"{value:,}" if isinstance(value, int) else printable_line(str(value))
 
 
 def _by_number(item: Mapping[str, Any]) -> tuple[float, str]:

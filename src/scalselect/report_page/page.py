@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup, escape
 
+from scalselect.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -104,14 +106,20 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_spelled_out,
     )
     environment.filters["coded"] = coded
     return environment
 
 
+def _spelled_out(value: Any) -> Any:
+    """Return a text from the data without what would hide a part of it or turn the order of its letters."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else printable(value)
+
+
 def coded(text: str) -> Markup:
     """Return a text as HTML in which what stands between backquotes is code; a backquote without its fellow stays."""
-    pieces = text.split("`")
+    pieces = printable(text).split("`")
     if len(pieces) % 2 == 0:
         pieces[-2:] = ["`".join(pieces[-2:])]
     return Markup("").join(
