@@ -1,7 +1,7 @@
 """Take the pictures of docs/report.md: the page of a run at two widths, light and dark.
 
-``python examples/take_screenshots.py RUN_DIR FOLDER`` needs the package ``playwright`` and an installed Chromium; nothing
-is downloaded. FOLDER then holds ``report-PART-WIDTH-SCHEME.png``.
+``python examples/take_screenshots.py RUN_DIR FOLDER`` needs the package ``playwright`` and an installed Chromium, and
+downloads nothing. FOLDER then holds ``report-PART-WIDTH-SCHEME.png``.
 """
 
 from __future__ import annotations
