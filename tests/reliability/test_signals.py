@@ -30,17 +30,18 @@ def words(tmp_path, pictures, checkpoints):
 
 def started(words):
     command_line = [sys.executable, "-m", "scalselect", *words]
-    # A shell that starts the tests in the background lets them ignore SIGINT, and a process hands that on.
-    before = {number: signal.signal(number, signal.SIG_DFL) for number, _ in ENDINGS if is_ignored(number)}
-    try:
-        return subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def is_ignored(number):
-    return signal.getsignal(number) is signal.SIG_IGN
+@pytest.fixture(autouse=True)
+def nothing_ignored():
+    """A shell that starts the tests in the background lets them ignore SIGINT, and a process hands that on."""
+    ignored = [number for number, _ in ENDINGS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def assert_ended(process, code, *, further=False, may_be_done=None):
