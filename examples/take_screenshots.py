@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}  # pixels of the window
 SCHEMES = ("light", "dark")
 PARTS = ("happened", "map", "samples")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+SHOWN_PLACE = b"/home/me/demo"  # in place of the folder that holds the run folder: pictures name no machine
 COLOURS = 200  # of a picture, which makes its file a third as large
 
 
@@ -45,9 +47,12 @@ def take_screenshots(report: Path, folder: Path) -> list[Path]:
     if not report.exists():
         raise SystemExit(f"there is no page: {report}; `scalselect report {report.parent}` writes it")
     folder.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+        copy = Path(place) / "report.html"
+        here = str(report.resolve().parents[1]).encode()
+        copy.write_bytes(report.read_bytes().replace(here, SHOWN_PLACE))
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        taken = [*_all_pictures(browser, report, folder)]
+        taken = [*_all_pictures(browser, copy, folder)]
         browser.close()
     return taken
 
@@ -62,7 +67,7 @@ def _all_pictures(browser: Browser, report: Path, folder: Path) -> Iterator[Path
                 offline=True,
             )
             page = context.new_page()
-            page.goto(report.resolve().as_uri())
+            page.goto(report.as_uri())
             for part in PARTS:
                 path = folder / f"report-{part}-{name}-{scheme}.png"
                 path.write_bytes(_picture(page, part))
@@ -85,7 +90,7 @@ def _picture(page: Page, part: str) -> bytes:
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     picture = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
     content = io.BytesIO()
-    few = picture.quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     few.save(content, "PNG", optimize=True)
     return content.getvalue()
 

@@ -31,7 +31,6 @@ def build_small(folder):
     data = [f"{name}={folder / name}.json" for name in ("shapes", "colours")]
     options = ["--model", folder / "checkpoint", "--images", folder, "--stratify-by", "source", "--threads", 1]
     assert command("run", *data, *options, "--budget", "50%", "--output", folder / "run") == 0
-    explain(folder / "run", across=8)
     assert command("report", folder / "run") == 0
     shutil.copytree(folder / "run", folder / "other")
     scalselect.score(folder / "other", energy=0.6)

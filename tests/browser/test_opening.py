@@ -76,6 +76,19 @@ def test_a_phone_shows_the_figures_made_for_it(show, report):
             assert small == []
 
 
+@pytest.mark.parametrize("size", [DESKTOP, PHONE, NARROW], ids=lambda size: str(size["width"]))
+def test_words_of_selects_are_not_cut(show, report, size):
+    cut = """all => all.map((each) => {
+      const style = getComputedStyle(each), pen = document.createElement("canvas").getContext("2d");
+      pen.font = style.font;
+      const words = each.selectedOptions[0].textContent, arrow = 16;
+      const room = each.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - arrow;
+      return pen.measureText(words).width > room ? words : "";
+    }).filter(Boolean)"""
+    with show(report, size=size) as page:
+        assert page.locator("select").evaluate_all(cut) == []
+
+
 def test_it_can_be_read_without_scripts(show, report, scores):
     with show(report, script=False) as page:
         assert page.locator("main > section").count() == len(SECTIONS)
