@@ -89,6 +89,8 @@ def write_report(folder: RunFolder, pool: Pool | JoinedPool | None, progress: Pr
     ------
     DamagedFileError
         If a file of a shard is not what was published.
+    WorkError
+        If another process has taken over the folder.
     """
     try:
         if _bears(folder.report, mark_of(folder, with_samples=pool is not None)):
@@ -96,13 +98,22 @@ def write_report(folder: RunFolder, pool: Pool | JoinedPool | None, progress: Pr
         progress.say("writing the report")
         read_samples = None if pool is None else samples_reader(pool, folder.require())
         content = report_bytes(folder, read_samples, None if read_samples else NO_RECORDS)
-        publish_bytes(folder.report, content)
     except DamagedFileError:  # which can be mended
         raise
     except Exception as error:  # noqa: BLE001  whatever it is, the run is done
-        told = told_of(error) if isinstance(error, OSError) else str(error) or type(error).__name__
-        again = f"scalselect report {shlex.quote(str(folder.path))}"
-        progress.warn(f"{folder.report.name} was not written: {told}; `{again}` tries again")
+        _warn(folder, error, progress)
+        return
+    folder.check_claim()
+    try:
+        publish_bytes(folder.report, content)
+    except OSError as error:
+        _warn(folder, error, progress)
+
+
+def _warn(folder: RunFolder, error: Exception, progress: Progress) -> None:
+    told = told_of(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+    again = f"scalselect report {shlex.quote(str(folder.path))}"
+    progress.warn(f"{folder.report.name} was not written: {told}; `{again}` tries again")
 
 
 def samples_reader(pool: Pool | JoinedPool, run: Mapping[str, Any]) -> ReadSamples:
@@ -170,10 +181,10 @@ def read_material(folder: RunFolder) -> Material:
     """Return the saved records of a run, without samples. See `report_bytes` for the errors."""
     run = folder.require()
     shards = shards_of(run)
-    missing = [shard for shard in shards if not folder.store.is_published(shard)]
+    missing, _ = folder.store.files.missing(shards)
     if missing:
         raise RunFolderError(
-            f"{len(missing)} of {len(shards)} shards are not represented yet, so there is no whole pool to report on: "
+            f"{missing} of {len(shards)} shards are not represented yet, so there is no whole pool to report on: "
             f"{folder.path}; repeat the command that made the folder"
         )
     table, known, coordinates = _scores_of(folder, shards)
