@@ -29,7 +29,7 @@ PAYLOADS = (
     f"<svg onload={RUN}><script>{RUN}</script></svg>",
     f'"\' onmouseover={RUN} autofocus onfocus={RUN} x="',
     f"--></title></style></textarea></noscript><script>{RUN}</script>",
-    f"<!--<script>{RUN}//",
+    f"<!--<script >{RUN}//",
     "{{ 7 * 7 }}{% raw %}{{ config }}${7*7}#{7*7}<%= 7*7 %>",
     f"javascript:{RUN}",
     f"<a href='javascript:{RUN}'>x</a><iframe srcdoc='<script>parent.{RUN}</script>'></iframe>",
@@ -42,6 +42,7 @@ PAYLOADS = (
     "e" + "\u0301" * 300 + " \U000e0041\ufdfd" * 5,
     "__proto__",
     "constructor",
+    f"</script x=><script >{RUN}</script >",
 )
 NAMED = PAYLOADS[2] + "\x1b[31m\u202e"  # of files, folders and models
 KINDS = (PAYLOADS[0], PAYLOADS[13], PAYLOADS[14] + "\n" + PAYLOADS[5])

@@ -63,7 +63,8 @@ WITHOUT_NAMES = """() => {
     if (!node.hasAttribute("role")) tell(node, "no role");
   }
   for (const node of document.querySelectorAll("input, select, textarea")) {
-    const label = [...(node.labels ?? [])].map((each) => each.textContent.trim()).join("");
+    const label = [...(node.labels ?? [])].flatMap((each) => [...each.childNodes])
+      .map((each) => (each.contains(node) ? "" : each.textContent.trim())).join("");
     if (!label && !named(node)) tell(node, "no label");
   }
   for (const node of document.querySelectorAll("button, a, summary")) {
