@@ -291,3 +291,49 @@ def test_a_page_that_cannot_be_written_ends_no_run(tmp_path, pictures, checkpoin
     assert f"`scalselect report {tmp_path}/run` tries again" in told.err
     assert "report.html" not in told.out
     assert (tmp_path / "run" / "selection.json").exists()
+
+
+@pytest.mark.parametrize("name", ["run.json", "scores.parquet", "representations"])
+def test_nothing_but_a_page_is_replaced_by_one(chosen, tmp_path, capsys, name):
+    run = shutil.copytree(chosen, tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert command("report", run, "--output", run / name) == 2
+    assert f"{run / name} (give" in capsys.readouterr().err
+    assert command("report", run, run, "--output", run / name) == 2
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_page_and_an_empty_file_are_replaced(chosen, tmp_path):
+    place = tmp_path / "page.html"
+    place.touch()
+    for _ in range(2):
+        assert scalselect.report(chosen, output=place) == place
+        assert place.read_bytes().startswith(b"<!doctype html>")
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_pictures_come_back_where_data_have_moved(tmp_path, pictures, checkpoints, named):
+    """Beside the data file they are found by themselves, elsewhere where the call says so."""
+    data = write_pool(tmp_path / "old", pictures, rows=12)
+    records = json.loads(data.read_bytes())
+    for place in records:
+        place["image"] = place["image"].rpartition("/")[2]
+    images = tmp_path / ("pictures" if named else "old")
+    images.mkdir(exist_ok=True)
+    for picture in pictures:
+        shutil.copy(picture, images)
+    data.write_text(json.dumps(records))
+    options = ["--images", images] if named else []
+    words = ["run", data, "--model", checkpoints("llava"), "--budget", "50%", *options, "--output", tmp_path / "run"]
+    assert command(*words) == 0
+    whole = (tmp_path / "run" / "report.html").read_bytes().decode()
+    shutil.move(data.parent, tmp_path / "new")
+    if named:
+        shutil.move(images, tmp_path / "elsewhere")
+    moved = f"pool={tmp_path / 'new' / 'pool.json'}" + (f",images={tmp_path / 'elsewhere'}" if named else "")
+    assert command("report", tmp_path / "run", "--dataset", moved) == 0
+    shown, before = (
+        data_of(page)["samples"] for page in ((tmp_path / "run" / "report.html").read_bytes().decode(), whole)
+    )
+    assert shown == before
+    assert shown["pictures"]

@@ -13,10 +13,10 @@ from scalselect.errors import RunFolderError
 from scalselect.leftovers import remove_leftovers, remove_leftovers_beside
 from scalselect.printable import printable_line
 from scalselect.progress import Silent, on_wait, say_removed
-from scalselect.remote_path import path_of
 from scalselect.report_page.comparison_material import ComparisonMaterial, RowInBoth, RunFacts
 from scalselect.report_page.comparison_section import comparison_sections
 from scalselect.report_page.page import page_bytes
+from scalselect.report_place import report_place
 from scalselect.reported_records import reported_records
 from scalselect.run_folder import RunFolder
 from scalselect.storage import publish_bytes
@@ -67,6 +67,8 @@ def comparison_page(
     ------
     RunFolderError
         If one of them is no run folder or has no scores, or they are runs of different data.
+    OptionError
+        If `output` is a folder, or a file that is no page.
     DatasetError
         If `dataset` is given and holds not the data of the runs.
     DamagedFileError
@@ -76,7 +78,7 @@ def comparison_page(
     comparison = compare(a.path, b.path)
     read_samples, no_samples = reported_records(a.require(), dataset)
     progress = progress or Silent()
-    path = a.report_beside(_name_of(b.path)) if output is None else path_of(output)
+    path = a.report_beside(_name_of(b.path)) if output is None else report_place(output)
     with a.claimed(on_wait(progress)) if output is None else contextlib.nullcontext():
         left = remove_leftovers(a.path) if output is None else remove_leftovers_beside(path)
         say_removed(progress, here=left, temporary=removed_places())

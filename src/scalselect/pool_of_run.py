@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from scalselect.dataset.containers import data_exist
+from scalselect.dataset.containers import data_exist, folder_of
 from scalselect.dataset.data_sets import data_sets_of, open_pools
 from scalselect.dataset.joined_pool import JoinedPool
-from scalselect.dataset.opening import confined_by_default, open_pool
+from scalselect.dataset.opening import confined_by_default, image_folder, open_pool
 from scalselect.errors import DatasetError, RunFolderError
 from scalselect.segments import Segment, segments_of
 
@@ -47,7 +47,9 @@ def pool_of_run(
     if "representations" in represent:
         return None if dataset is None else _pool_beside_vectors(represent["rows"], dataset)
     segments = segments_of(run)
-    given = [] if dataset is None else _given(dataset, segments)
+    asked = [] if dataset is None else _given(dataset, segments)
+    given = [pool for pool, _ in asked]
+    images_of = {id(pool): images for pool, images in asked}
     unused = list(given)
     pools = []
     for segment in segments:
@@ -62,7 +64,7 @@ def pool_of_run(
             replace(
                 pool,
                 source=segment.source,
-                images=segment.images or pool.images,
+                images=images_of.get(id(pool)) or _images(segment, pool),
                 limit=_limit(segment),
                 image_position=represent.get("image_position", pool.image_position),
                 allow_remote_images=represent.get("allow_remote_images", False),
@@ -75,6 +77,14 @@ def pool_of_run(
             f"data are none of the run's, or have changed since: {unused[0].location} (the run has {known})"
         )
     return pools[0] if len(pools) == 1 else JoinedPool(pools)
+
+
+def _images(segment: Segment, pool: Pool) -> str:
+    """Return the image folder of the run; where it was that of the data file, it has moved together with it."""
+    moved = segment.path is not None and pool.location not in {None, segment.path}
+    if moved and segment.images == image_folder(None, folder_of(str(segment.path))):
+        return pool.images
+    return segment.images or pool.images
 
 
 def _confined(option: bool | None, segment: Segment) -> bool:
@@ -92,15 +102,16 @@ def _mapping(segments: Sequence[Segment]) -> dict[str, Any] | None:
     return first if all(segment.mapping == first for segment in segments) else None
 
 
-def _given(dataset: Any, segments: Sequence[Segment]) -> list[Pool]:
+def _given(dataset: Any, segments: Sequence[Segment]) -> list[tuple[Pool, str | None]]:
+    """Return data that a call names, each with its image folder where that is named as well."""
     # Known data are opened as the run has them; others, to be told of, as they present themselves.
     pools = []
     for one in data_sets_of(dataset):
-        pool = open_pool(one.data, format=_format(segments), mapping=_mapping(segments))
+        pool = open_pool(one.data, format=_format(segments), mapping=_mapping(segments), images=one.images)
         segment = next((segment for segment in segments if segment.fingerprint == pool.fingerprint()), None)
         if segment is not None and (segment.data_format, segment.mapping) != (pool.format, pool.mapping):
-            pool = open_pool(one.data, format=segment.data_format, mapping=segment.mapping)
-        pools.append(pool)
+            pool = open_pool(one.data, format=segment.data_format, mapping=segment.mapping, images=one.images)
+        pools.append((pool, None if one.images is None else pool.images))
     return pools
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scalselect.comparison_report import comparison_page
 from scalselect.leftovers import remove_leftovers, remove_leftovers_beside
 from scalselect.progress import Silent, on_wait, say_removed
-from scalselect.remote_path import path_of
+from scalselect.report_place import report_place
 from scalselect.report_work import report_bytes
 from scalselect.reported_records import reported_records
 from scalselect.run_folder import RunFolder
@@ -50,6 +50,8 @@ def report(
 
     Raises
     ------
+    OptionError
+        If `output` is a folder, or a file that is no page.
     DatasetError
         If `dataset` is given and holds not the data of the run.
     RunFolderError
@@ -62,7 +64,7 @@ def report(
     run = folder.require()
     progress = progress or Silent()
     read_samples, no_samples = reported_records(run, dataset)
-    path = folder.report if output is None else path_of(output)
+    path = folder.report if output is None else report_place(output)
     with folder.claimed(on_wait(progress)) if output is None else contextlib.nullcontext():
         left = remove_leftovers(folder.path) if output is None else remove_leftovers_beside(path)
         say_removed(progress, here=left, temporary=removed_places())

@@ -147,3 +147,18 @@ def test_vectors_made_elsewhere():
     assert parsed(score).representations == "my vectors.npy"
     assert parsed(score).energy == 0.8
     assert parsed(select).budget == "3"
+
+
+@pytest.mark.parametrize(("percent", "told"), [(0.0, None), (5.0, None), (5.1, "6%"), (37.0, "37%")])
+def test_more_skipped_rows_than_usual_are_allowed(percent, told):
+    run = run_json()
+    (line,) = commands_of(run, Path("/runs/a"), {}, skipped_percent=percent).lines
+    assert ("--max-skipped" in line) == (told is not None)
+    if told:
+        assert f"--max-skipped {told}" in line
+        assert parsed(line).max_skipped == told
+
+
+def test_the_run_folder_is_named_from_the_root_on():
+    (line,) = commands_of(run_json(), Path("runs/a"), {}).lines
+    assert f"--output {Path('runs/a').absolute()}" in line

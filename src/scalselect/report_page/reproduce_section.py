@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute as pc
+
 from scalselect.report_page.guide_blocks import guide_blocks
 from scalselect.report_page.page import Section
 from scalselect.report_page.run_command import commands_of
@@ -18,7 +20,11 @@ _MODEL_HASHES = ("model_config", "model_processor", "model_chat_template", "mode
 def reproduce_section(material: Material) -> Section:
     """Return the last section of the page."""
     run = material.run
-    commands = commands_of(run, material.folder.path, material.selection)
+    scored, skipped = (
+        pc.sum(pc.equal(material.table["status"], status)).as_py() or 0 for status in ("scored", "skipped")
+    )
+    percent = 100 * skipped / max(1, scored + skipped)
+    commands = commands_of(run, material.folder.path, material.selection, skipped_percent=percent)
     return Section(
         name="reproduce",
         title="Reproduce and train",

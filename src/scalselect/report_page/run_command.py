@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from scalselect.config import RepresentConfig, ScoreConfig, SelectConfig
+from scalselect.config import DEFAULT_MAX_SKIPPED, RepresentConfig, ScoreConfig, SelectConfig
 from scalselect.segments import segments_of
 from scalselect.trainers import preset
 
@@ -30,7 +31,9 @@ class Commands:
     notes: list[str] = field(default_factory=list)
 
 
-def commands_of(run: Mapping[str, Any], folder: Path, selection: Mapping[str, Any] | None) -> Commands:
+def commands_of(
+    run: Mapping[str, Any], folder: Path, selection: Mapping[str, Any] | None, *, skipped_percent: float = 0.0
+) -> Commands:
     """Return the commands that make this run in another folder of the same name.
 
     Parameters
@@ -41,9 +44,13 @@ def commands_of(run: Mapping[str, Any], folder: Path, selection: Mapping[str, An
         The run folder.
     selection
         The content of selection.json; None where nothing was selected.
+    skipped_percent
+        Rows skipped, of a hundred that were not text-only: above the default, somebody allowed it.
     """
     found = Commands()
-    place = shlex.quote(str(folder))
+    place = shlex.quote(str(folder.absolute()))
+    # It is not recorded: any value that lets the run through makes the same.
+    allowed = [f"--max-skipped {math.ceil(skipped_percent)}%"] if skipped_percent > DEFAULT_MAX_SKIPPED else []
     score, select = run.get("score") or {}, run.get("select") or {}
     choice = [] if selection is None else _choice(select)
     if "representations" in run["represent"]:
@@ -62,6 +69,7 @@ def commands_of(run: Mapping[str, Any], folder: Path, selection: Mapping[str, An
         f"{data} --model {'MODEL' if model is None else shlex.quote(str(model))}",
         f"--output {place}",
         *_of_representing(run),
+        *allowed,
         *_changed(ScoreConfig, score),
     ]
     verb = "scalselect run" if choice else "scalselect represent"
@@ -71,7 +79,8 @@ def commands_of(run: Mapping[str, Any], folder: Path, selection: Mapping[str, An
     if not choice and score:
         found.lines.append(_command([f"scalselect score {place}", *_changed(ScoreConfig, score)]))
     if len(segments) > began_with:
-        found.lines.append(_command([f"scalselect extend {place} {_data(segments[began_with:], named=True)}"]))
+        data = _data(segments[began_with:], named=True)
+        found.lines.append(_command([f"scalselect extend {place} {data}", *allowed]))
     found.notes.extend(_notes(run, segments, select))
     return found
 
