@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -51,6 +52,19 @@ def chosen(run):
 @pytest.fixture
 def page(runs, tmp_path):
     return Page(comparison_page(*runs, output=tmp_path / "page.html").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "told"),
+    [
+        ("/x/one", "/x/two", ("one", "two")),
+        ("/x/one/run", "/x/two/run", ("one/run", "two/run")),
+        ("/one/x/run", "/two/x/run", ("one/x/run", "two/x/run")),
+        ("/run", "/run", ("/run", "/run")),
+    ],
+)
+def test_runs_are_told_apart_by_the_ends_of_their_paths(a, b, told):
+    assert comparison_report._names_apart(Path(a), Path(b)) == told
 
 
 def test_sets_are_those_of_the_tables(runs, page):
@@ -199,7 +213,7 @@ def test_the_command_and_the_function(runs, tmp_path, capsys):
     assert told == {"report": str(paths[0]), "bytes": paths[0].stat().st_size}
     assert scalselect.report(*runs, output=paths[1]) == paths[1]
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert "Two runs side by side" in Page(paths[0].read_bytes()).first("title")["text"]
+    assert Page(paths[0].read_bytes()).first("title")["text"].startswith("Two runs of ")
     assert command("report", runs[0], tmp_path / "none") == 2
     assert "not a run folder" in capsys.readouterr().err
 

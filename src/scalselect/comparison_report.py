@@ -19,6 +19,7 @@ from scalselect.report_page.page import page_bytes
 from scalselect.report_place import report_place
 from scalselect.reported_records import reported_records
 from scalselect.run_folder import RunFolder
+from scalselect.segments import segments_of
 from scalselect.storage import publish_bytes
 from scalselect.temporary_places import removed_places
 
@@ -105,10 +106,15 @@ def _page(
         samples={} if read_samples is None else read_samples(np.concatenate(shown)),
         no_samples=no_samples,
     )
-    names = [printable_line(_name_of(folder.path)) for folder in (a, b)]
+    names = [printable_line(name) for name in _names_apart(a.path, b.path)]
     subtitle = f"A is {names[0]}, B is {names[1]}; made by scalselect from the records of both"
+    data = ", ".join(dict.fromkeys(str(segment.source) for segment in segments_of(runs[0])))
     return page_bytes(
-        "Two runs side by side", subtitle, comparison_sections(material), style_files=_STYLES, script_files=()
+        f"Two runs of {printable_line(data[:_LONGEST_NAME])}",
+        subtitle,
+        comparison_sections(material),
+        style_files=_STYLES,
+        script_files=(),
     )
 
 
@@ -173,6 +179,16 @@ def _rows(rows: NDArray[np.int64], here: pa.Table, there: pa.Table) -> tuple[Row
 def _lines(table: pa.Table, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = table.take(rows).to_pylist()
     return lines
+
+
+def _names_apart(a: Path, b: Path) -> tuple[str, str]:
+    """Return the ends of two paths from the last folder on in which they differ; of equal ones both whole."""
+    parts = [path.absolute().as_posix().split("/") for path in (a, b)]
+    for length in range(1, min(map(len, parts)) + 1):
+        ends = ["/".join(names[-length:]) for names in parts]
+        if ends[0] != ends[1]:
+            return ends[0], ends[1]
+    return str(a.absolute()), str(b.absolute())
 
 
 def _name_of(path: Path) -> str:
