@@ -125,6 +125,14 @@ def test_without_a_choice_there_is_no_dot(ax, tmp_path):
     assert len(ax.get_lines()) == 2
 
 
+def test_one_dimension_makes_no_map(tmp_path, ax):
+    folder = scored_run(tmp_path / "run", VECTORS)
+    scalselect.score(folder, rank=1)
+    with pytest.raises(OptionError, match="a map needs two coordinates, and the dominant subspace of this run has 1"):
+        plot.map(folder, ax=ax)
+    assert not ax.collections
+
+
 @pytest.mark.parametrize("pair", [(0, 1), (3, 1)])
 def test_map_by_score(run, ax, pair):
     assert plot.map(run.folder, pair, ax=ax) is ax

@@ -256,6 +256,8 @@ def _check_map(colour: str, points: int, seed: int, style: Mapping[str, Any]) ->
 
 
 def _check_pair(pair: tuple[int, int], k: int) -> tuple[int, int]:
+    if k < 2:  # noqa: PLR2004  a map has two axes
+        raise OptionError(f"a map needs two coordinates, and the dominant subspace of this run has {k}")
     whole = isinstance(pair, (tuple, list)) and all(
         isinstance(one, (int, np.integer)) and not isinstance(one, bool) for one in pair
     )
