@@ -7,14 +7,18 @@ import pytest
 from scalselect.report_page.page_warnings import page_warnings
 
 
-def material(selection=None, diagnostics=None):
+def run_of(rows=1000, records=1000, limit=None):
+    return {"represent": {"limit": limit, "rows": rows, "data_records": records}}
+
+
+def material(selection=None, diagnostics=None, run=None):
     calm = {
         "warnings": [],
         "rows": {"pool": 1000, "scored": 980, "skipped": 20, "text_only": 0},
         "noted": {"uniform": 0},
         "strata": {},
     }
-    return SimpleNamespace(selection={**calm, **(selection or {})}, diagnostics=diagnostics)
+    return SimpleNamespace(selection={**calm, **(selection or {})}, diagnostics=diagnostics, run=run or run_of())
 
 
 def redundancy(near, exact):
@@ -31,7 +35,16 @@ def test_nothing_to_warn_of():
     assert page_warnings(material()) == []
     assert page_warnings(material(diagnostics=redundancy(0.05, 0))) == []
     assert page_warnings(material(diagnostics=redundancy(None, None))) == []
-    assert page_warnings(SimpleNamespace(selection=None, diagnostics=None)) == []
+    assert page_warnings(SimpleNamespace(selection=None, diagnostics=None, run=run_of())) == []
+
+
+def test_a_trial_is_told_before_all_else():
+    trial = run_of(100, 4000, limit=100)
+    found = page_warnings(material({"warnings": ["the subspace is not unique"]}, run=trial))
+    assert found[0].startswith("A trial: `--limit` left out 3,900 rows of 4,000")
+    assert "the first 100 alone" in found[0]
+    assert page_warnings(SimpleNamespace(selection=None, diagnostics=None, run=trial)) == found[:1]
+    assert page_warnings(material(run=run_of(4000, 4000, limit=5000))) == []
 
 
 def test_those_of_the_selection_come_first():

@@ -17,6 +17,11 @@ def counted(number: int, word: str, plural: str | None = None) -> str:
     return f"{number:,} {word if number == 1 else plural or word + 's'}"
 
 
+def were(number: int) -> str:
+    """Return `was` of one thing, `were` of any other number."""
+    return "was" if number == 1 else "were"
+
+
 def percent(share: float) -> str:
     """Return a share of one as a percentage: `41 %`, `4.1 %`, `0.41 %`; never `0 %` or `100 %` where it is not."""
     value = 100.0 * share

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scalselect.report_page.number_words import counted, listed, percent
+from scalselect.report_page.number_words import counted, listed, percent, were
+from scalselect.report_page.run_words import trial_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,9 +23,20 @@ _PLURALS = {"stratum": "strata", "data set": "data sets"}
 def page_warnings(material: Material) -> list[str]:
     """Return the warnings of `selection.json`, and what the numbers of the run warn of beyond them."""
     if material.selection is None:
-        return []
-    found = [_sentence(warning) for warning in material.selection["warnings"]]
+        return [*_of_trial(material.run)]
+    found = [*_of_trial(material.run)]
+    found += [_sentence(warning) for warning in material.selection["warnings"]]
     return [*found, *_of_rows(material.selection), *_of_copies(material.diagnostics), *_of_groups(material)]
+
+
+def _of_trial(run: Mapping[str, Any]) -> Iterator[str]:
+    trial = trial_of(run)
+    if trial is not None:
+        rows, records = trial
+        yield (
+            f"A trial: `--limit` left out {counted(records - rows, 'row')} of {records:,}, so scores and choice are those "
+            f"of the first {rows:,} alone, and no part of a choice from the whole."
+        )
 
 
 def _sentence(words: str) -> str:
@@ -37,8 +49,8 @@ def _of_rows(selection: Mapping[str, Any]) -> Iterator[str]:
     with_images = rows["pool"] - rows["text_only"]
     if with_images and rows["skipped"] / with_images > _MANY_SKIPPED:
         yield (
-            f"{counted(rows['skipped'], 'row')} ({percent(rows['skipped'] / with_images)} of those with images) were "
-            "skipped, so the subset was chosen from the rest alone."
+            f"{counted(rows['skipped'], 'row')} ({percent(rows['skipped'] / with_images)} of those with images) "
+            f"{were(rows['skipped'])} skipped, so the subset was chosen from the rest alone."
         )
     if rows["scored"] and noted["uniform"] / rows["scored"] > _MANY_SKIPPED:
         yield (
