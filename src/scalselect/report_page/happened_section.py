@@ -87,17 +87,16 @@ def _conclusion(material: Material, fates: Sequence[Fate]) -> str:
     if not material.singular_values.size:
         return unscored_words(material, fates)
     if selection is None:
-        return f"{scored:,} of {pool} {were(scored)} scored, and nothing was chosen yet; `scalselect select` is the next step."
+        done = f"{scored:,} of {pool} {were(scored)} scored"
+        return f"{done}, and nothing was chosen yet; `scalselect select` is the next step."
     budget, rows = selection["budget"], selection["rows"]
     share = f", {percent(budget['rows'] / rows['candidates'])} of {_could_be(rows)}" if rows["candidates"] else ""
     held = (material.diagnostics or {}).get("leverage", {}).get("held")
     told = "" if held is None else f" They hold {percent(held)} of the leverage."
     more = selection["text_only"]["chosen"]
-    on_top = (
-        f" With {counted(more, 'text-only row')} on top, {rows['selected']:,} {'is' if rows['selected'] == 1 else 'are'} to be trained on."
-        if more
-        else ""
-    )
+    on_top = ""
+    if more:  # so that more than one is to be trained on
+        on_top = f" With {counted(more, 'text-only row')} on top, {rows['selected']:,} are to be trained on."
     return f"{budget['rows']:,} of {pool} {were(budget['rows'])} chosen{share}.{told}{on_top}"
 
 

@@ -34,8 +34,8 @@ def _of_trial(run: Mapping[str, Any]) -> Iterator[str]:
     if trial is not None:
         rows, records = trial
         yield (
-            f"A trial: `--limit` left out {counted(records - rows, 'row')} of {records:,}, so scores and choice are those "
-            f"of the first {rows:,} alone, and no part of a choice from the whole."
+            f"A trial: `--limit` left out {counted(records - rows, 'row')} of {records:,}, so scores and choice are "
+            f"those of the first {rows:,} alone, and no part of a choice from the whole."
         )
 
 
