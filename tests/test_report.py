@@ -14,6 +14,7 @@ import pytest
 import scalselect
 from report_pages import array_of, check_page, data_of, scripts_of, section_of
 from scalselect.errors import DatasetError, RunFolderError, WorkError
+from scalselect.report_page.number_words import percent
 from scalselect.run_folder import RunFolder
 from scored_runs import FACTS, clustered_vectors, line_of, scored_run
 from small_pools import command, record, write_pool
@@ -178,6 +179,33 @@ def test_no_next_step_is_named_where_it_can_only_fail(tmp_path, vectors, options
     assert "is the next step" not in page.text
     with pytest.raises(WorkError):
         scalselect.score(run)
+
+
+def test_several_budgets_of_a_choice_that_is_not_by_score_alone(tmp_path):
+    """The curve says what the best rows would hold, and the page what the rows of each budget do hold."""
+    run = scored_run(tmp_path, clustered_vectors(200))
+    scalselect.select(run, budget="40%,20", strategy="coverage")
+    page = check_page(text := page_of(run))
+    scores = pq.read_table(run / "scores.parquet")
+    falling = np.sort(scores["leverage_score"].to_numpy())[::-1]
+    first = scores.filter(scores["selected"])["leverage_score"].to_numpy()
+    second = pq.read_table(run / "selections" / "20" / "rows.parquet")["leverage_score"].to_numpy()
+    of_first, of_second, best, best_of_second = (
+        percent(some.sum() / falling.sum()).replace("\u202f", " ")
+        for some in (first, second, falling[:80], falling[:20])
+    )
+    told = page.text.replace("\u202f", " ")
+    assert best != of_first
+    assert f"the best 40 % hold {best}" in told
+    assert f"the best 20 rows hold {best_of_second}" in told
+    assert f"The chosen rows, which are not simply the best, hold {of_first}." in told
+    assert f"the rows chosen, for 40 %: {of_first} held; for 20 rows: {of_second} held" in told
+    assert "2 budgets were asked for: 40 % and 20 rows. What is said above" in told
+    assert "about the first, 40 %" in told
+    assert "dashed" not in section_of(text, "leverage")
+    (run / "selections" / "20" / "rows.parquet").unlink()
+    told = page_of(run).replace("\u202f", " ")
+    assert f"the rows chosen, for 40 %: {of_first} held</p>" in told
 
 
 def test_a_trial_says_so(tmp_path):

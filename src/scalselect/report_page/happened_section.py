@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from scalselect.report_page.next_step import unscored_words
-from scalselect.report_page.number_words import counted, percent, were
+from scalselect.report_page.number_words import counted, listed, percent, were
 from scalselect.report_page.page import Section
 from scalselect.report_page.page_warnings import page_warnings
 from scalselect.report_page.row_fates import row_fates
 from scalselect.report_page.run_words import (
+    asked_words,
     budget_lines,
     is_of_own_vectors,
     model_words,
@@ -52,6 +53,7 @@ def happened_section(material: Material) -> Section:
         title="What happened",
         content={
             "conclusion": conclusion(material, fates),
+            "about": _about(material),
             "facts": _facts(material),
             "pools": pools_of(material.run),
             "bar": _bar(fates, total),
@@ -106,6 +108,17 @@ def _could_be(rows: Mapping[str, Any]) -> str:
     if not barred:
         return "those that could be"
     return f"the {rows['candidates']:,} that could be; {barred:,} with a score {were(barred)} barred"
+
+
+def _about(material: Material) -> str | None:
+    """Return which of several budgets the page is about."""
+    asked = [asked_words(budget["asked"]) for budget in (material.selection or {}).get("budgets", [])]
+    if len(asked) < 2:  # noqa: PLR2004  one needs no telling
+        return None
+    return (
+        f"{len(asked):,} budgets were asked for: {listed(asked)}. What is said above, the warnings, the bar, map, "
+        f"samples and balance are about the first, {asked[0]}; the curve of leverage shows all of them."
+    )
 
 
 def _facts(material: Material) -> list[tuple[str, list[str]]]:
