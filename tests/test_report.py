@@ -73,6 +73,12 @@ def test_what_happened_counts_every_row(chosen, page):
     assert ["skipped", "image_missing", 3] in fates
     assert "text-only" not in by_kind  # both were chosen on top
     text = check_page(section_of(page, "happened")).text
+    subspace = json.loads((chosen / "selection.json").read_text())["subspace"]
+    assert f"The dominant subspace is the {subspace['k']} directions, out of 24 dimensions, in which" in text
+    assert f"these hold {100 * subspace['energy']:.0f} %. The method is ScalSelect (arXiv 2602.11636). Each row" in text
+    assert "Rows count from 0, ranks from 1." in text
+    assert "Begun" in text
+    assert "model: given in Python" in page
     selection = json.loads((chosen / "selection.json").read_text())
     rows = selection["rows"]
     assert rows["scored"] - rows["candidates"] == by_kind["barred"] > 0
@@ -228,6 +234,7 @@ def test_vectors_made_elsewhere(tmp_path):
     page = check_page(text := page_of(run))
     assert "8 of 80 rows were chosen, 10 % of those that could be" in page.text
     assert "vectors made elsewhere" in page.text
+    assert "Each row is a vector that was made elsewhere. Rows count from 0, ranks from 1." in page.text
     assert "Nothing is known of these rows that could be balanced" in page.text
     assert "scalselect score --representations vectors.npy" in section_of(text, "reproduce")
     assert "How to train" not in text

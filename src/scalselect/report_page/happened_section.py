@@ -20,6 +20,7 @@ from scalselect.report_page.run_words import (
     pools_of,
     trial_of,
 )
+from scalselect.report_page.term_words import terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,6 +55,7 @@ def happened_section(material: Material) -> Section:
         content={
             "conclusion": conclusion(material, fates),
             "about": _about(material),
+            "terms": terms_of(material),
             "facts": _facts(material),
             "pools": pools_of(material.run),
             "bar": _bar(fates, total),
