@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scalselect.report_page.number_words import counted, number, percent
+from scalselect.report_page.number_words import counted, number, percent, times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ def words_of_held(curve: LeverageCurve, budgets: Sequence[BudgetShare]) -> str:
     best = curve.held_by(rows)
     share = rows / curve.scores.size
     words = f"The best {percent(share)} of the rows hold {percent(best)} of the leverage"
-    words += f", {number(best / share, 2)} times what a random choice would." if rows < curve.scores.size else "."
+    words += f", {times(best / share)} what a random choice would." if rows < curve.scores.size else "."
     for place, budget in enumerate(budgets):
         if budget.held is None or not is_not_the_best(curve, budget):
             continue
@@ -59,7 +59,7 @@ def words_of_spread(curve: LeverageCurve) -> str:
     """Return how the highest score stands to the mean."""
     mean, highest = float(curve.scores.mean()), float(curve.scores[0])
     low = int(np.count_nonzero(curve.scores < 0.01 * mean))
-    words = f"The highest score is {number(highest)}, {number(highest / mean, 2)} times the mean of {number(mean)}."
+    words = f"The highest score is {number(highest)}, {times(highest / mean)} the mean of {number(mean)}."
     lie = "lies" if low == 1 else "lie"
     return words + (f" {counted(low, 'row')} {lie} below a hundredth of the mean." if low else "")
 
@@ -74,15 +74,15 @@ def words_of_sorted(curve: LeverageCurve) -> str:
     few = few_hold_most(curve.scores)
     if few is not None:
         who = "One row stands" if few[0] == 1 else f"{few[0]:,} rows stand"
-        return f"{who} far above all others: the highest score is {number(highest / median, 2)} times the median."
-    told = f"the row a tenth of the way down has {number(top / median, 2)} times the median score"
+        return f"{who} far above all others: the highest score is {times(highest / median)} the median."
+    told = f"the row a tenth of the way down has {times(top / median)} the median score"
     if top > _GENTLE * median:
         return f"Scores fall {'steeply' if top > _STEEP * median else 'gently'}: {told}."
     if highest <= _STEEP * median and lowest >= median / _STEEP:
         return f"Scores are nearly alike: {told}."
     ends = []
     if highest > _STEEP * median:
-        ends.append(f"the highest is {number(highest / median, 2)} times the median")
+        ends.append(f"the highest is {times(highest / median)} the median")
     if lowest < median / _STEEP:
-        ends.append(f"the median is {number(median / lowest, 2)} times the lowest" if lowest else "the lowest is 0")
+        ends.append(f"the median is {times(median / lowest)} the lowest" if lowest else "the lowest is 0")
     return f"Most scores are alike, those at the ends are not: {' and '.join(ends)}."

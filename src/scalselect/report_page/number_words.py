@@ -53,6 +53,12 @@ def number(value: float, digits: int = 3) -> str:
     return power if mantissa == "1" else f"{mantissa}{SPACE}\N{MULTIPLICATION SIGN}{SPACE}{power}"
 
 
+def times(ratio: float) -> str:
+    """Return how many times as large something is: `1.7 times`, `33 times`, `155,000 times`."""
+    rounded = float(f"{ratio:.3g}")
+    return f"{number(rounded, 2)} times"
+
+
 def listed(words: list[str], joint: str = "and") -> str:
     """Return words as a list in a sentence: `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {joint} {words[-1]}" if words else ""

@@ -9,7 +9,7 @@ import numpy as np
 
 from scalselect.report_page.encoded_arrays import encoded
 from scalselect.report_page.figures import Axis, Drawing, Scale, two_sizes
-from scalselect.report_page.number_words import counted, number, percent
+from scalselect.report_page.number_words import counted, number, percent, times
 from scalselect.report_page.page import Section
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def spectrum_section(material: Material) -> Section:
 
 def _words_of_shown(shown: int, held: int, known: int, hidden: int) -> str:
     which = f"all {shown:,}" if shown == known else f"the first {shown:,} of {known:,}"
-    words = f"Shown: {which} singular values that were computed, of {hidden:,} in all."
+    words = f"Shown: {which} singular values{f', computed of {hidden:,}' if known < hidden else ''}."
     zeros = known - held
     if not zeros:
         return words
@@ -83,7 +83,7 @@ def _words_of_gap(subspace: DominantSubspace) -> str:
     if not math.isfinite(gap):
         return f"Nothing is left beyond dimension {k:,}: the subspace holds all there is."
     beyond = gap - 1.0
-    larger = f"{percent(beyond)} larger than" if gap < _BY_TIMES else f"{number(gap, 2)} times"
+    larger = f"{percent(beyond)} larger than" if gap < _BY_TIMES else times(gap)
     told = f"singular value {k:,} is {larger} the next"
     if beyond < _COINCIDE:
         return (
@@ -99,7 +99,7 @@ def _words_of_gap(subspace: DominantSubspace) -> str:
         )
     if beyond < max(_MODERATE, _WELL_BEYOND * chance):
         return f"A moderate gap at the cut: {told}. A pool much like this one would have much the same subspace."
-    return f"A clear gap at the cut: {told}. The subspace is well defined."
+    return f"A clear gap at the cut: {told}."
 
 
 def _words_of_dimension(subspace: DominantSubspace) -> str | None:
