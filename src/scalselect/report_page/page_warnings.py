@@ -42,7 +42,7 @@ def _of_trial(run: Mapping[str, Any]) -> Iterator[str]:
         rows, records = trial
         yield (
             f"A trial: `--limit` left out {counted(records - rows, 'row')} of {records:,}, so scores and choice are "
-            f"those of the first {rows:,} alone, and no part of a choice from the whole."
+            f"those of the first {rows:,} alone; a run over all rows would choose otherwise."
         )
 
 
