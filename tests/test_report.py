@@ -13,7 +13,8 @@ import pytest
 
 import scalselect
 from report_pages import array_of, check_page, data_of, scripts_of, section_of
-from scalselect.errors import DatasetError, RunFolderError
+from scalselect.errors import DatasetError, RunFolderError, WorkError
+from scalselect.report_page.number_words import percent
 from scalselect.run_folder import RunFolder
 from scored_runs import FACTS, clustered_vectors, line_of, scored_run
 from small_pools import command, record, write_pool
@@ -72,8 +73,20 @@ def test_what_happened_counts_every_row(chosen, page):
     assert ["skipped", "image_missing", 3] in fates
     assert "text-only" not in by_kind  # both were chosen on top
     text = check_page(section_of(page, "happened")).text
+    subspace = json.loads((chosen / "selection.json").read_text())["subspace"]
+    assert f"The dominant subspace is the {subspace['k']} directions, out of 24 dimensions, in which" in text
+    assert f"these hold {100 * subspace['energy']:.0f} %. The method is ScalSelect (arXiv 2602.11636). Each row" in text
+    assert "Rows count from 0, ranks from 1." in text
+    assert "Begun" in text
+    assert "model: given in Python" in page
     selection = json.loads((chosen / "selection.json").read_text())
-    assert f"{selection['budget']['rows']} of 200 rows were chosen" in text
+    rows = selection["rows"]
+    assert rows["scored"] - rows["candidates"] == by_kind["barred"] > 0
+    share = f"{100 * selection['budget']['rows'] / rows['candidates']:.0f}\u202f%"
+    could = f"{share} of the {rows['candidates']} that could be; {by_kind['barred']} with a score were barred."
+    assert f"{selection['budget']['rows']} of 200 rows were chosen, {could}".replace("\u202f", " ") in text.replace(
+        "\u202f", " "
+    )
     assert f"With 2 text-only rows on top, {selection['rows']['selected']} are to be trained on." in text
     assert "30 rows asked, 30 rows chosen" in text
 
@@ -134,7 +147,16 @@ def test_a_run_before_scoring(tmp_path):
     run = scored_run(tmp_path, clustered_vectors(60), unusable={3}, score=False)
     page = check_page(text := page_of(run))
     assert [attrs["id"] for attrs in page.all("section")] == ["happened", "samples", "reproduce"]
-    assert "Nothing was scored yet: of 60 rows, 1 was skipped; scalselect score is the next step." in page.text
+    words = (
+        "Nothing was scored yet: of 60 rows, 59 were represented and 1 was skipped; scalselect score is the next step."
+    )
+    assert words in page.text
+    assert "represented, not scored yet" in page.text
+    assert "nothing chosen yet" not in page.text
+    assert "Highest scores" not in page.text
+    assert "Some rows: represented, not scored yet (59)" in page.text
+    cards = data_of(text)["samples"]["cards"]
+    assert [card["row"] for card in cards if card["group"] == "highest"] == [row for row in range(60) if row != 3]
     assert ["others", None, 59] in data_of(text)["happened"]["fates"]
 
 
@@ -143,6 +165,64 @@ def test_all_rows_skipped(tmp_path):
     page = check_page(page_of(run))
     assert "Nothing was scored yet: of 20 rows, 20 were skipped, so there is nothing to score." in page.text
     assert "100 %" in page.text
+
+
+@pytest.mark.parametrize(
+    ("vectors", "options", "words"),
+    [
+        (
+            clustered_vectors(9),
+            {"unusable": set(range(1, 9))},
+            "1 was represented and 8 were skipped. A score compares",
+        ),
+        (clustered_vectors(9), {"text_only": set(range(9))}, "9 were text-only, so there is nothing to score."),
+        (np.ones((120, 4), dtype=np.float32), {}, "120 were represented. All of their vectors are equal"),
+    ],
+)
+def test_no_next_step_is_named_where_it_can_only_fail(tmp_path, vectors, options, words):
+    page = check_page(page_of(run := scored_run(tmp_path, vectors, score=False, **options)))
+    assert words in page.text
+    assert "is the next step" not in page.text
+    with pytest.raises(WorkError):
+        scalselect.score(run)
+
+
+def test_several_budgets_of_a_choice_that_is_not_by_score_alone(tmp_path):
+    """The curve says what the best rows would hold, and the page what the rows of each budget do hold."""
+    run = scored_run(tmp_path, clustered_vectors(200))
+    scalselect.select(run, budget="40%,20", strategy="coverage")
+    page = check_page(text := page_of(run))
+    scores = pq.read_table(run / "scores.parquet")
+    falling = np.sort(scores["leverage_score"].to_numpy())[::-1]
+    first = scores.filter(scores["selected"])["leverage_score"].to_numpy()
+    second = pq.read_table(run / "selections" / "20" / "rows.parquet")["leverage_score"].to_numpy()
+    of_first, of_second, best, best_of_second = (
+        percent(some.sum() / falling.sum()).replace("\u202f", " ")
+        for some in (first, second, falling[:80], falling[:20])
+    )
+    told = page.text.replace("\u202f", " ")
+    assert best != of_first
+    assert f"the best 40 % hold {best}" in told
+    assert f"the best 20 rows hold {best_of_second}" in told
+    assert f"The chosen rows, which are not simply the best, hold {of_first}." in told
+    assert f"the rows chosen, for 40 %: {of_first} held; for 20 rows: {of_second} held" in told
+    assert "2 budgets were asked for: 40 % and 20 rows. What is said above" in told
+    assert "about the first, 40 %" in told
+    assert "dashed" not in section_of(text, "leverage")
+    (run / "selections" / "20" / "rows.parquet").unlink()
+    told = page_of(run).replace("\u202f", " ")
+    assert f"the rows chosen, for 40 %: {of_first} held</p>" in told
+
+
+def test_a_trial_says_so(tmp_path):
+    run = RunFolder(scored_run(tmp_path, clustered_vectors(60)))
+    content = run.require()
+    represent = {**content["represent"], "limit": 60, "data_records": 4000}
+    run.update(represent=represent)
+    page = check_page(page_of(run.path))
+    assert "A trial: what is known of the first 60 of 4,000 rows of pool.json" in page.text
+    assert "A trial of the first 60 of 4,000 rows. 60 of 60 rows were scored" in page.text
+    assert "left out 3,940 rows of 4,000" in page.text
 
 
 def test_vectors_made_elsewhere(tmp_path):
@@ -154,6 +234,7 @@ def test_vectors_made_elsewhere(tmp_path):
     page = check_page(text := page_of(run))
     assert "8 of 80 rows were chosen, 10 % of those that could be" in page.text
     assert "vectors made elsewhere" in page.text
+    assert "Each row is a vector that was made elsewhere. Rows count from 0, ranks from 1." in page.text
     assert "Nothing is known of these rows that could be balanced" in page.text
     assert "scalselect score --representations vectors.npy" in section_of(text, "reproduce")
     assert "How to train" not in text

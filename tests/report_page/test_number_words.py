@@ -2,7 +2,7 @@
 
 import pytest
 
-from scalselect.report_page.number_words import counted, listed, number, percent
+from scalselect.report_page.number_words import counted, listed, number, percent, times
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,10 @@ def test_percent(share, words):
 )
 def test_number(value, words):
     assert number(value).replace("\u202f", " ") == words
+
+
+def test_times():
+    assert [times(value) for value in (1.68, 33.2, 154_758.0)] == ["1.7 times", "33 times", "155,000 times"]
 
 
 def test_counted_and_listed():

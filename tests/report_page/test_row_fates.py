@@ -6,10 +6,10 @@ import pytest
 from scalselect.report_page.row_fates import row_fates
 
 
-def table_of(*rows):
-    names = ("status", "selected", "reason")
-    types = (pa.string(), pa.bool_(), pa.string())
-    columns = zip(*rows, strict=True)
+def table_of(*rows, scored=True):
+    names = ("status", "selected", "reason", "leverage_score")
+    types = (pa.string(), pa.bool_(), pa.string(), pa.float64())
+    columns = [*zip(*rows, strict=True), [0.5 if scored and row[0] == "scored" else None for row in rows]]
     return pa.table({name: pa.array(column, kind) for name, kind, column in zip(names, types, columns, strict=True)})
 
 
@@ -52,3 +52,8 @@ def test_a_reason_of_another_version_is_told_as_it_is(reason):
 def test_before_any_selection_no_row_was_refused():
     fates = row_fates(table_of(("scored", None, None), ("text_only", None, None)))
     assert [fate.words for fate in fates] == ["scored, nothing chosen yet", "text-only, without a score"]
+
+
+def test_before_scoring_no_row_is_told_to_be_scored():
+    fates = row_fates(table_of(("scored", None, None), ("scored", None, None), scored=False))
+    assert [(fate.words, fate.rows) for fate in fates] == [("represented, not scored yet", 2)]

@@ -71,6 +71,20 @@ def test_before_anything_was_chosen(scores):
     }
 
 
+def test_before_scoring_some_rows_are_shown_and_none_are_lowest(scores):
+    table = table_of(["skipped", *["scored"] * 19], scores)
+    for name in ("leverage_score", "rank", "selected"):
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, pa.nulls(20, table.schema.field(name).type))
+    assert plain(shown_rows(table, 4)) == {
+        "highest": [1, 2, 3, 4],
+        "just_in": [],
+        "just_out": [],
+        "lowest": [],
+        "skipped": [0],
+    }
+
+
 def test_barred_rows_are_not_just_out(scores):
     reasons = [None] * 8 + ["excluded", "duplicate_of:1"] + [None] * 10
     table = table_of(["scored"] * 20, scores, selected=set(range(8)), reasons=reasons)

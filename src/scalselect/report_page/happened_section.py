@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from scalselect.report_page.number_words import counted, percent
+from scalselect.report_page.next_step import unscored_words
+from scalselect.report_page.number_words import counted, listed, percent, were
 from scalselect.report_page.page import Section
 from scalselect.report_page.page_warnings import page_warnings
 from scalselect.report_page.row_fates import row_fates
-from scalselect.report_page.run_words import budget_lines, is_of_own_vectors, model_words, pool_words, pools_of
+from scalselect.report_page.run_words import (
+    asked_words,
+    budget_lines,
+    is_of_own_vectors,
+    model_words,
+    pool_words,
+    pools_of,
+    trial_of,
+)
+from scalselect.report_page.term_words import terms_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from scalselect.report_page.material import Material
     from scalselect.report_page.row_fates import Fate
@@ -25,10 +35,13 @@ _LEAST = 4  # units of the smallest part, so that it is seen
 def page_title(material: Material) -> tuple[str, str]:
     """Return title and subtitle of the page."""
     model = model_words(material.run)
-    seen = "seen by a model that was given in Python" if model is None else f"seen by {model}"
+    seen = f"model: {'given in Python' if model is None else model}"
     if is_of_own_vectors(material.run):
         seen = "vectors made elsewhere"
     what = "What is known of" if material.selection is None else "What was chosen from"
+    trial = trial_of(material.run)
+    if trial is not None:
+        what = f"A trial: {what[:1].lower()}{what[1:]} the first {trial[0]:,} of {counted(trial[1], 'row')} of"
     return f"{what} {pool_words(material.run)}", f"{seen} · scalselect report"
 
 
@@ -41,6 +54,8 @@ def happened_section(material: Material) -> Section:
         title="What happened",
         content={
             "conclusion": conclusion(material, fates),
+            "about": _about(material),
+            "terms": terms_of(material),
             "facts": _facts(material),
             "pools": pools_of(material.run),
             "bar": _bar(fates, total),
@@ -63,25 +78,49 @@ def happened_section(material: Material) -> Section:
 
 
 def conclusion(material: Material, fates: Sequence[Fate]) -> str:
-    """Return the sentence that a person can repeat."""
+    """Return the sentence that a person can repeat; of a trial that it is one."""
+    trial = trial_of(material.run)
+    told = _conclusion(material, fates)
+    return told if trial is None else f"A trial of the first {trial[0]:,} of {counted(trial[1], 'row')}. {told}"
+
+
+def _conclusion(material: Material, fates: Sequence[Fate]) -> str:
     total, selection = material.table.num_rows, material.selection
     scored = sum(fate.rows for fate in fates if fate.kind in ("chosen", "others", "barred"))
     pool = counted(total, "row")
     if not material.singular_values.size:
-        skipped = sum(fate.rows for fate in fates if fate.kind == "skipped")
-        why = ", so there is nothing to score" if skipped == total else "; `scalselect score` is the next step"
-        return f"Nothing was scored yet: of {pool}, {skipped:,} {'was' if skipped == 1 else 'were'} skipped{why}."
+        return unscored_words(material, fates)
     if selection is None:
-        return f"{scored:,} of {pool} were scored, and nothing was chosen yet; `scalselect select` is the next step."
+        done = f"{scored:,} of {pool} {were(scored)} scored"
+        return f"{done}, and nothing was chosen yet; `scalselect select` is the next step."
     budget, rows = selection["budget"], selection["rows"]
-    share = f", {percent(budget['rows'] / rows['eligible'])} of those that could be" if rows["eligible"] else ""
+    share = f", {percent(budget['rows'] / rows['candidates'])} of {_could_be(rows)}" if rows["candidates"] else ""
     held = (material.diagnostics or {}).get("leverage", {}).get("held")
     told = "" if held is None else f" They hold {percent(held)} of the leverage."
     more = selection["text_only"]["chosen"]
-    on_top = (
-        f" With {counted(more, 'text-only row')} on top, {rows['selected']:,} are to be trained on." if more else ""
+    on_top = ""
+    if more:  # so that more than one is to be trained on
+        on_top = f" With {counted(more, 'text-only row')} on top, {rows['selected']:,} are to be trained on."
+    return f"{budget['rows']:,} of {pool} {were(budget['rows'])} chosen{share}.{told}{on_top}"
+
+
+def _could_be(rows: Mapping[str, Any]) -> str:
+    """Return the rows that could have been chosen, and how many with a score could not."""
+    barred = rows["scored"] - rows["candidates"]
+    if not barred:
+        return "those that could be"
+    return f"the {rows['candidates']:,} that could be; {barred:,} with a score {were(barred)} barred"
+
+
+def _about(material: Material) -> str | None:
+    """Return which of several budgets the page is about."""
+    asked = [asked_words(budget["asked"]) for budget in (material.selection or {}).get("budgets", [])]
+    if len(asked) < 2:  # noqa: PLR2004  one needs no telling
+        return None
+    return (
+        f"{len(asked):,} budgets were asked for: {listed(asked)}. What is said above, the warnings, the bar, map, "
+        f"samples and balance are about the first, {asked[0]}; the curve of leverage shows all of them."
     )
-    return f"{budget['rows']:,} of {pool} were chosen{share}.{told}{on_top}"
 
 
 def _facts(material: Material) -> list[tuple[str, list[str]]]:
@@ -98,8 +137,8 @@ def _facts(material: Material) -> list[tuple[str, list[str]]]:
         chosen = selection["selected"]
         tokens, images = counted(chosen["tokens"], "token"), counted(chosen["images"], "different image")
         facts.append(("Subset", [f"{tokens}, {images}", f"in {chosen['file']}"]))
-    made = str(run.get("created", "at an unknown time")).replace("T", " ").replace("+00:00", " UTC")
-    facts.append(("Made", [f"{made} with scalselect {_version(material)}"]))
+    begun = str(run.get("created", "at an unknown time")).replace("T", " ").replace("+00:00", " UTC")
+    facts.append(("Begun", [f"{begun} with scalselect {_version(material)}"]))
     return facts
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalselect.report_page.budget_shares import budget_shares
 from scalselect.report_page.encoded_arrays import encoded
 from scalselect.report_page.figures import Axis, Drawing, Scale, two_sizes
 from scalselect.report_page.leverage_curve import leverage_curve
+from scalselect.report_page.leverage_words import is_not_the_best, words_of_held, words_of_sorted, words_of_spread
 from scalselect.report_page.number_words import counted, number, percent
 from scalselect.report_page.page import Section
-from scalselect.report_page.run_words import asked_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from markupsafe import Markup
     from numpy.typing import NDArray
 
+    from scalselect.report_page.budget_shares import BudgetShare
     from scalselect.report_page.leverage_curve import LeverageCurve
     from scalselect.report_page.material import Material
 
@@ -26,28 +30,28 @@ _WIDE_RANGE = 30.0  # of the highest score to the median: from there on scores a
 _TALL = 100.0  # of the tallest bar to a usual one: from there on counts are shown by ratios
 _LOWEST_SHOWN = 1e-5  # of the highest score: below it bars would be many and say nothing
 _LOW_DOWN = 6  # lines below the top, where the curve leaves room for words
-_NO_CHOICE = 0.16  # a budget to speak of where none was asked for: the paper's
 
 
 def leverage_section(material: Material) -> Section:
     """Return the section on scores."""
-    budgets = _budgets(material)
-    curve = leverage_curve(material.table, [rows for _, rows in budgets])
+    budgets = budget_shares(material)
+    curve = leverage_curve(material.table, [budget.rows for budget in budgets])
     counts, chosen, edges = _histogram(curve, _cut(material))
     return Section(
         name="leverage",
         title="Leverage",
         content={
-            "held": _words_of_held(material, curve, budgets),
-            "held_figure": _figure_of_held(material, curve, budgets),
-            "spread": _words_of_spread(curve),
+            "held": words_of_held(curve, budgets),
+            "held_figure": _figure_of_held(curve, budgets),
+            "choices": _choices(curve, budgets),
+            "spread": words_of_spread(curve),
             "histogram": _figure_of_histogram(counts, chosen, edges, _cut(material)),
-            "sorted": _words_of_sorted(curve),
+            "sorted": words_of_sorted(curve),
             "sorted_figure": _figure_of_sorted(curve, budgets),
             "steps": _steps(curve),
             "rows": curve.scores.size,
             "points": curve.ranks.size,
-            "start": int(np.searchsorted(curve.ranks, budgets[0][1] if budgets else curve.scores.size // 10)),
+            "start": int(np.searchsorted(curve.ranks, budgets[0].rows if budgets else curve.scores.size // 10)),
             "decided": material.selection is not None,
         },
         data={
@@ -62,47 +66,10 @@ def leverage_section(material: Material) -> Section:
     )
 
 
-def _budgets(material: Material) -> list[tuple[str, int]]:
-    """Return each budget as asked for and the rows with a score that it came to, in the order asked."""
-    if material.selection is None:
-        return []
-    return [(asked_words(budget["asked"]), budget["rows"]) for budget in material.selection["budgets"]]
-
-
 def _cut(material: Material) -> float | None:
     """Return the lowest chosen score."""
     lowest = None if material.selection is None else material.selection["selected"]["lowest_score"]
     return None if lowest is None or not math.isfinite(lowest) else float(lowest)
-
-
-def _words_of_held(material: Material, curve: LeverageCurve, budgets: list[tuple[str, int]]) -> str:
-    rows = budgets[0][1] if budgets else max(1, int(_NO_CHOICE * curve.scores.size))
-    best = curve.held_by(rows)
-    share = rows / curve.scores.size
-    words = f"The best {percent(share)} of the rows hold {percent(best)} of the leverage"
-    words += f", {number(best / share, 2)} times what a random choice would." if rows < curve.scores.size else "."
-    held = ((material.diagnostics or {}).get("leverage") or {}).get("held")
-    if held is not None and percent(held) != percent(best):
-        words += f" The chosen rows, which are not simply the best, hold {percent(held)}."
-    half = curve.rows_holding(0.5)
-    return f"{words} Half of it takes {percent(half / curve.scores.size)} ({counted(half, 'row')})."
-
-
-def _words_of_spread(curve: LeverageCurve) -> str:
-    mean, highest = float(curve.scores.mean()), float(curve.scores[0])
-    low = int(np.count_nonzero(curve.scores < 0.01 * mean))
-    words = f"The highest score is {number(highest)}, {number(highest / mean, 2)} times the mean of {number(mean)}."
-    return words + (f" {counted(low, 'row')} lie below a hundredth of the mean." if low else "")
-
-
-def _words_of_sorted(curve: LeverageCurve) -> str:
-    tenth = max(1, curve.scores.size // 10)
-    top, median = float(curve.scores[tenth - 1]), float(np.median(curve.scores))
-    if median <= 0.0:
-        return "More than half of the rows have no leverage at all."
-    ratio = top / median
-    steep = "fall steeply" if ratio > 3 else "fall gently" if ratio > 1.5 else "are nearly alike"  # noqa: PLR2004
-    return f"Scores {steep}: the row a tenth of the way down has {number(ratio, 2)} times the median score."
 
 
 def _steps(curve: LeverageCurve) -> list[dict[str, str]]:
@@ -178,11 +145,24 @@ def _figure_of_histogram(
     )
 
 
-def _figure_of_held(material: Material, curve: LeverageCurve, budgets: list[tuple[str, int]]) -> Markup:
+def _choices(curve: LeverageCurve, budgets: Sequence[BudgetShare]) -> list[str]:
+    """Return what the chosen rows of every budget hold; nothing where they hold what the best would."""
+    if not any(is_not_the_best(curve, budget) for budget in budgets):
+        return []
+    return [f"for {budget.asked}: {percent(budget.held)} held" for budget in budgets if budget.held is not None]
+
+
+def _best_words(curve: LeverageCurve, budget: BudgetShare) -> str:
+    """Return the label of a budget on the curve, which says what its best rows would hold, whatever was chosen."""
+    of_all = percent(budget.rows / curve.scores.size) if budget.asked.endswith("%") else budget.asked
+    hold = "holds" if budget.asked == "1 row" else "hold"
+    return f"the best {of_all} {hold} {percent(curve.held_by(budget.rows))}"
+
+
+def _figure_of_held(curve: LeverageCurve, budgets: Sequence[BudgetShare]) -> Markup:
     rows = curve.scores.size
     share = Axis(scale=Scale(0.0, 1.0), name="budget, share of the scored rows", words=percent, ticks=5)
     held_axis = Axis(scale=Scale(0.0, 1.0), name="leverage held", words=percent, ticks=5)
-    held: Any = ((material.diagnostics or {}).get("leverage") or {}).get("held")
 
     def draw(width: int, height: int) -> Drawing:
         drawing = Drawing(width, height, share, held_axis)
@@ -190,26 +170,27 @@ def _figure_of_held(material: Material, curve: LeverageCurve, budgets: list[tupl
         drawing.line([0.0, 1.0], [0.0, 1.0], "even")
         drawing.area(x, y, "leverage")
         drawing.line(x, y, "leverage")
-        for asked, count in budgets:
-            best = curve.held_by(count)
-            drawing.upright(count / rows, "")
-            drawing.beside(count / rows, best, f"{asked}: {percent(best)} held")
-            drawing.dot(count / rows, best, "best", f"the best {counted(count, 'row')}: {percent(best)}")
-        if held is not None and budgets:
-            words = f"the {counted(budgets[0][1], 'chosen row')}: {percent(held)}"
-            drawing.dot(budgets[0][1] / rows, held, "chosen", words)
+        for budget in budgets:
+            best, place = curve.held_by(budget.rows), budget.rows / rows
+            drawing.upright(place, "")
+            drawing.beside(place, best, _best_words(curve, budget))
+            drawing.dot(place, best, "best", f"the best {counted(budget.rows, 'row')}: {percent(best)}")
+            if budget.held is not None:
+                words = f"the {counted(budget.rows, 'chosen row')}: {percent(budget.held)}"
+                drawing.dot(place, budget.held, "chosen", words)
         return drawing
 
-    points = "; ".join(f"the best {asked} hold {percent(curve.held_by(count))}" for asked, count in budgets)
+    points = "; ".join(_best_words(curve, budget) for budget in budgets)
+    points += "".join(f"; the rows chosen {words}" for words in _choices(curve, budgets))
     return two_sizes(
         "held",
         "What share of the leverage a budget holds",
-        f"A curve that rises from 0 % to 100 %; the dashed diagonal is a random choice. {points}",
+        f"A curve that rises from 0 % to 100 %; the dotted diagonal is a random choice. {points}",
         draw,
     )
 
 
-def _figure_of_sorted(curve: LeverageCurve, budgets: list[tuple[str, int]]) -> Markup:
+def _figure_of_sorted(curve: LeverageCurve, budgets: Sequence[BudgetShare]) -> Markup:
     rows, scores = curve.scores.size, curve.at_ranks
     positive = scores[scores > 0]
     highest, lowest = float(scores[0]), max(float(positive[-1]), float(scores[0]) * _LOWEST_SHOWN)
@@ -221,9 +202,9 @@ def _figure_of_sorted(curve: LeverageCurve, budgets: list[tuple[str, int]]) -> M
     def draw(width: int, height: int) -> Drawing:
         drawing = Drawing(width, height, x, y)
         drawing.line(curve.ranks, scores, "leverage")
-        for level, (asked, count) in enumerate(budgets):
-            if 1 <= count <= rows:
-                drawing.upright(count, asked, _LOW_DOWN + level % 4)
+        for level, budget in enumerate(budgets):
+            if 1 <= budget.rows <= rows:
+                drawing.upright(budget.rows, budget.asked, _LOW_DOWN + level % 4)
         return drawing
 
     return two_sizes(

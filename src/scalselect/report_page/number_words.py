@@ -17,6 +17,11 @@ def counted(number: int, word: str, plural: str | None = None) -> str:
     return f"{number:,} {word if number == 1 else plural or word + 's'}"
 
 
+def were(number: int) -> str:
+    """Return `was` of one thing, `were` of any other number."""
+    return "was" if number == 1 else "were"
+
+
 def percent(share: float) -> str:
     """Return a share of one as a percentage: `41 %`, `4.1 %`, `0.41 %`; never `0 %` or `100 %` where it is not."""
     value = 100.0 * share
@@ -46,6 +51,12 @@ def number(value: float, digits: int = 3) -> str:
         mantissa = mantissa.rstrip("0").rstrip(".")
     power = f"10{str(int(exponent)).translate(_RAISED)}"
     return power if mantissa == "1" else f"{mantissa}{SPACE}\N{MULTIPLICATION SIGN}{SPACE}{power}"
+
+
+def times(ratio: float) -> str:
+    """Return how many times as large something is: `1.7 times`, `33 times`, `155,000 times`."""
+    rounded = float(f"{ratio:.3g}")
+    return f"{number(rounded, 2)} times"
 
 
 def listed(words: list[str], joint: str = "and") -> str:

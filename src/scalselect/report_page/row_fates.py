@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _COPY = "duplicate_of"
+NOT_SCORED = "represented, not scored yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +42,17 @@ class Fate:
 def row_fates(table: pa.Table) -> list[Fate]:
     """Return what became of the rows of `scores.parquet`, each row counted once; without what became of none.
 
-    Before any selection scored rows are told as such: none of them was refused.
+    Before any selection scored rows are told as such: none of them was refused. Before any scoring no row is told to
+    have a score.
     """
     counted = _counted(table)
     decided = table["selected"].null_count < table.num_rows
+    scored = has_scores(table)
     found = []
     for status, words in (("scored", "chosen"), ("text_only", "text-only, chosen on top of the budget")):
         chosen = sum(rows for (of, selected, _), rows in counted.items() if of == status and selected)
         found.append(Fate(kind="chosen", words=words, reason=None, rows=chosen))
-    left = "scored, not chosen" if decided else "scored, nothing chosen yet"
+    left = "scored, not chosen" if decided else "scored, nothing chosen yet" if scored else NOT_SCORED
     found.append(Fate(kind="others", words=left, reason=None, rows=counted["scored", False, None]))
     barred = {reason: rows for (status, chosen, reason), rows in counted.items() if status == "scored" and not chosen}
     for reason in sorted(barred.keys() - {None}, key=str):
@@ -63,6 +66,11 @@ def row_fates(table: pa.Table) -> list[Fate]:
     text_only = sum(rows for (status, chosen, _), rows in counted.items() if status == "text_only" and not chosen)
     found.append(Fate(kind="text-only", words="text-only, without a score", reason=None, rows=text_only))
     return [fate for fate in found if fate.rows]
+
+
+def has_scores(table: pa.Table) -> bool:
+    """Tell whether rows have scores: the status `scored` says only that they have a representation."""
+    return bool(table["leverage_score"].null_count < table.num_rows)
 
 
 def _counted(table: pa.Table) -> Counter[tuple[str, bool, str | None]]:

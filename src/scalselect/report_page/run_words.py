@@ -40,6 +40,15 @@ def model_words(run: Mapping[str, Any]) -> str | None:
     return None if is_of_own_vectors(run) or model is None else str(model)
 
 
+def trial_of(run: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return how many first rows of how many a run looked at; None where `--limit` left none out."""
+    if is_of_own_vectors(run) or run["represent"].get("limit") is None:
+        return None
+    segments = segments_of(run)
+    rows, records = (sum(sizes) for sizes in zip(*((each.rows, each.data_records) for each in segments), strict=True))
+    return (rows, records) if rows < records else None
+
+
 def pools_of(run: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return name, place, size and format of every data set."""
     if is_of_own_vectors(run):
@@ -75,4 +84,4 @@ def budget_lines(material: Material) -> list[str]:
 def asked_words(asked: str) -> str:
     """Return a budget as it was asked for: `16 %`, `5,000 rows`."""
     text = asked.strip()
-    return text.replace("%", f"{percent(0)[1:]}") if text.endswith("%") else f"{int(text):,} rows"
+    return text.replace("%", f"{percent(0)[1:]}") if text.endswith("%") else counted(int(text), "row")

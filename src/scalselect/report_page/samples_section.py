@@ -12,6 +12,7 @@ from scalselect.report_page.attention_grids import attention_grids, attention_wo
 from scalselect.report_page.page import Section
 from scalselect.report_page.reason_words import reason_words
 from scalselect.report_page.row_details import row_details
+from scalselect.report_page.row_fates import has_scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,7 @@ TITLES = {
     "lowest": "Lowest scores",
     "skipped": "Skipped: no score",
 }
+_NOT_SCORED = "Some rows: represented, not scored yet"
 _LONGEST_ID = 200
 _LONGEST_CELL = 160  # characters of an instruction in the table
 _NO_EXPLANATIONS = "attention was not recorded for this run"
@@ -37,15 +39,19 @@ def samples_section(material: Material) -> Section:
     """Return the section `samples`: a card for each shown row, and a table of them all."""
     pictures = _Pictures()
     cards = _cards(material, pictures)
-    groups = [
-        {"name": name, "title": TITLES[name], "count": len(rows)} for name, rows in material.shown.items() if len(rows)
-    ]
     explained = sum("overlay" in card for card in cards)
     sources = list(dict.fromkeys(card["source"] for card in cards))
+    scored = has_scores(material.table)
+    titles = TITLES if scored else {**TITLES, "highest": _NOT_SCORED}
     content = {
+        "scored": scored,
         "cards": [{**card, "instruction": _instruction(card, _LONGEST_CELL)} for card in cards],
-        "groups": groups,
-        "titles": TITLES,
+        "groups": [
+            {"name": name, "title": titles[name], "count": len(rows)}
+            for name, rows in material.shown.items()
+            if len(rows)
+        ],
+        "titles": titles,
         "sources": sorted(sources) if len(sources) > 1 else [],
         "explained": explained,
         "no_samples": material.no_samples,

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from scalselect.config import MOST_EXPLAINED
+from scalselect.report_page.row_fates import has_scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,18 +33,19 @@ def shown_rows(table: pa.Table, most: int = MOST_OF_A_GROUP) -> dict[str, NDArra
         that were not chosen though nothing barred them, falling; `lowest` scores, rising; `skipped` in pool order, all
         reasons in turn, so that a frequent one hides no other. A row stands only in the first group that it belongs to;
         where few were chosen, or few were not, the cut keeps half of them. Without a selection there is no `just_in`
-        and no `just_out`.
+        and no `just_out`; without scores `highest` has the first rows of the pool, and there is no `lowest`.
     """
     rows = np.flatnonzero(pc.equal(table["status"], "scored").to_numpy(zero_copy_only=False))
     order = rows[np.argsort(table["rank"].to_numpy(zero_copy_only=False)[rows], kind="stable")]  # falling scores
     selected = pc.fill_null(table["selected"], fill_value=False).to_numpy(zero_copy_only=False)[order]
     barred = pc.is_valid(table["reason"]).to_numpy(zero_copy_only=False)[order]
     decided = table["selected"].null_count < table.num_rows
+    scored = has_scores(table)
     wanted = {
         "highest": order,
         "just_in": order[selected][::-1],
         "just_out": order[~selected & ~barred] if decided else order[:0],
-        "lowest": order[::-1],
+        "lowest": order[::-1] if scored else order[:0],
         "skipped": _skipped(table),
     }
     # Else a small choice would be among the highest scores as a whole, and nothing be left to show at its lower end.

@@ -9,7 +9,7 @@ import numpy as np
 
 from scalselect.report_page.encoded_arrays import encoded
 from scalselect.report_page.figures import Axis, Drawing, Scale, two_sizes
-from scalselect.report_page.number_words import counted, number, percent
+from scalselect.report_page.number_words import counted, number, percent, times
 from scalselect.report_page.page import Section
 
 if TYPE_CHECKING:
@@ -22,17 +22,21 @@ if TYPE_CHECKING:
 _FEWEST_SHOWN = 16
 _TIMES_K = 3  # dimensions shown, as a multiple of k: the fall beyond the cut is seen, and the cut is not at the edge
 _MOST_BARS = 60
-_COINCIDE, _NARROW, _USUAL = 1e-3, 1e-2, 0.1  # of s_k / s_k+1 - 1
+_COINCIDE, _NARROW, _MODERATE = 1e-3, 0.05, 0.2  # of s_k / s_k+1 - 1
+# Two neighbouring singular values of n rows drawn anew differ by chance by about 1 / sqrt(n) of their size.
+_BY_CHANCE, _WELL_BEYOND = 2.0, 5.0
+_BY_TIMES = 2.0  # a ratio from which on it is told as one
 _DOMINANT = 0.5
 _LOW_DOWN = 8  # lines below the top: where the curve leaves room for words
-_ZERO = 1e-7  # of the first singular value: what is lower is rounding
 
 
 def spectrum_section(material: Material) -> Section:
     """Return the section on singular values."""
     subspace = material.folder.read_subspace()
     known = material.singular_values
-    shown = min(known.size, max(_FEWEST_SHOWN, _TIMES_K * subspace.rank))
+    zero = known[0] * math.sqrt(np.finfo(np.float64).eps * subspace.mean.size)  # up to rounding, as where it was cut
+    held = max(int(np.count_nonzero(known > zero)), subspace.rank)
+    shown = min(held, max(_FEWEST_SHOWN, _TIMES_K * subspace.rank))
     cumulative = np.minimum(np.cumsum(known**2 / subspace.total_energy), 1.0)  # [known]
     score = material.run.get("score") or {}
     threshold = None if score.get("rank") else score.get("energy")
@@ -45,8 +49,7 @@ def spectrum_section(material: Material) -> Section:
             "energy": _figure_of_energy(cumulative[:shown], subspace.rank, threshold),
             "gap": _words_of_gap(subspace),
             "dimension": _words_of_dimension(subspace),
-            "shown": f"the first {shown:,} of {known.size:,}" if shown < known.size else f"all {known.size:,}",
-            "computed": f"{known.size:,} of {subspace.mean.size:,}",
+            "shown": _words_of_shown(shown, held, known.size, subspace.mean.size),
             "table": [
                 {"j": j + 1, "value": number(float(known[j]), 4), "energy": percent(float(cumulative[j]))}
                 for j in range(min(shown, subspace.rank + 2))
@@ -56,12 +59,22 @@ def spectrum_section(material: Material) -> Section:
     )
 
 
+def _words_of_shown(shown: int, held: int, known: int, hidden: int) -> str:
+    which = f"all {shown:,}" if shown == known else f"the first {shown:,} of {known:,}"
+    words = f"Shown: {which} singular values{f', computed of {hidden:,}' if known < hidden else ''}."
+    zeros = known - held
+    if not zeros:
+        return words
+    rest = "The last one is zero" if zeros == 1 else f"The last {zeros:,} are zero"
+    return f"{words} {rest} up to rounding: the rows span no more than {counted(held, 'dimension')}."
+
+
 def _words(subspace: DominantSubspace, threshold: float | None) -> str:
     k = subspace.rank
     first = float(subspace.singular_values[0] ** 2 / subspace.total_energy)
     asked = "a fixed rank" if threshold is None else f"{percent(threshold)} asked"
-    hold = "dimension holds" if k == 1 else "dimensions hold"
-    words = f"{k:,} of {subspace.mean.size:,} {hold} {percent(subspace.energy)} of the energy ({asked})"
+    of, hold = counted(subspace.mean.size, "dimension"), "holds" if k == 1 else "hold"
+    words = f"{k:,} of {of} {hold} {percent(subspace.energy)} of the energy ({asked})"
     return f"{words}; the first alone holds {percent(first)}." if k > 1 else f"{words}."
 
 
@@ -70,16 +83,22 @@ def _words_of_gap(subspace: DominantSubspace) -> str:
     if not math.isfinite(gap):
         return f"Nothing is left beyond dimension {k:,}: the subspace holds all there is."
     beyond = gap - 1.0
-    told = f"singular value {k:,} is {percent(beyond)} larger than the next"
+    larger = f"{percent(beyond)} larger than" if gap < _BY_TIMES else times(gap)
+    told = f"singular value {k:,} is {larger} the next"
     if beyond < _COINCIDE:
         return (
             f"No gap at the cut: {told}. Which directions are inside is a matter of rounding, so another machine may "
             "rank rows otherwise; another `--energy` puts the cut elsewhere."
         )
-    if beyond < _NARROW:
-        return f"A narrow gap at the cut: {told}. A slightly different pool may turn the last direction."
-    if beyond < _USUAL:
-        return f"A usual gap at the cut: {told}. The subspace is well defined."
+    chance = 1.0 / math.sqrt(subspace.rows)
+    if beyond < max(_NARROW, _BY_CHANCE * chance):
+        beside = f"; of {counted(subspace.rows, 'row')} chance alone makes about {percent(chance)}"
+        return (
+            f"A narrow gap at the cut: {told}{beside if beyond < _BY_CHANCE * chance else ''}. A slightly different "
+            "pool may turn the last direction, so ranks that hang on it are not sharp."
+        )
+    if beyond < max(_MODERATE, _WELL_BEYOND * chance):
+        return f"A moderate gap at the cut: {told}. A pool much like this one would have much the same subspace."
     return f"A clear gap at the cut: {told}."
 
 
@@ -98,9 +117,7 @@ def _numbers(size: int) -> Axis:
 
 
 def _figure_of_values(values: NDArray[np.float64], k: int) -> Markup:
-    highest = float(values[0])
-    positive = values[values > highest * _ZERO]
-    lowest = float(positive[-1])
+    highest, lowest = float(values[0]), float(values[-1])
     y = Axis(
         scale=Scale(lowest * 0.7, highest * 1.3, log=True), name="singular value (by ratios)", words=number, ticks=4
     )
@@ -114,7 +131,7 @@ def _figure_of_values(values: NDArray[np.float64], k: int) -> Markup:
         else:
             at = np.arange(1, values.size + 1)
             drawing.area(at[:k], values[:k], "leverage")
-            drawing.line(at, np.maximum(values, lowest), "leverage")
+            drawing.line(at, values, "leverage")
         drawing.upright(min(k + 0.5, values.size + 0.5), f"k = {k:,}")
         return drawing
 
