@@ -13,6 +13,7 @@ from scalselect.report_page.leverage_curve import leverage_curve
 from scalselect.report_page.number_words import counted, number, percent
 from scalselect.report_page.page import Section
 from scalselect.report_page.run_words import asked_words
+from scalselect.report_page.shown_rows import passed_over
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -70,7 +71,9 @@ def _budgets(material: Material) -> list[tuple[str, int]]:
 
 
 def _cut(material: Material) -> float | None:
-    """Return the lowest chosen score."""
+    """Return the lowest chosen score; None where rows above it were passed over, so that it cuts nothing."""
+    if passed_over(material.table):
+        return None
     lowest = None if material.selection is None else material.selection["selected"]["lowest_score"]
     return None if lowest is None or not math.isfinite(lowest) else float(lowest)
 

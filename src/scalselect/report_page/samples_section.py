@@ -9,9 +9,11 @@ import numpy as np
 
 from scalselect.printable import printable_line
 from scalselect.report_page.attention_grids import attention_grids, attention_words
+from scalselect.report_page.number_words import counted
 from scalselect.report_page.page import Section
 from scalselect.report_page.reason_words import reason_words
 from scalselect.report_page.row_details import row_details
+from scalselect.report_page.shown_rows import passed_over
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,7 @@ TITLES = {
     "lowest": "Lowest scores",
     "skipped": "Skipped: no score",
 }
+_WITHOUT_A_CUT = {"just_in": "Chosen, lowest scores", "just_out": "Not chosen, highest scores"}
 _LONGEST_ID = 200
 _LONGEST_CELL = 160  # characters of an instruction in the table
 _NO_EXPLANATIONS = "attention was not recorded for this run"
@@ -37,15 +40,18 @@ def samples_section(material: Material) -> Section:
     """Return the section `samples`: a card for each shown row, and a table of them all."""
     pictures = _Pictures()
     cards = _cards(material, pictures)
+    over = passed_over(material.table)
+    titles = {**TITLES, **_WITHOUT_A_CUT} if over else TITLES
     groups = [
-        {"name": name, "title": TITLES[name], "count": len(rows)} for name, rows in material.shown.items() if len(rows)
+        {"name": name, "title": titles[name], "count": len(rows)} for name, rows in material.shown.items() if len(rows)
     ]
     explained = sum("overlay" in card for card in cards)
     sources = list(dict.fromkeys(card["source"] for card in cards))
     content = {
         "cards": [{**card, "instruction": _instruction(card, _LONGEST_CELL)} for card in cards],
         "groups": groups,
-        "titles": TITLES,
+        "titles": titles,
+        "no_cut": _words_of_no_cut(over) if over else None,
         "sources": sorted(sources) if len(sources) > 1 else [],
         "explained": explained,
         "no_samples": material.no_samples,
@@ -149,6 +155,7 @@ def _overlay(explanation: Explanation, pictures: int) -> list[dict[str, Any]]:
             "image": grid.image,
             "area": [round(side, 4) for side in grid.area],
             "across": grid.mass.shape[1],
+            "whole": grid.seen == 1.0,
             # Relative to the highest of all pictures of the row, so that they can be compared.
             "mass": _base64(np.round(grid.mass * (255 / highest)).astype(np.uint8).tobytes()),
             "kept": _base64(np.packbits(grid.kept).tobytes()),
@@ -165,6 +172,14 @@ def _instruction(card: Mapping[str, Any], longest: int) -> str:
     """Return the first words of the user; where there are none, why."""
     text = next((turn["text"] for turn in card["turns"] if turn["role"] == "user"), card["fault"] or "")
     return text if len(text) <= longest else f"{text[:longest].rstrip()} ..."
+
+
+def _words_of_no_cut(over: int) -> str:
+    return (
+        f"These rows were not chosen by score alone: {counted(over, 'row')} that scored higher than the lowest of them "
+        f"{'was' if over == 1 else 'were'} passed over, so there is no cut. Each row stands in one group, first of all "
+        "among the highest or the lowest scores."
+    )
 
 
 def _why_none(material: Material) -> str | None:

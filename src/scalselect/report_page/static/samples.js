@@ -36,9 +36,30 @@
         pen.globalAlpha = 0.8 * mass / 255;
         pen.fillRect(x(across), y(row), x(across + 1) - x(across), y(row + 1) - y(row));
       });
-      return;
+    } else {
+      paintKept(pen, overlay, down, x, y);
     }
-    paintKept(pen, overlay, down, x, y);
+    if (!overlay.whole) paintUnseen(pen, x(0), y(0), x(overlay.across), y(down));
+  }
+
+  /** Darken and hatch what no token shows: all but one part of the picture. */
+  function paintUnseen(pen, left, top, right, bottom) {
+    const { width, height } = pen.canvas;
+    pen.save();
+    const unseen = new Path2D();
+    unseen.rect(0, 0, width, height);
+    unseen.rect(left, top, right - left, bottom - top);
+    pen.clip(unseen, "evenodd");
+    pen.globalAlpha = 1;
+    pen.clearRect(0, 0, width, height);
+    pen.fillStyle = "rgba(0, 0, 0, 0.6)";
+    pen.fillRect(0, 0, width, height);
+    const lines = new Path2D();
+    for (let at = -height; at < width; at += 16) { lines.moveTo(at, height); lines.lineTo(at + height, 0); }
+    pen.strokeStyle = "rgba(255, 255, 255, 0.6)";
+    pen.lineWidth = 2;
+    pen.stroke(lines);
+    pen.restore();
   }
 
   /** Darken what is not kept and draw a line around what is, light on dark, to be seen on any picture. */
