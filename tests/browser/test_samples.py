@@ -64,6 +64,7 @@ def test_cards_say_what_scores_parquet_says(show, run, report, scores, groups):
       row: Number(card.dataset.row), title: card.querySelector("h3").innerText,
       facts: Object.fromEntries(
         [...card.querySelectorAll("dt")].map((each) => [each.innerText, each.nextSibling.innerText])),
+      exact: card.querySelector("dd [title]")?.title,
       instruction: card.querySelector(".instruction")?.textContent ?? null }))"""
     with show(report) as page:
         open_group(page, "")
@@ -78,7 +79,8 @@ def test_cards_say_what_scores_parquet_says(show, run, report, scores, groups):
                 assert said["skipped"] == WORDS[scores["reason"][row]]
                 assert said["detail"]
                 continue
-            assert float(said["score"]) == scores["leverage_score"][row]
+            assert float(card["exact"]) == scores["leverage_score"][row]
+            assert float(said["score"]) == float(f"{scores['leverage_score'][row]:.6g}")
             assert said["rank"] == f"{scores['rank'][row]:,}"
             assert said["stratum"] == scores["stratum"][row]
             assert ("not chosen" in card["title"]) == (not scores["selected"][row])
@@ -118,6 +120,9 @@ def test_filters_leave_what_fits_them(show, run, report, scores, groups):
         assert wanted
         page.fill("#samples-search", records[rows[3]]["id"])
         assert rows[3] in shown(page)
+        for asked in (f"row {rows[3]}", f"#{rows[3]}", f" Row {rows[3]:,} "):
+            page.fill("#samples-search", asked)
+            assert shown(page) == [rows[3]]
         page.fill("#samples-search", "there is no such word")
         assert shown(page) == []
         assert page.locator("#samples-count").inner_text() == "No sample fits these filters"

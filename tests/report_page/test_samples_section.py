@@ -101,8 +101,11 @@ def test_without_a_cut_no_group_is_said_to_be_at_one():
     assert "at the cut" not in page
     assert "Just in" not in page
     assert "lowest chosen" not in str(leverage_section(without).content["histogram"])
-    by_score = replace(material, selection=chosen)
-    assert "lowest chosen" in str(leverage_section(by_score).content["histogram"])
+    cut = pc.min(material.table.filter(material.table["selected"])["leverage_score"]).as_py()
+    by_score = leverage_section(replace(material, selection={**chosen, "selected": {"lowest_score": cut}}))
+    assert "lowest chosen" in str(by_score.content["histogram"])
+    edges = np.frombuffer(base64.b64decode(by_score.data["edges"]["bytes"]), dtype="<f8")
+    assert cut in edges
 
 
 def test_a_skipped_row_tells_why_in_words_and_in_detail():

@@ -9,6 +9,7 @@ import numpy as np
 
 from scalselect.printable import printable_line
 from scalselect.report_page.attention_grids import attention_grids, attention_words
+from scalselect.report_page.material import RECORD
 from scalselect.report_page.number_words import counted
 from scalselect.report_page.page import Section
 from scalselect.report_page.reason_words import reason_words
@@ -169,8 +170,8 @@ def _base64(content: bytes) -> str:
 
 
 def _instruction(card: Mapping[str, Any], longest: int) -> str:
-    """Return the first words of the user; where there are none, why."""
-    text = next((turn["text"] for turn in card["turns"] if turn["role"] == "user"), card["fault"] or "")
+    """Return the first words of the user, or of a record that has none; where there are no words, why."""
+    text = next((turn["text"] for turn in card["turns"] if turn["role"] in ("user", RECORD)), card["fault"] or "")
     return text if len(text) <= longest else f"{text[:longest].rstrip()} ..."
 
 

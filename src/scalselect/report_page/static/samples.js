@@ -117,7 +117,8 @@
 
   function conversation(card) {
     const turns = `${card.turns.length} ${card.turns.length === 1 ? "turn" : "turns"}`;
-    const whole = element("details", { class: "conversation" }, element("summary", {}, `Whole conversation (${turns})`));
+    const words = card.turns[0].role === "record" ? "The record as it was written" : `Whole conversation (${turns})`;
+    const whole = element("details", { class: "conversation" }, element("summary", {}, words));
     whole.addEventListener("toggle", () => {
       if (whole.childElementCount > 1) return;
       for (const turn of card.turns) {
@@ -148,13 +149,16 @@
     parts.push(...attentionOf(card));
     if (text) parts.push(element("p", { class: "instruction", dir: "auto" }, text));
     if (card.turns.length) parts.push(conversation(card));
-    if (card.fault && !card.detail) parts.push(element("p", { class: "aside" }, card.fault));
+    if (card.fault && !(card.detail && card.turns.length)) parts.push(element("p", { class: "aside" }, card.fault));
     return parts;
   }
 
   function factsOf(card) {
     const facts = [];
-    if (card.score !== null) facts.push(["score", String(card.score)], ["rank", numbers.format(card.rank)]);
+    if (card.score !== null) {
+      const score = element("span", { title: String(card.score) }, String(Number(card.score.toPrecision(6))));
+      facts.push(["score", score], ["rank", numbers.format(card.rank)]);
+    }
     facts.push(["id", card.id ?? "none"], ["source", card.source]);
     if (card.stratum !== null) facts.push(["stratum", card.stratum]);
     if (card.reason) facts.push([card.status === "skipped" ? "skipped" : "barred", card.reason]);
@@ -204,8 +208,10 @@
   function filter() {
     const group = find("samples-group").value, source = find("samples-source")?.value ?? "";
     const words = find("samples-search").value.trim().toLowerCase(), explained = find("samples-explained")?.checked;
+    const asked = /^(?:row\s*|#\s*)([\d,]+)$/.exec(words)?.[1].replaceAll(",", "");
+    const fits = (card) => !words || String(card.row) === asked || textOf(card).includes(words);
     found = cards.filter((card) => (!group || card.group === group) && (!source || card.source === source) &&
-      (!explained || card.overlay) && (!words || textOf(card).includes(words)));
+      (!explained || card.overlay) && fits(card));
     made = 0;
     list.replaceChildren();
     showMore();
