@@ -62,7 +62,7 @@ def test_what_the_page_warns_of_is_marked():
     strata = {"rest": {"candidates": 945, "chosen": 98}, "a": {"candidates": 55, "chosen": 2}}
     selection = {"strata": strata}
     assert is_starved(*rows_due(SimpleNamespace(selection=selection))["stratum"]["a"])
-    assert marks(section_of(100, selection, stratum=counted))["a"] == ("under", "▼ under: 0.36 times")
+    assert marks(section_of(100, selection, stratum=counted))["a"] == ("under", "▼ under: 0.364 times")
     strata["a"]["candidates"] = 40  # the others had no vector that could be chosen by
     assert marks(section_of(100, selection, stratum=counted))["a"] == ("alike", "not marked")
 

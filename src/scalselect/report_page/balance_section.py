@@ -162,7 +162,7 @@ def _mark(pool: float, chosen: float, looked_at: int, starved: bool) -> tuple[st
     if not pool:
         return "over", "\N{BLACK UP-POINTING TRIANGLE} only chosen"
     times = chosen / pool
-    told = f"{number(times, 2)} times"
+    told = f"{number(times)} times"  # to the digits of the bounds
     if times >= _OVER:
         return "over", f"\N{BLACK UP-POINTING TRIANGLE} over: {told}"
     if times <= _UNDER or starved:
