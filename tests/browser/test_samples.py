@@ -159,6 +159,19 @@ def test_overlays_show_attention_and_the_tokens_kept(show, run, report, groups):
         assert f"{explained[row].kept.sum()} of 64" in words
 
 
+def test_what_the_model_does_not_see_is_hatched(show, run, report, groups):
+    explained = read_explanations(RunFolder(run).explanations)[0].rows
+    row = next(row for row in groups["highest"] if row in explained)
+    with show(report) as page:
+        canvas = page.locator(f"#samples-list .card[data-row='{row}'] canvas")
+        canvas.evaluate("each => Object.assign(each.overlay, { area: [0.25, 0, 0.75, 1], whole: false })")
+        for kind in ("kept", "attention"):
+            page.select_option("#samples-overlay", kind)
+            found = alphas(canvas).reshape(8, 8)
+            assert (found[:, [0, 1, 6, 7]] >= 150).all()  # 0.6 of 255, and lines
+        assert found[:, 2:6].min() < 150
+
+
 def test_a_sample_is_found_on_the_map(show, report, groups):
     with show(report) as page:
         row = groups["highest"][2]
