@@ -309,6 +309,7 @@ def test_of_many_rows_at_most_so_many_are_wanted():
     table = pa.table(
         {
             "rank": ranks,
+            "leverage_score": 1 / ranks,
             "status": ["scored"] * 5000,
             "reason": pa.nulls(5000, pa.string()),
             "selected": ranks <= 1000,

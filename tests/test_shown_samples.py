@@ -83,8 +83,24 @@ def test_what_cannot_be_read_is_told_in_words(tmp_path):
     assert shown[0].pictures[0].thumbnail is None
     assert shown[0].pictures[0].fault == "image missing: No such file or directory"
     assert shown[1].pictures[0].fault == "image unreadable: no picture in a format that can be read"
-    assert shown[2].turns == ()
     assert shown[2].fault.startswith("marker mismatch: ")
+    (turn,) = shown[2].turns
+    assert turn.role == "record"
+    assert json.loads(turn.text) == record("a.png", "<image><image>")
+
+
+def test_a_record_that_cannot_be_used_is_shown_as_it_was_written_and_cut(tmp_path):
+    (tmp_path / "pool.jsonl").write_bytes(
+        b'{"id": "\\u001b[31m<b>\x1b", broken\n'
+        + json.dumps(record("a.png", "<image>" * 3 + "x" * 5_000)).encode()
+        + b"\nnull\n"
+    )
+    shown = read_shown_samples(open_pool(tmp_path / "pool.jsonl"), [0, 1, 2], PictureView())
+    assert shown[0].turns[0].text == '{"id": "\\u001b[31m<b>\\u001b", broken'
+    assert shown[1].turns[0].text.endswith("xxx [cut]")
+    assert len(shown[1].turns[0].text) == 2_000 + len(" [cut]")
+    assert shown[2].turns == ()
+    assert shown[2].fault.endswith(" Its text cannot be read from the data.")
 
 
 def test_failures_of_the_machine_are_words_as_well(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from scalselect.image_files import decode_image, read_image_file
 from scalselect.printable import printable, printable_line
 from scalselect.records import Sample, TextPart
 from scalselect.remote_files import is_remote
-from scalselect.report_page.material import ShownPicture, ShownSample, ShownTurn
+from scalselect.report_page.material import RECORD, ShownPicture, ShownSample, ShownTurn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,18 +72,49 @@ def read_shown_samples(
     wanted = sorted({int(row) for row in rows})
     items = dict(zip(wanted, pool.samples_at(wanted), strict=True))
     samples = [item for item in items.values() if isinstance(item, Sample)]
-    characters = _characters_allowed([sample.turns for sample in samples])
+    written = {row: _as_written(pool, row) for row, item in items.items() if not isinstance(item, Sample)}
+    characters = _characters_allowed(
+        [*("".join(map(_text, sample.turns)) for sample in samples), *filter(None, written.values())]
+    )
     references = {reference for sample in samples for reference in sample.images[:MOST_PICTURES]}
     thumbnails = _Thumbnails(
         pool, replace(view, min_pixels=None, max_pixels=None), len(references), ALL_THUMBNAILS, _REMOTE_SECONDS
     )
-    return {row: _shown(row, item, characters, thumbnails) for row, item in items.items()}
+    return {
+        row: _shown(row, item, characters, thumbnails)
+        if isinstance(item, Sample)
+        else _unusable(row, item, written[row], characters)
+        for row, item in items.items()
+    }
 
 
-def _shown(row: int, item: Sample | UnusableRecord, characters: int, thumbnails: _Thumbnails) -> ShownSample:
-    if not isinstance(item, Sample):
-        fault = printable_line(f"{_words(item.reason)}: {item.detail}"[:_LONGEST_FAULT])
-        return ShownSample(row=row, pictures=(), turns=(), more_pictures=item.images, fault=fault)
+def _as_written(pool: Pool | JoinedPool, row: int) -> str | None:
+    """Return the beginning of a record as the data have it; None where there is nothing to be read."""
+    try:
+        content = pool.raw(row)[: 4 * MOST_CHARACTERS + 4]  # UTF-8 takes at most four bytes a character
+    except SampleError:
+        return None
+    return None if content.strip() in (b"", b"null") else content.decode(errors="replace")
+
+
+def _unusable(row: int, item: UnusableRecord, written: str | None, characters: int) -> ShownSample:
+    """Return a record that has no conversation: as it was written, to be seen for what it is."""
+    fault = f"{_words(item.reason)}: {item.detail}"[:_LONGEST_FAULT]
+    if written is None:
+        fault += " Its text cannot be read from the data."
+    else:
+        more = " [cut]" if len(written) > characters else ""
+        written = f"{printable(written[:characters])}{more}"
+    return ShownSample(
+        row=row,
+        pictures=(),
+        turns=() if written is None else (ShownTurn(role=RECORD, text=written),),
+        more_pictures=item.images,
+        fault=printable_line(fault),
+    )
+
+
+def _shown(row: int, item: Sample, characters: int, thumbnails: _Thumbnails) -> ShownSample:
     shown = item.images[:MOST_PICTURES]
     return ShownSample(
         row=row,
@@ -93,9 +124,9 @@ def _shown(row: int, item: Sample | UnusableRecord, characters: int, thumbnails:
     )
 
 
-def _characters_allowed(conversations: Sequence[Sequence[Turn]]) -> int:
+def _characters_allowed(conversations: Sequence[str]) -> int:
     """Return how many characters of each conversation are shown, so that all together are not too many bytes."""
-    whole = ["".join(map(_text, turns))[:MOST_CHARACTERS] for turns in conversations]
+    whole = [text[:MOST_CHARACTERS] for text in conversations]
     allowed = MOST_CHARACTERS
     while (
         allowed > _FEWEST_CHARACTERS and sum(len(text[:allowed].encode(errors="replace")) for text in whole) > ALL_TEXTS

@@ -64,6 +64,7 @@ def test_cards_say_what_scores_parquet_says(show, run, report, scores, groups):
       row: Number(card.dataset.row), title: card.querySelector("h3").innerText,
       facts: Object.fromEntries(
         [...card.querySelectorAll("dt")].map((each) => [each.innerText, each.nextSibling.innerText])),
+      exact: card.querySelector("dd [title]")?.title,
       instruction: card.querySelector(".instruction")?.textContent ?? null }))"""
     with show(report) as page:
         open_group(page, "")
@@ -78,7 +79,8 @@ def test_cards_say_what_scores_parquet_says(show, run, report, scores, groups):
                 assert said["skipped"] == WORDS[scores["reason"][row]]
                 assert said["detail"]
                 continue
-            assert float(said["score"]) == scores["leverage_score"][row]
+            assert float(card["exact"]) == scores["leverage_score"][row]
+            assert float(said["score"]) == float(f"{scores['leverage_score'][row]:.6g}")
             assert said["rank"] == f"{scores['rank'][row]:,}"
             assert said["stratum"] == scores["stratum"][row]
             assert ("not chosen" in card["title"]) == (not scores["selected"][row])
@@ -118,6 +120,9 @@ def test_filters_leave_what_fits_them(show, run, report, scores, groups):
         assert wanted
         page.fill("#samples-search", records[rows[3]]["id"])
         assert rows[3] in shown(page)
+        for asked in (f"row {rows[3]}", f"#{rows[3]}", f" Row {rows[3]:,} "):
+            page.fill("#samples-search", asked)
+            assert shown(page) == [rows[3]]
         page.fill("#samples-search", "there is no such word")
         assert shown(page) == []
         assert page.locator("#samples-count").inner_text() == "No sample fits these filters"
@@ -152,6 +157,19 @@ def test_overlays_show_attention_and_the_tokens_kept(show, run, report, groups):
         assert canvas.is_hidden()
         words = page.locator(f"#samples-list .card[data-row='{row}'] .attention").inner_text()
         assert f"{explained[row].kept.sum()} of 64" in words
+
+
+def test_what_the_model_does_not_see_is_hatched(show, run, report, groups):
+    explained = read_explanations(RunFolder(run).explanations)[0].rows
+    row = next(row for row in groups["highest"] if row in explained)
+    with show(report) as page:
+        canvas = page.locator(f"#samples-list .card[data-row='{row}'] canvas")
+        canvas.evaluate("each => Object.assign(each.overlay, { area: [0.25, 0, 0.75, 1], whole: false })")
+        for kind in ("kept", "attention"):
+            page.select_option("#samples-overlay", kind)
+            found = alphas(canvas).reshape(8, 8)
+            assert (found[:, [0, 1, 6, 7]] >= 150).all()  # 0.6 of 255, and lines
+        assert found[:, 2:6].min() < 150
 
 
 def test_a_sample_is_found_on_the_map(show, report, groups):

@@ -98,6 +98,10 @@ def test_tokens_without_a_place_have_no_cells():
     assert attention_grids(unknown, 1) == []
 
 
+def told_of(*given):
+    return attention_words(explanation(*given)).replace("\u202f", " ")
+
+
 @pytest.mark.parametrize(
     ("place", "words"),
     [((0.0, 0.0), "upper left"), ((0.5, 0.5), "centre"), ((0.9, 0.9), "lower right"), ((0.5, 0.9), "lower centre")],
@@ -109,17 +113,82 @@ def test_the_words_tell_where_attention_lies(place, words):
     attention /= attention.sum()
     kept = np.zeros(144, dtype=np.bool_)
     kept[np.argsort(-attention)[:41]] = True
-    told = attention_words(explanation(attention, boxes, kept))
-    share = attention[kept].sum()
-    assert told == f"{share:.0%} of the instruction's attention lies on 41 of 144 image tokens; mostly {words}."
+    told = told_of(attention, boxes, kept)
+    assert told.endswith(f" % of the instruction's attention lies on 41 of 144 image tokens; mostly {words}.")
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.51, "mostly lower left"),
+        (0.5, "mostly lower left"),
+        (0.34, "most in lower left (34 %)"),
+        (0.26, "most in lower left (26 %)"),
+        (0.24, "spread over the picture"),
+    ],
+)
+def test_mostly_is_half_of_the_attention_or_more(share, words):
+    attention = np.full(9, (1 - share) / 8)
+    attention[6] = share
+    assert told_of(attention, lattice(3, 3)).endswith(f"; {words}.")
+
+
+def test_a_large_token_lies_in_all_parts_that_it_covers():
+    boxes = np.concatenate([lattice(1, 1), lattice(3, 3)])  # the whole picture, and tiles of it
+    attention = np.zeros(10)
+    attention[[0, 1]] = 0.9, 0.1
+    assert told_of(attention, boxes).endswith("; spread over the picture.")
+
+
+def test_attention_on_padding_is_told_as_that():
+    # The upper and the lower third of the square view is padding.
+    boxes = lattice(3, 3, top=-1, bottom=2)
+    attention = np.array([0.3, 0.0, 0.0, 0.3, 0.04, 0.0, 0.36, 0.0, 0.0])
+    assert told_of(attention, boxes).endswith("tokens; most in upper left (29 %). 66 % lies on padding.")
+    attention = np.array([0.5, 0, 0, 0, 0, 0, 0, 0, 0.5])
+    assert told_of(attention, boxes).endswith("on 9 of 9 image tokens. 100 % lies on padding.")
+    # Each token reaches beyond the picture by half.
+    assert told_of([0.5, 0.5], [[-0.5, 0, 0.5, 1], [0.5, 0, 1.5, 1]]).endswith(". 50 % lies on padding.")
+
+
+@pytest.mark.parametrize(
+    ("area", "words"),
+    [
+        ((1 / 3, 0, 2 / 3, 1), "middle 33 %"),
+        ((0, 0.1, 1, 0.9), "middle 80 %"),
+        ((0, 0, 0.5, 1), "left 50 %"),
+        ((0.2, 0.5, 1, 1), "lower right 40 %"),
+    ],
+)
+def test_a_part_that_the_model_does_not_see_is_told(area, words):
+    part = explanation(shares(16), lattice(4, 4, *area))
+    assert attention_words(part).replace("\u202f", " ").endswith(f" The model sees only the {words} of this picture.")
+    (grid,) = attention_grids(part, 1)
+    assert grid.seen == pytest.approx((area[2] - area[0]) * (area[3] - area[1]), abs=1e-6)
+
+
+def test_whole_pictures_are_told_to_be_nothing_else():
+    for boxes in (lattice(4, 4), lattice(4, 4, top=-0.5, bottom=1.5), lattice(24, 24, right=0.998)):
+        part = explanation(shares(len(boxes)), boxes)
+        assert "sees only" not in attention_words(part)
+        assert attention_grids(part, 1)[0].seen == 1.0
+
+
+def test_parts_of_several_pictures_are_told_of_each():
+    cut, whole = lattice(2, 2, 0.25, 0, 0.75, 1), lattice(2, 2)
+    image = np.repeat([0, 1, 2], 4)
+    told = told_of(shares(12), np.concatenate([cut, whole, cut]), None, image)
+    assert told.endswith(" The model sees only the middle 50 % of images 1 and 3.")
+    told = told_of(shares(12), np.concatenate([whole, whole, cut]), None, image)
+    assert told.endswith(" The model sees only the middle 50 % of image 3.")
 
 
 def test_the_words_name_the_picture_and_what_has_no_place():
     boxes = np.concatenate([lattice(3, 3)] * 2 + [np.full((1, 4), np.nan)])
     attention = np.array([0.0] * 9 + [0.9] + [0.0] * 8 + [0.1])
     image = [0] * 9 + [1] * 9 + [-1]
-    told = attention_words(explanation(attention, boxes, attention > 0, image))
-    assert told.endswith("; mostly image 2, upper left. 10% lies on tokens that show no place in a picture.")
+    told = told_of(attention, boxes, attention > 0, image)
+    assert told.endswith("; mostly image 2, upper left. 10 % lies on tokens that show no place in a picture.")
 
 
 def test_even_attention_is_spread():

@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from materials import material_of
 
 from scalselect.explanations_file import Explanation, Explanations
 from scalselect.records import Reason
 from scalselect.report_page import reason_words as words_module
+from scalselect.report_page.leverage_section import leverage_section
 from scalselect.report_page.map_section import map_section
 from scalselect.report_page.material import ShownPicture, ShownSample, ShownTurn
 from scalselect.report_page.page import page_bytes
@@ -78,6 +80,34 @@ def test_cards_have_the_numbers_of_the_table_and_the_order_of_the_groups():
     ]
 
 
+def test_without_a_cut_no_group_is_said_to_be_at_one():
+    material = material_of()
+    assert samples_section(material).content["no_cut"] is None
+    table = material.table
+    selected = pc.greater(table["rank"], 40)  # the 20 lowest
+    table = table.set_column(table.schema.get_field_index("selected"), table.schema.field("selected"), selected)
+    lowest = pc.min(table.filter(selected)["leverage_score"]).as_py()
+    chosen = {"selected": {"lowest_score": lowest}, "budgets": [{"asked": "20", "rows": 20}]}
+    without = replace(material, table=table, shown=shown_rows(table, 5), selection=chosen)
+    section = samples_section(without)
+    titles = [group["title"] for group in section.content["groups"]]
+    assert titles == ["Highest scores", "Chosen, lowest scores", "Not chosen, highest scores", "Lowest scores"]
+    assert section.content["no_cut"].startswith(
+        "These rows were not chosen by score alone: 40 rows that scored higher than the lowest of them were passed over"
+    )
+    row = table["row"].to_pylist()[table["rank"].to_pylist().index(60)]
+    assert next(card for card in section.data["cards"] if card["row"] == row)["group"] == "lowest"
+    page = page_bytes("t", "s", [section]).decode()
+    assert "at the cut" not in page
+    assert "Just in" not in page
+    assert "lowest chosen" not in str(leverage_section(without).content["histogram"])
+    cut = pc.min(material.table.filter(material.table["selected"])["leverage_score"]).as_py()
+    by_score = leverage_section(replace(material, selection={**chosen, "selected": {"lowest_score": cut}}))
+    assert "lowest chosen" in str(by_score.content["histogram"])
+    edges = np.frombuffer(base64.b64decode(by_score.data["edges"]["bytes"]), dtype="<f8")
+    assert cut in edges
+
+
 def test_a_skipped_row_tells_why_in_words_and_in_detail():
     card = cards_of(material_of(skipped=(2,), details={2: "`a.png`: No such file\nor directory"}))[2]
     assert card["reason"] == "an image is missing"
@@ -117,7 +147,7 @@ def test_attention_is_told_relative_to_the_highest_cell():
     assert (overlay["image"], overlay["across"], overlay["area"]) == (0, 2, [0, 0, 1, 1])
     assert list(base64.b64decode(overlay["mass"])) == [64, 128, 191, 255]
     assert list(base64.b64decode(overlay["kept"])) == [0b00110000]
-    assert card["attention"].startswith("70% of the instruction's attention lies on 2 of 4 image tokens")
+    assert card["attention"].startswith("70\u202f% of the instruction's attention lies on 2 of 4 image tokens")
     assert "no_overlay" not in card
 
 
@@ -137,7 +167,7 @@ def test_where_there_is_no_overlay_the_card_says_why():
     assert cards[highest[3]]["no_overlay"] == "attention was recorded for some of the shown rows only"
     without = cards_of(material_of(explanations=found))[highest[0]]
     assert without["no_overlay"] == "there is no picture to lay it over"
-    assert without["attention"].startswith("70% of")
+    assert without["attention"].startswith("70\u202f% of")
     none = samples_section(material_of(samples=samples))
     assert none.content["no_overlays"] == "attention was not recorded for this run"
     assert none.content["explained"] == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from scalselect.report_page.shown_rows import explained_rows, shown_rows
+from scalselect.report_page.shown_rows import explained_rows, passed_over, shown_rows
 from scalselect.scores_file import SCORES_SCHEMA
 
 
@@ -58,6 +58,27 @@ def test_a_small_choice_is_shown_at_both_its_ends(scores):
         "lowest": [19, 18, 17, 16, 15, 14, 13],
         "skipped": [],
     }
+
+
+def test_without_a_cut_the_lowest_scores_are_among_the_lowest(scores):
+    table = table_of(["scored"] * 20, scores, selected={1, 4, 9, 15, 18, 19})
+    assert passed_over(table) == 14
+    assert plain(shown_rows(table, 4)) == {
+        "highest": [0, 1, 2],
+        "just_in": [15, 9, 4],
+        "just_out": [3, 5, 6, 7],
+        "lowest": [19, 18, 17, 16],
+        "skipped": [],
+    }
+    assert shown_rows(table, 20)["lowest"].tolist() == [19, 18, 17, 16, 15]  # a quarter
+
+
+def test_barred_rows_were_not_passed_over(scores):
+    reasons = [None] * 8 + ["excluded", "duplicate_of:1"] + [None] * 10
+    chosen = {*range(8), 10}
+    assert passed_over(table_of(["scored"] * 20, scores, selected=chosen, reasons=reasons)) == 0
+    assert passed_over(table_of(["scored"] * 20, scores, selected=chosen)) == 2
+    assert passed_over(table_of(["scored"] * 20, scores)) == 0
 
 
 def test_before_anything_was_chosen(scores):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalselect.report_page.number_words import counted, listed, percent
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -21,8 +23,10 @@ MOST_CELLS = 32  # along a side
 _CELLS_OF_A_ROW = 2 * MOST_CELLS**2  # of all pictures of a sample together
 _TOKENS_AT_ONCE = 4096
 _SIDES = (("upper", "middle", "lower"), ("left", "centre", "right"))
-_MOSTLY = 1 / 3  # of the attention in one of nine parts of a picture
-_WORTH_TELLING = 0.01
+_MOSTLY = 1 / 2  # of the attention on pictures, in one of nine parts of one of them
+_SPREAD_BELOW = 1 / 4
+_WORTH_TELLING = 0.01  # of the attention, or of a picture
+_MOST_NAMED = 4  # pictures in a sentence
 _THIN = 1e-5  # of a side of the picture: what overlaps it by less only touches it
 
 
@@ -47,6 +51,12 @@ class AttentionGrid:
     mass: NDArray[np.float64]
     kept: NDArray[np.bool_]
 
+    @property
+    def seen(self) -> float:
+        """Return the share of the picture that the cells cover, 1.0 where what is missing is not worth telling."""
+        share = _share_of(*self.area)
+        return share if share < 1 - _WORTH_TELLING else 1.0
+
 
 def attention_grids(explanation: Explanation, pictures: int) -> list[AttentionGrid]:
     """Return a grid for each of the first pictures of a sample in which the place of any token is known."""
@@ -61,18 +71,28 @@ def attention_grids(explanation: Explanation, pictures: int) -> list[AttentionGr
 
 
 def attention_words(explanation: Explanation) -> str:
-    """Return in words how many tokens were averaged, what they hold of the attention, and where it mostly lies."""
-    kept, mass = int(explanation.kept.sum()), explanation.attention.astype(np.float64)
-    share = float(mass[explanation.kept].sum()) / max(float(mass.sum()), np.finfo(float).tiny)
-    words = f"{share:.0%} of the instruction's attention lies on {kept:,} of {mass.size:,} image tokens"
-    placed = _placed(explanation)
-    if not placed.any():
+    """Return in words what the averaged tokens hold of the attention, where on the pictures it lies, and where not.
+
+    Where a token reaches beyond its picture, so much of its attention lies on padding.
+    """
+    kept, mass = explanation.kept, explanation.attention.astype(np.float64)
+    total = max(float(mass.sum()), np.finfo(float).tiny)
+    share = percent(float(mass[kept].sum()) / total)
+    words = f"{share} of the instruction's attention lies on {int(kept.sum()):,} of {mass.size:,} image tokens"
+    known = (explanation.image >= 0) & np.isfinite(explanation.boxes).all(axis=1)
+    if not known.any():
         return f"{words}."
-    words = f"{words}; {_where(explanation, placed)}."
-    nowhere = 1 - float(mass[placed].sum()) / max(float(mass.sum()), np.finfo(float).tiny)
+    ninths = _ninths(explanation, known)
+    on_pictures, nowhere = float(ninths.sum()) / total, float(mass[~known].sum()) / total
+    padding = 1 - on_pictures - nowhere
+    if on_pictures >= _WORTH_TELLING:
+        words += f"; {_where(ninths)}"
+    told = [f"{words}."]
+    if padding >= _WORTH_TELLING:
+        told.append(f"{percent(padding)} lies on padding.")
     if nowhere >= _WORTH_TELLING:
-        words += f" {nowhere:.0%} lies on tokens that show no place in a picture."
-    return words
+        told.append(f"{percent(nowhere)} lies on tokens that show no place in a picture.")
+    return " ".join([*told, *_unseen_words(explanation)])
 
 
 def _placed(explanation: Explanation) -> NDArray[np.bool_]:
@@ -116,16 +136,60 @@ def _overlaps(
     return covered
 
 
-def _where(explanation: Explanation, placed: NDArray[np.bool_]) -> str:
-    mass = explanation.attention[placed].astype(np.float64)
-    boxes = explanation.boxes[placed].astype(np.float64)
-    middles = np.clip((boxes[:, :2] + boxes[:, 2:]) / 2, 0, 1 - 1e-9)  # [tokens, 2]
-    across, down = (middles * 3).astype(np.int64).T
-    image = explanation.image[placed]
-    parts = np.bincount(image * 9 + down * 3 + across, weights=mass)
-    most = int(parts.argmax())
-    if not mass.sum() or parts[most] < _MOSTLY * mass.sum():
-        return "spread over the picture" if image.max() == 0 else "spread over the pictures"
+def _ninths(explanation: Explanation, known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the attention on each of nine parts of each picture, float64 [images, down, across]."""
+    boxes, mass = explanation.boxes[known].astype(np.float64), explanation.attention[known].astype(np.float64)
+    image = explanation.image[known]
+    x = _overlaps(boxes[:, 0], boxes[:, 2], 0.0, 1.0, 3)  # [tokens, 3], in thirds
+    y = _overlaps(boxes[:, 1], boxes[:, 3], 0.0, 1.0, 3)
+    areas = 9 * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)  # in ninths, with what lies beyond the picture
+    areas = np.maximum(areas, np.finfo(float).tiny)
+    found = np.zeros((int(image.max()) + 1, 3, 3))
+    np.add.at(found, image, y[:, :, np.newaxis] * x[:, np.newaxis, :] * (mass / areas)[:, np.newaxis, np.newaxis])
+    return found
+
+
+def _where(ninths: NDArray[np.float64]) -> str:
+    most = int(ninths.argmax())
+    share = float(ninths.ravel()[most] / ninths.sum())
+    if share < _SPREAD_BELOW:
+        return "spread over the picture" if len(ninths) == 1 else "spread over the pictures"
     row, column = (most % 9) // 3, most % 3
     words = "centre" if (row, column) == (1, 1) else f"{_SIDES[0][row]} {_SIDES[1][column]}"
-    return f"mostly {words}" if image.max() == 0 else f"mostly image {most // 9 + 1}, {words}"
+    words = words if len(ninths) == 1 else f"image {most // 9 + 1}, {words}"
+    return f"mostly {words}" if share >= _MOSTLY - _THIN else f"most in {words} ({percent(share)})"
+
+
+def _unseen_words(explanation: Explanation) -> list[str]:
+    """Return a sentence for each part of pictures that is all of them that the tokens show."""
+    placed = _placed(explanation)
+    shown: dict[str, list[int]] = {}
+    for image in np.unique(explanation.image[placed]).tolist():
+        boxes = explanation.boxes[placed & (explanation.image == image)].astype(np.float64)
+        area = (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
+        if _share_of(*area) < 1 - _WORTH_TELLING:
+            shown.setdefault(_part_words(*area), []).append(image + 1)
+    several = int(explanation.image.max()) > 0
+    return [f"The model sees only the {part} of {_pictures_words(some, several)}." for part, some in shown.items()]
+
+
+def _share_of(left: float, top: float, right: float, bottom: float) -> float:
+    return (min(right, 1.0) - max(left, 0.0)) * (min(bottom, 1.0) - max(top, 0.0))
+
+
+def _part_words(left: float, top: float, right: float, bottom: float) -> str:
+    """Return which part of a picture an area is: `middle 33 %`, `upper left 40 %`."""
+    sides = []
+    for first, last, (begin, _, end) in zip((top, left), (bottom, right), _SIDES, strict=True):
+        before, after = max(first, 0.0), max(1.0 - last, 0.0)
+        if abs(before - after) > _WORTH_TELLING:
+            sides.append(begin if before < after else end)
+    return f"{' '.join(sides) or 'middle'} {percent(_share_of(left, top, right, bottom))}"
+
+
+def _pictures_words(images: list[int], several: bool) -> str:
+    if not several:
+        return "this picture"
+    if len(images) > _MOST_NAMED:
+        return counted(len(images), "picture")
+    return f"image{'s' if len(images) > 1 else ''} {listed([str(image) for image in images])}"

@@ -7,10 +7,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
+from scipy.special import bdtr, bdtrc
 
 from scalselect.printable import printable_line
 from scalselect.report_page.number_words import counted, number, percent
 from scalselect.report_page.page import Section
+from scalselect.report_page.page_warnings import is_starved, rows_due
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +35,9 @@ _NOTES = {
 }
 _ORDERED = ("length", "turns", "images")
 _OVER, _UNDER = 1.25, 0.8  # times the share in the pool
-_DEVIATIONS = 3.0  # of a random choice: smaller differences are chance
+_CHANCE = 0.01  # of a random choice to come as far off on that side: what is likelier is not marked
+_LONGEST_VALUE = 48  # characters; of a longer one the rest opens
+_LEAST_RANDOM = 0.01  # total variation: that of one random choice is a draw, and near nothing now and then
 _FIRST_NUMBER = re.compile(r"\d+")
 _PAIR = Markup(
     '<svg class="pair" viewBox="0 0 100 14" preserveAspectRatio="none" aria-hidden="true">'
@@ -49,8 +53,10 @@ def balance_section(material: Material) -> Section:
     if diagnostics is None:
         return _empty("Nothing was chosen yet, so there is nothing to hold against the pool.")
     chosen = diagnostics["rows"]["chosen"] - diagnostics["rows"]["chosen_without_vector"]
+    groups = rows_due(material)
+    due = {"stratum": groups.get("stratum", {}), "source": groups.get("data set", {})}
     tables = [
-        _table(name, measured, chosen)
+        _table(name, measured, chosen, due.get(name, {}))
         for name in PROPERTIES
         if (measured := diagnostics["balance"].get(name)) is not None and _worth_showing(name, measured)
     ]
@@ -77,18 +83,18 @@ def _worth_showing(name: str, measured: Mapping[str, Any]) -> bool:
 
 
 def _conclusion(balance: Mapping[str, Any], tables: Sequence[Mapping[str, Any]]) -> str:
-    beyond = {
-        table["name"]: (balance[table["name"]]["total_variation"]["chosen"] or 0.0)
-        - (balance[table["name"]]["total_variation"]["random"] or 0.0)
-        for table in tables
-    }
-    most = max(beyond, key=lambda name: beyond[name])
-    if beyond[most] < _NOTABLE:
+    variations = {table["name"]: balance[table["name"]]["total_variation"] for table in tables}
+    shares = {name: (each["chosen"] or 0.0, each["random"] or 0.0) for name, each in variations.items()}
+    beyond = {name: share for name, share in shares.items() if share[0] - share[1] >= _NOTABLE}
+    if not beyond:
         return "The chosen rows are spread as those of a random choice are, in everything that was looked at."
-    variation = balance[most]["total_variation"]
+    times = {name: chosen / max(random, _LEAST_RANDOM) for name, (chosen, random) in beyond.items()}
+    most = max(times, key=lambda name: times[name])
+    chosen, random = beyond[most]
+    ratio = f"{number(times[most], 2)} times the" if random >= _LEAST_RANDOM else "against"
     words = (
-        f"The chosen rows differ from the pool most in “{PROPERTIES[most].lower()}”: {percent(variation['chosen'])} of "
-        f"them would have to be others to match it ({percent(variation['random'] or 0.0)} of a random choice)."
+        f"Beside a random choice the chosen rows differ from the pool most in “{PROPERTIES[most].lower()}”: "
+        f"{percent(chosen)} of them would have to be others to match it, {ratio} {percent(random)} of a random choice."
     )
     gone = [row for table in tables if table["name"] == most for row in table["rows"] if row["mark"] == "gone"]
     if gone:
@@ -96,14 +102,14 @@ def _conclusion(balance: Mapping[str, Any], tables: Sequence[Mapping[str, Any]])
     return words
 
 
-def _table(name: str, measured: Mapping[str, Any], chosen: int) -> dict[str, Any]:
+def _table(name: str, measured: Mapping[str, Any], chosen: int, due: Mapping[Any, tuple[int, float]]) -> dict[str, Any]:
     """Return what the template shows of a property."""
     items = [*measured["over"], *measured["under"]]
     looked_at = (measured.get("sampled") or {}).get("chosen", chosen)
     items.sort(key=_by_number if name in _ORDERED else lambda item: (-item["pool"], str(item["value"])))
     rest = measured["values"] - len(items)
     widest = max([*(max(item["pool"], item["chosen"]) for item in items), 1e-9])
-    rows = [_row(item, looked_at, widest) for item in items]
+    rows = [_row(item, looked_at, widest, due.get(item["value"])) for item in items]
     left = {key: max(0.0, 1.0 - sum(item[key] for item in items)) for key in ("pool", "chosen")}
     variation = measured["total_variation"]
     return {
@@ -130,10 +136,13 @@ def _words_of_rest(rest: int, left: Mapping[str, float], told: int) -> str | Non
     )
 
 
-def _row(item: Mapping[str, Any], looked_at: int, widest: float) -> dict[str, Any]:
-    mark, words = _mark(item["pool"], item["chosen"], looked_at)
+def _row(item: Mapping[str, Any], looked_at: int, widest: float, due: tuple[int, float] | None) -> dict[str, Any]:
+    chosen_rows, rows_due_to_it = due or (item["chosen"] * looked_at, item["pool"] * looked_at)
+    mark, words = _mark(item["pool"], item["chosen"], looked_at, is_starved(chosen_rows, rows_due_to_it))
+    value = _value_words(item["value"])
     return {
-        "value": _value_words(item["value"]),
+        "value": value,
+        "short": value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE].rstrip()} ...",
         "pool": percent(item["pool"]),
         "chosen": percent(item["chosen"]),
         "chosen_share": item["chosen"],
@@ -144,22 +153,29 @@ def _row(item: Mapping[str, Any], looked_at: int, widest: float) -> dict[str, An
     }
 
 
-def _mark(pool: float, chosen: float, looked_at: int) -> tuple[str, str]:
+def _mark(pool: float, chosen: float, looked_at: int, starved: bool) -> tuple[str, str]:
     """Return a kind and words: whether a value is over- or under-represented beyond chance."""
-    deviation = math.sqrt(pool * (1 - pool) / max(looked_at, 1))
-    if abs(chosen - pool) <= _DEVIATIONS * deviation:
-        return "alike", "within chance"
+    if not starved and _chance(pool, chosen, looked_at) >= _CHANCE:
+        return "alike", "not marked"
     if not chosen:
         return "gone", "\N{BLACK DOWN-POINTING TRIANGLE} none chosen"
     if not pool:
         return "over", "\N{BLACK UP-POINTING TRIANGLE} only chosen"
     times = chosen / pool
-    told = f"{number(times, 2)} times its share"
+    told = f"{number(times)} times"  # to the digits of the bounds
     if times >= _OVER:
         return "over", f"\N{BLACK UP-POINTING TRIANGLE} over: {told}"
-    if times <= _UNDER:
+    if times <= _UNDER or starved:
         return "under", f"\N{BLACK DOWN-POINTING TRIANGLE} under: {told}"
     return "alike", f"nearly alike: {told}"
+
+
+def _chance(pool: float, chosen: float, looked_at: int) -> float:
+    """Return how likely so many rows drawn at random hold so few of a value, or so many."""
+    rows = round(chosen * looked_at)
+    if chosen < pool:
+        return float(bdtr(rows, looked_at, pool))
+    return float(bdtrc(rows - 1, looked_at, pool)) if rows else 1.0
 
 
 def _bars(pool: float, chosen: float) -> Markup:

@@ -14,6 +14,7 @@ from scalselect.report_page.leverage_curve import leverage_curve
 from scalselect.report_page.leverage_words import is_not_the_best, words_of_held, words_of_sorted, words_of_spread
 from scalselect.report_page.number_words import counted, number, percent
 from scalselect.report_page.page import Section
+from scalselect.report_page.shown_rows import passed_over
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,9 @@ def leverage_section(material: Material) -> Section:
 
 
 def _cut(material: Material) -> float | None:
-    """Return the lowest chosen score."""
+    """Return the lowest chosen score; None where rows above it were passed over, so that it cuts nothing."""
+    if passed_over(material.table):
+        return None
     lowest = None if material.selection is None else material.selection["selected"]["lowest_score"]
     return None if lowest is None or not math.isfinite(lowest) else float(lowest)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from scalselect.explanations_file import Explanations
     from scalselect.run_folder import RunFolder
 
+RECORD = "record"  # the role of a turn that is none: a record that cannot be used, as it was written
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownPicture:
@@ -56,7 +58,8 @@ class ShownSample:
     more_pictures
         Number of images that the row has beyond those in `pictures`.
     fault
-        Why there is no conversation, in words; None where there is one.
+        Why there is no conversation, in words; None where there is one. `turns` then hold the record as it was
+        written, with the role `RECORD`, where it can be read.
     """
 
     row: int

@@ -118,15 +118,24 @@ def _beside(near: float, usual: float | None, rows: int) -> str:
     return f"; of a random choice it would be about as many, {percent(usual)}, so the pool is what repeats itself"
 
 
-def _of_groups(material: Material) -> Iterator[str]:
+def is_starved(chosen: float, due: float) -> bool:
+    """Return whether a group has less than half of the rows due to its share, where at least five are due."""
+    return due >= _ENOUGH_TO_TELL and chosen < _STARVED_BELOW * due
+
+
+def rows_due(material: Material) -> dict[str, dict[Any, tuple[int, float]]]:
+    """Return the chosen rows of each stratum or, without strata, of each data set, and the rows due by its share."""
+    found = {}
     for word, groups in _groups_of(material).items():
         total, chosen = (sum(pair[i] for pair in groups.values()) for i in (0, 1))
-        due = {name: pool * chosen / total for name, (pool, _) in groups.items()} if total else {}
-        starved = [
-            (name, groups[name][1], due[name])
-            for name in groups
-            if due and due[name] >= _ENOUGH_TO_TELL and groups[name][1] < _STARVED_BELOW * due[name]
-        ]
+        if total:
+            found[word] = {name: (rows, pool * chosen / total) for name, (pool, rows) in groups.items()}
+    return found
+
+
+def _of_groups(material: Material) -> Iterator[str]:
+    for word, groups in rows_due(material).items():
+        starved = [(name, rows, due) for name, (rows, due) in groups.items() if is_starved(rows, due)]
         starved.sort(key=lambda item: (item[1] / item[2], str(item[0])))
         if starved:
             told = [

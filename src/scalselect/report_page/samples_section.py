@@ -9,10 +9,13 @@ import numpy as np
 
 from scalselect.printable import printable_line
 from scalselect.report_page.attention_grids import attention_grids, attention_words
+from scalselect.report_page.material import RECORD
+from scalselect.report_page.number_words import counted
 from scalselect.report_page.page import Section
 from scalselect.report_page.reason_words import reason_words
 from scalselect.report_page.row_details import row_details
 from scalselect.report_page.row_fates import has_scores
+from scalselect.report_page.shown_rows import passed_over
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +31,7 @@ TITLES = {
     "skipped": "Skipped: no score",
 }
 _NOT_SCORED = "Some rows: represented, not scored yet"
+_WITHOUT_A_CUT = {"just_in": "Chosen, lowest scores", "just_out": "Not chosen, highest scores"}
 _LONGEST_ID = 200
 _LONGEST_CELL = 160  # characters of an instruction in the table
 _NO_EXPLANATIONS = "attention was not recorded for this run"
@@ -39,10 +43,11 @@ def samples_section(material: Material) -> Section:
     """Return the section `samples`: a card for each shown row, and a table of them all."""
     pictures = _Pictures()
     cards = _cards(material, pictures)
+    over = passed_over(material.table)
     explained = sum("overlay" in card for card in cards)
     sources = list(dict.fromkeys(card["source"] for card in cards))
     scored = has_scores(material.table)
-    titles = TITLES if scored else {**TITLES, "highest": _NOT_SCORED}
+    titles = {**TITLES, **({} if scored else {"highest": _NOT_SCORED}), **(_WITHOUT_A_CUT if over else {})}
     content = {
         "scored": scored,
         "cards": [{**card, "instruction": _instruction(card, _LONGEST_CELL)} for card in cards],
@@ -52,6 +57,7 @@ def samples_section(material: Material) -> Section:
             if len(rows)
         ],
         "titles": titles,
+        "no_cut": _words_of_no_cut(over) if over else None,
         "sources": sorted(sources) if len(sources) > 1 else [],
         "explained": explained,
         "no_samples": material.no_samples,
@@ -155,6 +161,7 @@ def _overlay(explanation: Explanation, pictures: int) -> list[dict[str, Any]]:
             "image": grid.image,
             "area": [round(side, 4) for side in grid.area],
             "across": grid.mass.shape[1],
+            "whole": grid.seen == 1.0,
             # Relative to the highest of all pictures of the row, so that they can be compared.
             "mass": _base64(np.round(grid.mass * (255 / highest)).astype(np.uint8).tobytes()),
             "kept": _base64(np.packbits(grid.kept).tobytes()),
@@ -168,9 +175,17 @@ def _base64(content: bytes) -> str:
 
 
 def _instruction(card: Mapping[str, Any], longest: int) -> str:
-    """Return the first words of the user; where there are none, why."""
-    text = next((turn["text"] for turn in card["turns"] if turn["role"] == "user"), card["fault"] or "")
+    """Return the first words of the user, or of a record that has none; where there are no words, why."""
+    text = next((turn["text"] for turn in card["turns"] if turn["role"] in ("user", RECORD)), card["fault"] or "")
     return text if len(text) <= longest else f"{text[:longest].rstrip()} ..."
+
+
+def _words_of_no_cut(over: int) -> str:
+    return (
+        f"These rows were not chosen by score alone: {counted(over, 'row')} that scored higher than the lowest of them "
+        f"{'was' if over == 1 else 'were'} passed over, so there is no cut. Each row stands in one group, first of all "
+        "among the highest or the lowest scores."
+    )
 
 
 def _why_none(material: Material) -> str | None:

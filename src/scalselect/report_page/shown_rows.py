@@ -33,12 +33,11 @@ def shown_rows(table: pa.Table, most: int = MOST_OF_A_GROUP) -> dict[str, NDArra
         that were not chosen though nothing barred them, falling; `lowest` scores, rising; `skipped` in pool order, all
         reasons in turn, so that a frequent one hides no other. A row stands only in the first group that it belongs to;
         where few were chosen, or few were not, the cut keeps half of them. Without a selection there is no `just_in`
-        and no `just_out`; without scores `highest` has the first rows of the pool, and there is no `lowest`.
+        and no `just_out`; without scores `highest` has the first rows of the pool, and there is no `lowest`. Where rows
+        were passed over (see `passed_over`) there is no cut to be at: `lowest` comes before the two groups beside it,
+        and has at most a quarter of the scored rows.
     """
-    rows = np.flatnonzero(pc.equal(table["status"], "scored").to_numpy(zero_copy_only=False))
-    order = rows[np.argsort(table["rank"].to_numpy(zero_copy_only=False)[rows], kind="stable")]  # falling scores
-    selected = pc.fill_null(table["selected"], fill_value=False).to_numpy(zero_copy_only=False)[order]
-    barred = pc.is_valid(table["reason"]).to_numpy(zero_copy_only=False)[order]
+    order, selected, barred = _ranked(table)
     decided = table["selected"].null_count < table.num_rows
     scored = has_scores(table)
     wanted = {
@@ -53,14 +52,29 @@ def shown_rows(table: pa.Table, most: int = MOST_OF_A_GROUP) -> dict[str, NDArra
         "highest": -(-wanted["just_in"].size // 2) or most,
         "just_out": -(-wanted["just_out"].size // 2),
     }
+    first: tuple[str, ...] = GROUPS
+    if passed_over(table):
+        first, at_most["lowest"] = ("highest", "lowest", "just_in", "just_out", "skipped"), -(-order.size // 4)
     taken: set[int] = set()
     found = {}
-    for group in GROUPS:
+    for group in first:
         number = min(most, at_most.get(group, most))
         some = [row for row in wanted[group][: most * len(GROUPS)].tolist() if row not in taken][:number]
         taken.update(some)
         found[group] = np.array(some, dtype=np.int64)
-    return found
+    return {group: found[group] for group in GROUPS}
+
+
+def passed_over(table: pa.Table) -> int:
+    """Return how many rows were not chosen, though nothing barred them and a row of lower score was chosen.
+
+    0 where the choice was made by score alone, and where nothing was chosen.
+    """
+    order, selected, barred = _ranked(table)
+    if not selected.any():
+        return 0
+    scores = table["leverage_score"].to_numpy(zero_copy_only=False)[order]  # [scored], falling
+    return int(np.count_nonzero(~selected & ~barred & (scores > scores[selected][-1])))
 
 
 def explained_rows(table: pa.Table, most: int = MOST_EXPLAINED) -> NDArray[np.int64]:
@@ -70,6 +84,15 @@ def explained_rows(table: pa.Table, most: int = MOST_EXPLAINED) -> NDArray[np.in
     # Each group in turn, so that none is left without.
     turns = [group[place] for place in range(MOST_OF_A_GROUP) for group in scored if place < len(group)]
     return np.sort(np.array(turns[:most], dtype=np.int64))
+
+
+def _ranked(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the scored rows by falling score, and which of them were chosen and which barred, each [scored]."""
+    rows = np.flatnonzero(pc.equal(table["status"], "scored").to_numpy(zero_copy_only=False))
+    order = rows[np.argsort(table["rank"].to_numpy(zero_copy_only=False)[rows], kind="stable")].astype(np.int64)
+    selected = pc.fill_null(table["selected"], fill_value=False).to_numpy(zero_copy_only=False)[order]
+    barred = pc.is_valid(table["reason"]).to_numpy(zero_copy_only=False)[order]
+    return order, selected, barred
 
 
 def _skipped(table: pa.Table) -> NDArray[np.int64]:

@@ -36,9 +36,30 @@
         pen.globalAlpha = 0.8 * mass / 255;
         pen.fillRect(x(across), y(row), x(across + 1) - x(across), y(row + 1) - y(row));
       });
-      return;
+    } else {
+      paintKept(pen, overlay, down, x, y);
     }
-    paintKept(pen, overlay, down, x, y);
+    if (!overlay.whole) paintUnseen(pen, x(0), y(0), x(overlay.across), y(down));
+  }
+
+  /** Darken and hatch what no token shows: all but one part of the picture. */
+  function paintUnseen(pen, left, top, right, bottom) {
+    const { width, height } = pen.canvas;
+    pen.save();
+    const unseen = new Path2D();
+    unseen.rect(0, 0, width, height);
+    unseen.rect(left, top, right - left, bottom - top);
+    pen.clip(unseen, "evenodd");
+    pen.globalAlpha = 1;
+    pen.clearRect(0, 0, width, height);
+    pen.fillStyle = "rgba(0, 0, 0, 0.6)";
+    pen.fillRect(0, 0, width, height);
+    const lines = new Path2D();
+    for (let at = -height; at < width; at += 16) { lines.moveTo(at, height); lines.lineTo(at + height, 0); }
+    pen.strokeStyle = "rgba(255, 255, 255, 0.6)";
+    pen.lineWidth = 2;
+    pen.stroke(lines);
+    pen.restore();
   }
 
   /** Darken what is not kept and draw a line around what is, light on dark, to be seen on any picture. */
@@ -96,7 +117,8 @@
 
   function conversation(card) {
     const turns = `${card.turns.length} ${card.turns.length === 1 ? "turn" : "turns"}`;
-    const whole = element("details", { class: "conversation" }, element("summary", {}, `Whole conversation (${turns})`));
+    const words = card.turns[0].role === "record" ? "The record as it was written" : `Whole conversation (${turns})`;
+    const whole = element("details", { class: "conversation" }, element("summary", {}, words));
     whole.addEventListener("toggle", () => {
       if (whole.childElementCount > 1) return;
       for (const turn of card.turns) {
@@ -127,13 +149,16 @@
     parts.push(...attentionOf(card));
     if (text) parts.push(element("p", { class: "instruction", dir: "auto" }, text));
     if (card.turns.length) parts.push(conversation(card));
-    if (card.fault && !card.detail) parts.push(element("p", { class: "aside" }, card.fault));
+    if (card.fault && !(card.detail && card.turns.length)) parts.push(element("p", { class: "aside" }, card.fault));
     return parts;
   }
 
   function factsOf(card) {
     const facts = [];
-    if (card.score !== null) facts.push(["score", String(card.score)], ["rank", numbers.format(card.rank)]);
+    if (card.score !== null) {
+      const score = element("span", { title: String(card.score) }, String(Number(card.score.toPrecision(6))));
+      facts.push(["score", score], ["rank", numbers.format(card.rank)]);
+    }
     facts.push(["id", card.id ?? "none"], ["source", card.source]);
     if (card.stratum !== null) facts.push(["stratum", card.stratum]);
     if (card.reason) facts.push([card.status === "skipped" ? "skipped" : "barred", card.reason]);
@@ -183,8 +208,10 @@
   function filter() {
     const group = find("samples-group").value, source = find("samples-source")?.value ?? "";
     const words = find("samples-search").value.trim().toLowerCase(), explained = find("samples-explained")?.checked;
+    const asked = /^(?:row\s*|#\s*)([\d,]+)$/.exec(words)?.[1].replaceAll(",", "");
+    const fits = (card) => !words || String(card.row) === asked || textOf(card).includes(words);
     found = cards.filter((card) => (!group || card.group === group) && (!source || card.source === source) &&
-      (!explained || card.overlay) && (!words || textOf(card).includes(words)));
+      (!explained || card.overlay) && fits(card));
     made = 0;
     list.replaceChildren();
     showMore();
