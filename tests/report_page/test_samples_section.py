@@ -93,7 +93,7 @@ def test_without_a_cut_no_group_is_said_to_be_at_one():
     titles = [group["title"] for group in section.content["groups"]]
     assert titles == ["Highest scores", "Chosen, lowest scores", "Not chosen, highest scores", "Lowest scores"]
     assert section.content["no_cut"].startswith(
-        "These rows were not chosen by score alone: 40 rows that scored higher than the lowest of them were passed over"
+        "The choice was not made by score alone: 40 rows were passed over for others that scored lower"
     )
     row = table["row"].to_pylist()[table["rank"].to_pylist().index(60)]
     assert next(card for card in section.data["cards"] if card["row"] == row)["group"] == "lowest"

@@ -181,10 +181,10 @@ def _instruction(card: Mapping[str, Any], longest: int) -> str:
 
 
 def _words_of_no_cut(over: int) -> str:
+    rows = f"{counted(over, 'row')} {'was' if over == 1 else 'were'}"
     return (
-        f"These rows were not chosen by score alone: {counted(over, 'row')} that scored higher than the lowest of them "
-        f"{'was' if over == 1 else 'were'} passed over, so there is no cut. Each row stands in one group, first of all "
-        "among the highest or the lowest scores."
+        f"The choice was not made by score alone: {rows} passed over for others that scored lower, so there is no cut. "
+        "Each row stands in one group, first of all among the highest or the lowest scores."
     )
 
 
