@@ -5,17 +5,13 @@ The only join that loads a model; `pipeline` imports it when it is needed, so th
 
 from __future__ import annotations
 
-import datetime as dt
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
 from scalselect.account_checks import check_reports
-from scalselect.config import NOT_KEYS
 from scalselect.damaged_shards import set_aside_damaged
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.errors import DatasetError, TooManySkippedError
@@ -24,8 +20,9 @@ from scalselect.joined_work import JoinedWork
 from scalselect.leftovers import remove_leftovers
 from scalselect.missing_shards import represent_missing
 from scalselect.progress import say_removed
+from scalselect.represent_keys import commit_of, data_keys, new_run_json, option_keys
 from scalselect.run_json import refuse_other_keys
-from scalselect.segments import Segment, entries_of, next_segment
+from scalselect.segments import Segment, next_segment
 from scalselect.shard_work import ShardWork
 from scalselect.temporary_places import removed_places
 from scalselect.trainers import preset_lines
@@ -44,7 +41,6 @@ if TYPE_CHECKING:
     from scalselect.run_folder import RunFolder
     from scalselect.vlm.checkpoint import Checkpoint
 
-NUMERICS_VERSION = 2  # raised whenever the same inputs would give other vectors
 _NOT_COMPARED = "model and chat template were not compared"
 
 
@@ -99,7 +95,7 @@ def represent_run(
     before = None if recorded is None else recorded["represent"]
     located, settings = _located(model, config.represent, recorded)
     segments = _segments(pools, config.represent)
-    keys = _option_keys(config.represent, settings) | _data_keys(pools, segments)
+    keys = option_keys(config.represent, settings) | data_keys(pools, segments)
     if before is not None:  # before the model is loaded, which may take long
         known = {name: before.get(name) for name in keys}
         refuse_other_keys(known, keys, folder.path, note=_NOT_COMPARED)
@@ -114,7 +110,7 @@ def represent_run(
         keys |= {f"model_{name}": value for name, value in checkpoint.fingerprint.items()}
         if before is None:
             folder.create(
-                _run_json(segments, model, config, keys)
+                new_run_json(segments, model, config, keys)
                 | {"model_commit": getattr(located, "commit", None), "remote_code": checkpoint.remote_code}
             )
         else:
@@ -169,7 +165,7 @@ def represent_segments(
     recorded = folder.require()
     before = recorded["represent"]
     located, settings = _located(model, config.represent, recorded)
-    keys = _option_keys(config.represent, settings)
+    keys = option_keys(config.represent, settings)
     del keys["images"], keys["limit"]  # those of the data set that the run began with
     refuse_other_keys({name: before.get(name) for name in keys}, keys, folder.path, note=_NOT_COMPARED)
     set_aside_damaged(folder, [segment for segment, _ in extension.named], progress)
@@ -243,7 +239,7 @@ def _work_on(
 def _located(model: Any, config: RepresentConfig, recorded: dict[str, Any] | None) -> tuple[Any, Settings]:
     before = None if recorded is None else recorded["represent"]
     with quiet_transformers():
-        located = locate(model, config, commit=_commit_of(recorded, model, config))
+        located = locate(model, config, commit=commit_of(recorded, model, config))
         return located, resolve_settings(config, located, before)
 
 
@@ -275,50 +271,6 @@ def _say_model(checkpoint: Checkpoint, config: RepresentConfig, settings: Settin
     )
 
 
-def _option_keys(config: RepresentConfig, settings: Settings) -> dict[str, Any]:
-    """Return the `represent` keys of run.json that options, machine and versions decide."""
-    options = asdict(config)
-    for name in ("format", "dataset_info", "chat_template", "batch_size", "device", *NOT_KEYS):
-        del options[name]  # resolved elsewhere, or without a say in any vector
-    return {
-        **options,
-        "image_fit": settings.image_fit,
-        "dtype": settings.dtype,
-        "threads": settings.threads,
-        "max_rows": settings.max_rows,
-        "batch_tokens": settings.batch_tokens,
-        "numerics_version": NUMERICS_VERSION,
-        "transformers": ".".join(metadata.version("transformers").split(".")[:2]),
-    }
-
-
-def _data_keys(pools: Sequence[Pool], segments: Sequence[Segment]) -> dict[str, Any]:
-    """Return the `represent` keys of run.json that the data decide: of several data sets each one's own as well."""
-    first = asdict(segments[0])
-    names = ("images", "rows", "mapping", "data_format", "data_sha256", "data_bytes", "data_records")
-    left_out = sum(pool.total_records - len(pool) for pool in pools)
-    keys = {name: first[name] for name in names}
-    keys["limit"] = segments[-1].stop_row if left_out else None
-    if len(segments) > 1:
-        keys["data_sets"] = [
-            {name: value for name, value in asdict(segment).items() if name in {*names, "source"}}
-            for segment in segments
-        ]
-    return keys
-
-
-def _commit_of(recorded: dict[str, Any] | None, model: Any, config: RepresentConfig) -> str | None:
-    """Return the commit of a hub's repository that a run began with: it may have gone on since."""
-    if (
-        recorded is None
-        or recorded["model"] != _name_of(model)
-        or recorded["represent"].get("revision") != config.revision
-    ):
-        return None
-    commit: str | None = recorded.get("model_commit")
-    return commit
-
-
 def _refuse_where_no_image_exists(pool: Pool) -> None:
     missing, looked_at = pool.images_found()
     if missing is not None:
@@ -326,24 +278,3 @@ def _refuse_where_no_image_exists(pool: Pool) -> None:
             f"none of the first {looked_at} images of {pool.source} exists; the first is looked for at "
             f"{missing} (give the folder that image paths start from with --images)"
         )
-
-
-def _name_of(model: Any) -> str:
-    """Return how run.json names a model: a folder from the root on, for `extend` may be called in another one."""
-    if not isinstance(model, (str, Path)):
-        return type(model).__name__
-    return str(Path(model).absolute()) if Path(model).is_dir() else str(model)
-
-
-def _run_json(segments: Sequence[Segment], model: Any, config: RunConfig, keys: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **({"segments": entries_of(list(segments))} if len(segments) > 1 else {}),
-        "represent": keys,
-        "score": None,
-        "select": None,
-        "data": {"path": segments[0].path, "source": segments[0].source},
-        "model": _name_of(model),
-        "chat_template": config.represent.chat_template,
-        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "versions": {"scalselect": metadata.version("scalselect"), **library_versions()},
-    }

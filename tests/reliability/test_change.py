@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from scalselect import represent_work
+from scalselect import represent_keys, represent_work
 from scalselect.config import NOT_KEYS, RepresentConfig
 from small_pools import command, promised_files, write_pool
 
@@ -117,8 +117,8 @@ def test_versions(begun, capsys, monkeypatch, what):
     monkeypatch.setattr(represent_work, "load_checkpoint", None)
     now = ".".join(metadata.version("transformers").split(".")[:2])
     if what == "numerics_version":
-        now = represent_work.NUMERICS_VERSION
-        monkeypatch.setattr(represent_work, "NUMERICS_VERSION", now + 1)
+        now = represent_keys.NUMERICS_VERSION
+        monkeypatch.setattr(represent_keys, "NUMERICS_VERSION", now + 1)
         assert f"  numerics_version: {now} in the run folder, {now + 1} in this call" in refused(capsys, words)
     else:
         version = metadata.version
