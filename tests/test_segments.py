@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalselect.segments import Segment, entries_of, rows_of, segments_of, shards_of
+from scalselect import segments as nouns
+from scalselect.segments import Segment, entries_of, rows_of, segments_of, shards_of, shards_with
 
 REPRESENT = {
     "images": "/pictures",
@@ -73,3 +74,19 @@ def test_segments_come_back_and_lie_one_after_the_other(sizes):
 def test_damaged_entries(entry):
     with pytest.raises((KeyError, TypeError)):
         segments_of({**RUN, "segments": [entry]})
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(1, 7), st.data())
+def test_shards_are_found_in_which_rows_lie(sizes, shard_size, data):
+    """Against the spans of every shard, looked through one by one."""
+    segments = []
+    for place, size in enumerate(sizes):
+        facts = {"path": f"/{place}.json", "source": str(place), "images": "/", "rows": size, "shard_size": shard_size}
+        facts |= {"data_sha256": str(place), "data_bytes": 1, "data_records": size, "data_format": "llava"}
+        segments.append(nouns.next_segment(segments[-1] if segments else None, **facts))
+    run = {"represent": {}, "segments": entries_of(segments)}
+    rows = data.draw(st.lists(st.integers(0, sum(sizes) - 1), max_size=9))
+    spans = {shard: span for segment in segments for shard, span in segment.spans.items()}
+    assert list(shards_with(run, rows)) == [shard for shard, span in spans.items() if any(row in span for row in rows)]
+    run["represent"]["order"] = "image"
+    assert list(shards_with(run, rows)) == list(spans)

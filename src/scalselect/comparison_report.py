@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,18 +9,15 @@ import pyarrow.compute as pc
 
 from scalselect.comparison import compare
 from scalselect.errors import RunFolderError
-from scalselect.leftovers import remove_leftovers, remove_leftovers_beside
 from scalselect.printable import printable_line
-from scalselect.progress import Silent, on_wait, say_removed
+from scalselect.progress import Silent
 from scalselect.report_page.comparison_material import ComparisonMaterial, RowInBoth, RunFacts
 from scalselect.report_page.comparison_section import comparison_sections
 from scalselect.report_page.page import page_bytes
-from scalselect.report_place import report_place
+from scalselect.report_place import write_page
 from scalselect.reported_records import reported_records
 from scalselect.run_folder import RunFolder
 from scalselect.segments import segments_of
-from scalselect.storage import publish_bytes
-from scalselect.temporary_places import removed_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,15 +75,12 @@ def comparison_page(
     comparison = compare(a.path, b.path)
     read_samples, no_samples = reported_records(a.require(), dataset)
     progress = progress or Silent()
-    path = a.report_beside(_name_of(b.path)) if output is None else report_place(output)
-    with a.claimed(on_wait(progress)) if output is None else contextlib.nullcontext():
-        left = remove_leftovers(a.path) if output is None else remove_leftovers_beside(path)
-        say_removed(progress, here=left, temporary=removed_places())
+
+    def page() -> bytes:
         progress.say("comparing the two runs")
-        content = _page(a, b, comparison, read_samples, no_samples)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        publish_bytes(path, content)
-    return path
+        return _page(a, b, comparison, read_samples, no_samples)
+
+    return write_page(a, output, a.report_beside(_name_of(b.path)), page, progress)
 
 
 def _page(

@@ -9,13 +9,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from scalselect.errors import RunFolderError
 from scalselect.explanations_file import Explanation, Explanations, read_explanations
 from scalselect.image_files import PictureView
 from scalselect.records import Sample
 from scalselect.report_page.shown_rows import explained_rows
 from scalselect.sample_work import SampleWork
-from scalselect.segments import shards_of
+from scalselect.segments import shards_of, shards_with
 from scalselect.vlm.device_memory import is_out_of_memory
 from scalselect.vlm.explaining import explain_sample
 from scalselect.vlm.representation import Pooling
@@ -93,7 +96,7 @@ def _missing_made(
     elif left:
         began = time.monotonic()
         with model.at_work() as checkpoint:
-            hashes = _image_hashes(folder, shards, left)
+            hashes = _image_hashes(folder, left)
             for row, explained, why_not in _explained(checkpoint, pool, model.config, left, hashes):
                 if isinstance(explained, str):
                     missing[row] = explained
@@ -116,14 +119,14 @@ def _known(folder: RunFolder, inputs: dict[str, Any], progress: Progress) -> Exp
     return explanations if made_from == inputs else None
 
 
-def _image_hashes(folder: RunFolder, shards: range, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:
+def _image_hashes(folder: RunFolder, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:
     """Return the hashes of the images of some rows, as they were when the rows were represented."""
-    wanted, found = set(rows), {}
-    for shard in shards:
+    found: dict[int, tuple[str, ...]] = {}
+    for shard in shards_with(folder.require(), rows):
         table = folder.store.rows(shard, ["row", "image_sha256"])
-        for place, row in enumerate(table["row"].to_pylist()):
-            if row in wanted:
-                found[row] = tuple(table["image_sha256"][place].as_py())
+        table = table.filter(pc.is_in(table["row"], value_set=pa.array(rows, table["row"].type)))
+        hashes = table["image_sha256"].to_pylist()
+        found |= {row: tuple(some) for row, some in zip(table["row"].to_pylist(), hashes, strict=True)}
     return found
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from scalselect.comparison_report import comparison_page
-from scalselect.leftovers import remove_leftovers, remove_leftovers_beside
-from scalselect.progress import Silent, on_wait, say_removed
-from scalselect.report_place import report_place
+from scalselect.progress import Silent
+from scalselect.report_place import write_page
 from scalselect.report_work import report_bytes
 from scalselect.reported_records import reported_records
 from scalselect.run_folder import RunFolder
-from scalselect.storage import publish_bytes
-from scalselect.temporary_places import removed_places
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,12 +60,9 @@ def report(
     run = folder.require()
     progress = progress or Silent()
     read_samples, no_samples = reported_records(run, dataset)
-    path = folder.report if output is None else report_place(output)
-    with folder.claimed(on_wait(progress)) if output is None else contextlib.nullcontext():
-        left = remove_leftovers(folder.path) if output is None else remove_leftovers_beside(path)
-        say_removed(progress, here=left, temporary=removed_places())
+
+    def page() -> bytes:
         progress.say("writing the report")
-        content = report_bytes(folder, read_samples, no_samples)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        publish_bytes(path, content)
-    return path
+        return report_bytes(folder, read_samples, no_samples)
+
+    return write_page(folder, output, folder.report, page, progress)

@@ -13,7 +13,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +131,24 @@ def entries_of(segments: list[Segment]) -> list[dict[str, Any]]:
 def rows_of(run: Mapping[str, Any]) -> int:
     """Return the number of pool rows of a run, all segments together."""
     return segments_of(run)[-1].stop_row
+
+
+def shards_with(run: Mapping[str, Any], rows: Iterable[int]) -> Sequence[int]:
+    """Return the numbers of the shards in which some rows of the pool lie, ascending.
+
+    All shards where work went in the order of images: a row may then be in any of them.
+    """
+    if run["represent"].get("order") == "image":
+        return shards_of(run)
+    segments, wanted = segments_of(run), list(rows)
+    return sorted(
+        {
+            segment.first_shard + (row - segment.first_row) // segment.shard_size
+            for segment in segments
+            for row in wanted
+            if segment.first_row <= row < segment.stop_row
+        }
+    )
 
 
 def shards_of(run: Mapping[str, Any]) -> range:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from scalselect.printable import printable_line
-from scalselect.segments import segments_of
+from scalselect.segments import shards_with
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from scalselect.report_page.material import Material
 
@@ -26,7 +26,7 @@ def row_details(material: Material, rows: Sequence[int]) -> dict[int, str]:
         If a file of a shard is not what was published.
     """
     wanted, found = set(rows), {}
-    for shard in _shards_of(material, rows):
+    for shard in shards_with(material.run, rows):
         if not wanted:
             break
         table = material.folder.store.rows(shard, ["row", "detail"])
@@ -36,15 +36,3 @@ def row_details(material: Material, rows: Sequence[int]) -> dict[int, str]:
             if detail is not None:
                 found[row] = printable_line(detail[:_LONGEST_DETAIL])
     return found
-
-
-def _shards_of(material: Material, rows: Sequence[int]) -> Iterable[int]:
-    """Return the shards that hold the rows; all where work went in the order of images."""
-    if material.run["represent"].get("order") == "image":
-        return material.shards
-    return [
-        shard
-        for segment in segments_of(material.run)
-        for shard, span in segment.spans.items()
-        if any(row in span for row in rows)
-    ]
