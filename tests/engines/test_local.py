@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scalselect.engines.local import Outcome, run_tasks
+from scalselect.engines.local import run_tasks
+from scalselect.engines.outcomes import Outcome
 
 
 class Work:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from scalselect.engines.outcomes import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -13,16 +14,6 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[Task, Result]):
-    """What became of one task: a result, or the error of its last attempt."""
-
-    task: Task
-    result: Result | None
-    error: Exception | None
-    attempts: int
 
 
 def run_tasks(
