@@ -173,6 +173,14 @@ class Work:
 
         return list(results_in_order(work, [0], 1, narrowed=None, lost=None))
 
+    def end_while_held(self):
+        """Be asked to end, Ctrl-C first, while processes are started; return what should not be reached."""
+        with signals_held():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        return "lost"
+
     def alarm(self):
         came = []
         signal.signal(signal.SIGALRM, lambda number, _frame: came.append(number))

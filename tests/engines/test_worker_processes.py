@@ -146,6 +146,7 @@ def test_errors_are_raised_as_they_are_and_the_worker_lives_on():
         (("leave", 3), "its process ended with exit code 3"),
         (("panic",), "its process ended with exit code 1"),
         (("kill", signal.SIGTERM), "its process ended with exit code 143"),
+        (("end_while_held",), "its process ended with exit code 143"),
     ],
 )
 def test_it_is_told_how_a_worker_died_and_another_takes_its_number(task, how):
