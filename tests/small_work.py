@@ -149,7 +149,10 @@ class Work:
                 time.sleep(60)
 
     def fork_that_lives_on(self):
-        """Leave a process behind that holds whatever was open, and die."""
+        """Leave a process behind that holds whatever was open, under other numbers too, and die."""
+        for number in range(3, 30):
+            with contextlib.suppress(OSError):
+                os.dup(number)
         child = os.fork()
         if not child:
             time.sleep(20)
@@ -180,6 +183,12 @@ class Work:
             os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.05)
         return "lost"
+
+    def swallow(self):
+        """Return though asked to end, as where a library ignores what a signal raised."""
+        with contextlib.suppress(SystemExit):
+            self.kill(signal.SIGTERM)
+        return "swallowed"
 
     def alarm(self):
         came = []

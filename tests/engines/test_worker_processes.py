@@ -113,7 +113,7 @@ def test_environments_are_those_of_the_workers(monkeypatch):
 
 
 def test_modules_are_looked_for_where_the_driver_does(monkeypatch, tmp_path):
-    (tmp_path / "random.py").write_text("raise SystemExit('a file of the current folder was taken for a module')")
+    (tmp_path / "json.py").write_text("raise SystemExit('a file of the current folder was taken for a module')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "of_the_driver")])
     with crew_of() as (crew, _):
@@ -146,6 +146,7 @@ def test_errors_are_raised_as_they_are_and_the_worker_lives_on():
         (("leave", 3), "its process ended with exit code 3"),
         (("panic",), "its process ended with exit code 1"),
         (("kill", signal.SIGTERM), "its process ended with exit code 143"),
+        (("swallow",), "its process ended with exit code 143"),
         (("end_while_held",), "its process ended with exit code 143"),
     ],
 )
@@ -160,7 +161,10 @@ def test_it_is_told_how_a_worker_died_and_another_takes_its_number(task, how):
 
 
 @linux
-def test_a_death_is_told_though_others_hold_what_the_worker_held(tmp_path):
+@pytest.mark.parametrize("handles_of_processes", [True, False])
+def test_a_death_is_told_though_others_hold_what_the_worker_held(tmp_path, monkeypatch, handles_of_processes):
+    if not handles_of_processes:
+        monkeypatch.delattr(os, "pidfd_open")
     with crew_of(begin=Beginning(tmp_path)) as (crew, _):
         began = time.monotonic()
         event = answer(crew, "fork_that_lives_on")
@@ -193,13 +197,14 @@ def test_one_that_died_idle_is_told_of_and_may_be_given_a_task_before():
         assert [type(event) for event in crew.events(SOON)] == [Died]
 
 
-def test_a_worker_that_cannot_begin_tells_why_and_is_ended():
-    crew = LocalCrew(Beginning(fault="value_error"))
+@pytest.mark.parametrize(("fault", "told"), [("value_error", "no such value"), ("connection_error", "the file ends")])
+def test_a_worker_that_cannot_begin_tells_why_and_is_ended(fault, told):
+    crew = LocalCrew(Beginning(fault=fault))
     with contextlib.closing(crew):
         before = children()
         crew.start(0)
         [event] = crew.events(SOON)
-        assert (type(event), str(event.error)) == (Raised, "no such value")
+        assert (type(event), str(event.error)) == (Raised, told)
         assert crew.events(0.2) == []  # it lives on
         crew.end(0)
         assert children() == before
