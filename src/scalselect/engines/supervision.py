@@ -157,14 +157,12 @@ class Supervisor(Generic[Task, Result]):
         left = iter(tasks)
         more = True
         while True:
-            more = more and self._hand_out(left)
+            more = self._hand_out(left, more)
             while self._finished:
                 yield self._finished.popleft()
             if not more and not self._again and not self._busy_tasks():
                 return
-            if more and self._idle:
-                continue
-            self._hear(self._overtake() if not more and not self._again else None)
+            self._hear(self._overtake())
 
     def close(self) -> None:
         """End all workers."""
@@ -181,9 +179,9 @@ class Supervisor(Generic[Task, Result]):
     def _busy_tasks(self) -> list[_Open[Task]]:
         return [opened for opened in self._busy.values() if opened.by]
 
-    def _hand_out(self, left: Iterator[Task]) -> bool:
-        """Give tasks to idle workers; return whether there may be more in `left`."""
-        while self._idle:
+    def _hand_out(self, left: Iterator[Task], more: bool) -> bool:
+        """Give tasks to idle workers, those that failed first; return whether there may be more in `left`."""
+        while self._idle and (self._again or more):
             if self._again:
                 opened = self._again.popleft()
             else:
@@ -192,7 +190,7 @@ class Supervisor(Generic[Task, Result]):
                 except StopIteration:
                     return False
             self._give(opened)
-        return True
+        return more
 
     def _give(self, opened: _Open[Task]) -> None:
         worker = self._idle.popleft()
