@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from scalselect.errors import TooManySkippedError, WorkError
 from scalselect.shard_totals import ShardTotals
 from scalselect.shard_worker import Elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from decimal import Decimal
 
+    from scalselect.config import RepresentConfig
+    from scalselect.dataset.pool import Pool
     from scalselect.engines.outcomes import Outcome
     from scalselect.progress import Progress
     from scalselect.representation_store import RepresentationStore, ShardReport
     from scalselect.run_folder import RunFolder
     from scalselect.segments import Segment
-    from scalselect.shard_worker import Finished
+    from scalselect.shard_worker import Finished, ModelFacts, ModelOfRun
 
 _ROWS_BEFORE_JUDGING_SKIPS = 1000
 
@@ -26,6 +28,16 @@ class Workforce(Protocol):
     """Whoever represents shards: this process, or several."""
 
     tells_rows: bool  # whether finished rows are counted one by one as they come, or shard by shard
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the run must know of the model."""
+
+    def open(self, named: Sequence[tuple[Segment, Pool]]) -> None:
+        """Take on the shards of some segments."""
+
+    def model_of(self, folder: RunFolder, model: Any, config: RepresentConfig, processor: Any) -> ModelOfRun:
+        """Return the model, for what comes later in the call."""
 
     def in_order(self, shards: Collection[int], store: RepresentationStore) -> Iterable[int]:
         """Return the missing shards in the order in which they are to be taken."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.dataset.joined_pool import JoinedPool
@@ -12,6 +13,7 @@ from scalselect.engines.supervision import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
 from scalselect.errors import DataChangedError, MisuseError, ShardError
 from scalselect.pool_of_run import pool_of_run
+from scalselect.remote_files import is_remote
 from scalselect.represent_keys import option_keys
 from scalselect.run_folder import RunFolder
 from scalselect.run_json import refuse_other_keys
@@ -49,13 +51,18 @@ class OneProcess:
     """This process represents all shards, or those that are its own among the processes of a launcher."""
 
     worker: ShardWorker
-    facts: ModelFacts
+    used: ModelOfRun
     rank: Rank | None
     tells_rows: bool = True
 
     def open(self, named: Sequence[tuple[Segment, Pool]]) -> None:
         """Take on the shards of some segments."""
         self.worker.open(named)
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the run must know of the model."""
+        return self.used.facts
 
     def in_order(self, shards: Collection[int], store: RepresentationStore) -> Iterable[int]:
         """Return the missing shards in the order in which they are to be taken."""
@@ -74,6 +81,10 @@ class OneProcess:
     def tell_workers(self, progress: Progress) -> None:
         """Tell nothing: there is one."""
 
+    def model_of(self, _folder: RunFolder, _model: Any, _config: RepresentConfig, _processor: Any) -> ModelOfRun:
+        """Return the model, for what comes later in the call."""
+        return self.used
+
     def _work(self, shard: int) -> Finished | Elsewhere:
         result = self.worker(shard)
         if self.rank is not None and isinstance(result, Finished) and not result.adopted:
@@ -88,6 +99,7 @@ class ManyWorkers:
     supervisor: Supervisor[int, Finished | Elsewhere]
     facts: ModelFacts
     number: int
+    device_here: str
     tells_rows: bool = False
 
     def open(self, _named: Sequence[tuple[Segment, Pool]]) -> None:
@@ -104,6 +116,10 @@ class ManyWorkers:
     def tell_workers(self, progress: Progress) -> None:
         """Tell how many workers live."""
         progress.workers(self.supervisor.alive, self.number)
+
+    def model_of(self, folder: RunFolder, model: Any, config: RepresentConfig, processor: Any) -> ModelOfRun:
+        """Return the model for what comes later in the call: loaded here when it is needed."""
+        return ModelOfRun(model, config_on(config, self.device_here), folder.require(), processor=processor)
 
 
 @contextmanager
@@ -130,21 +146,36 @@ def workforce(
     if not place.is_elsewhere:
         used = ModelOfRun(model, place.config_here(config), recorded, processor=processor, cpus=place.cpus_here)
         with closing(ShardWorker(folder, used, on_row=progress.row)) as worker:
-            yield OneProcess(worker, used.facts, place.rank)
+            yield OneProcess(worker, used, place.rank)
         return
     job = ShardJob(
-        run_dir=str(folder.path),
-        model=model,
-        config=config,
+        run_dir=_absolute(folder.path),
+        model=_absolute(model) if Path(model).is_dir() else model,
+        config=_with_absolute_paths(config),
         segments=tuple(segment for segment, _ in named),
         pools=tuple(pool for _, pool in named) if place.shares_files or _has_list(named) else None,
     )
+    threads = config.threads
+    if threads == "auto":
+        threads = None if recorded is None else recorded["represent"]["threads"]
     with (
-        look_from_worker(folder, [segment for segment, _ in named]) as look,
-        supervised(place, job, _RETRYING, look=look, recorded=recorded, config=config, progress=progress) as found,
+        look_from_worker(folder, job.segments) as look,
+        supervised(
+            place, job, _RETRYING, look=look, device=config.device, threads=threads, progress=progress
+        ) as (supervisor, number),
     ):
-        supervisor, number = found
-        yield ManyWorkers(supervisor, supervisor.facts(), number)
+        facts: ModelFacts = supervisor.facts()
+        yield ManyWorkers(supervisor, facts, number, place.here or "auto")
+
+
+def _absolute(path: str | Path) -> str:
+    return str(path) if is_remote(str(path)) else str(Path(path).absolute())
+
+
+def _with_absolute_paths(config: RepresentConfig) -> RepresentConfig:
+    """Return options that mean the same in a process with another working directory."""
+    template = config.chat_template
+    return config if template is None or not Path(template).is_file() else replace(config, chat_template=_absolute(template))
 
 
 def _has_list(named: Sequence[tuple[Segment, Pool]]) -> bool:
