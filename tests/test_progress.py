@@ -162,7 +162,7 @@ def test_shards_of_workers_count_at_once_and_workers_are_shown(clock, capsys):
     told.stop()
     first, last = capsys.readouterr().err.splitlines()
     assert first == "represented 1,500 of 4,000 rows, 5.0 rows/s, 15 skipped, 3 of 4 workers"  # too early for a time
-    assert last == "represented 2,500 of 4,000 rows, 15.0 rows/s, 100 s left, 35 skipped, 4 of 4 workers"
+    assert last == "represented 2,500 of 4,000 rows, 15.0 rows/s, 2 min left, 35 skipped, 4 of 4 workers"
     told.start(total=1, done=0, skipped=0)
     told.row("scored")
     told.stop()
