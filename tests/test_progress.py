@@ -200,4 +200,5 @@ def test_the_bar_fits_80_columns(clock, monkeypatch, total):
     shown = terminal.getvalue().rpartition("\r")[2].removesuffix("\x1b[A")
     assert len(shown) <= 80
     assert shown.rstrip().endswith("7 of 8 workers")
+    assert "| 0/" in terminal.getvalue()
     told.stop()

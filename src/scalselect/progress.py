@@ -167,12 +167,15 @@ class Stderr:
     def _bar_words(self) -> str:
         """Return what stands beside the bar, short enough for 80 columns."""
         exact = self._total < _TOO_MANY_DIGITS
-        number = "{:,}".format if exact else tqdm.format_sizeof
+
+        def number(count: float) -> str:
+            return f"{count:,}" if exact or count < 1000 else str(tqdm.format_sizeof(count))  # noqa: PLR2004
+
         left = self._seconds_left()
         rate = self._speed.rate
         parts = [
             f"{number(self._done)}/{number(self._total)}",
-            *([f"{rate:.1f} rows/s" if exact else f"{number(rate)} rows/s"] if self._speed.rows else []),
+            *([f"{number(round(rate, 1))} rows/s"] if self._speed.rows else []),
             *([] if left is None else [f"{tqdm.format_interval(left)} left"]),
             f"{number(self._skipped)} skipped",
             *self._worker_words(),
