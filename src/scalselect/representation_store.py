@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,8 @@ class RepresentationStore:
             One row for every record whose status is `scored`, in order, float32 or float64 [scored, hidden]; the
             number type is kept.
         facts
-            `seconds`, `device`, `split_batches`, `reuse` and `versions` of the report.
+            `seconds`, `device`, `split_batches`, `reuse` and `versions` of the report. Those of encoding
+            and writing arrays and rows are added to the seconds, as `write`.
         rows
             Pool rows of the shard, ascending, where they are not those of `span`.
         instruction_representations
@@ -100,6 +102,7 @@ class RepresentationStore:
         ValueError
             If rows are missing, repeated or out of order: nothing dropped may go uncounted.
         """
+        began = time.perf_counter()
         rows = span if rows is None else rows
         if [record.identity.row for record in records] != list(rows) or len(rows) != len(span):
             raise ValueError(f"shard {shard} needs one record for every one of its {len(span)} rows, in order")
@@ -127,6 +130,7 @@ class RepresentationStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             publish_bytes(path, content)
             files[path.name] = {"bytes": len(content), "sha256": sha256_of_bytes(content)}
+        seconds = {**facts["seconds"], "write": round(time.perf_counter() - began, 3)}
         report = ShardReport(
             shard=shard,
             start=span.start,
@@ -134,7 +138,7 @@ class RepresentationStore:
             counts=_count(record.status for record in records),
             reasons=_count(str(record.reason) for record in records if record.reason is not None),
             files=files,
-            **facts,
+            **{**facts, "seconds": seconds},
         )
         publish_bytes(self.files.path(shard, REPORT), json.dumps(asdict(report), sort_keys=True, indent=1).encode())
         return report
