@@ -85,7 +85,7 @@ def represent_run(
             refuse_other_keys(recorded["represent"], keys, folder.path)
             raced = False
         else:
-            raced = _lost_the_race(folder, segments, model, config, keys, facts)
+            raced = _lost_the_race(folder, segments, model, config, keys=keys, facts=facts)
         if not raced:
             say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
             _say_model(facts, config.represent, progress)
@@ -206,6 +206,7 @@ def _lost_the_race(
     segments: Sequence[Segment],
     model: Any,
     config: RunConfig,
+    *,
     keys: dict[str, Any],
     facts: ModelFacts,
 ) -> bool:

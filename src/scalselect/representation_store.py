@@ -18,6 +18,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,7 +174,8 @@ class RepresentationStore:
     def reports(self, shards: Iterable[int]) -> Iterator[ShardReport]:
         """Yield the reports of published shards, in order, several read at a time. Raises DamagedShardError."""
         with ThreadPoolExecutor(_READERS) as readers:
-            for some in batched(shards, _REPORTS_AT_ONCE):
+            left = iter(shards)
+            while some := list(islice(left, _REPORTS_AT_ONCE)):
                 yield from readers.map(self.report, some)
 
     def representations(self, shard: int) -> tuple[NDArray[np.int64], Vectors]:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scalselect.records import DominantSubspace
-    from scalselect.representation_store import ShardReport
     from scalselect.run_folder import RunFolder
     from scalselect.segments import Segment
+    from scalselect.shard_totals import ShardTotals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +156,9 @@ class Exported:
 
 
 def represented_of(
-    folder: RunFolder, reports: Sequence[ShardReport], pool_rows: int, *, workers: int = 1
+    folder: RunFolder, totals: Sequence[ShardTotals], pool_rows: int, *, workers: int = 1
 ) -> Represented:
-    """Return what stage 1 has done for the shards of these reports, with so many workers at once in this call."""
+    """Return what stage 1 has done for some shards, with so many workers at once in this call."""
 
     def summed(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         names = sorted({name for group in groups for name in group})
@@ -166,10 +166,10 @@ def represented_of(
 
     return Represented(
         folder=folder.path,
-        rows=sum(report.stop - report.start for report in reports),
-        counts=summed([report.counts for report in reports]),
-        reasons=summed([report.reasons for report in reports]),
-        seconds=summed([report.seconds for report in reports]),
+        rows=sum(part.rows for part in totals),
+        counts=summed([part.counts for part in totals]),
+        reasons=summed([part.reasons for part in totals]),
+        seconds=summed([part.seconds for part in totals]),
         pool_rows=pool_rows,
         workers=workers,
     )

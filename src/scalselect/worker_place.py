@@ -118,34 +118,34 @@ def _device_of(rank: Rank, config: RepresentConfig) -> str | None:
 def _devices(engine: EngineConfig, config: RepresentConfig | None) -> list[str]:
     """Return the devices of workers on this machine, one each; none where the options say it all."""
     if config is None:
-        return ["cpu"] * engine.workers if engine.workers else []
+        return ["cpu"] * (engine.workers or 0)
     if engine.devices is not None:
         if config.device != "auto":
             raise OptionError(f"device and devices exclude each other: {config.device} and {engine.devices}")
         return engine.device_names
-    if config.device == "auto":
-        visible = _visible()
-    elif config.device == "cuda":
-        visible = _visible() if engine.workers else []
-    else:
-        if engine.workers and engine.workers > 1 and not config.device.startswith("cpu"):
-            raise OptionError(
-                f"device names one accelerator, and {engine.workers} workers were asked for: {config.device}; name "
-                "them all with devices"
-            )
-        return [config.device] * (engine.workers or 0)
+    if config.device not in {"auto", "cuda"}:
+        return _on_one_device(engine.workers or 0, config.device)
+    visible = _visible() if config.device == "auto" or engine.workers else []
     if engine.workers is None:
         return visible if len(visible) > 1 else []
-    if not visible:
-        if config.device == "cuda":
-            raise OptionError("device cannot be used here: cuda (no accelerator is visible); `cpu` always can")
+    if not visible and config.device == "auto":
         return ["cpu"] * engine.workers
+    if not visible:
+        raise OptionError("device cannot be used here: cuda (no accelerator is visible); `cpu` always can")
     if engine.workers > len(visible):
         raise OptionError(
             f"workers are more than the accelerators there are: {engine.workers} of {len(visible)}; give fewer, name "
             "devices that workers are to share (devices 0,0), or device `cpu`"
         )
     return visible[: engine.workers]
+
+
+def _on_one_device(workers: int, device: str) -> list[str]:
+    if workers > 1 and not device.startswith("cpu"):
+        raise OptionError(
+            f"device names one accelerator, and {workers} workers were asked for: {device}; name them all with devices"
+        )
+    return [device] * workers
 
 
 def _visible() -> list[str]:
@@ -189,6 +189,7 @@ def supervised(
     WorkError
         If no worker could be started.
     """
+
     def supervisor(crew: Crew, workers: int) -> Supervisor[Any, Any]:
         return Supervisor(crew, workers, retrying=retrying, overtaking=overtaking, say=progress.say)
 

@@ -48,7 +48,7 @@ _RETRYING = Retrying(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OneProcess:
-    """This process represents all shards, or those that are its own among the processes of a launcher."""
+    """Represents all shards in this process, or its own ones among the processes of a launcher."""
 
     worker: ShardWorker
     used: ModelOfRun
@@ -155,14 +155,15 @@ def workforce(
         segments=tuple(segment for segment, _ in named),
         pools=tuple(pool for _, pool in named) if place.shares_files or _has_list(named) else None,
     )
-    threads = config.threads
-    if threads == "auto":
-        threads = None if recorded is None else recorded["represent"]["threads"]
+    threads = None if recorded is None else int(recorded["represent"]["threads"])
+    if config.threads != "auto":
+        threads = int(config.threads)
     with (
         look_from_worker(folder, job.segments) as look,
-        supervised(
-            place, job, _RETRYING, look=look, device=config.device, threads=threads, progress=progress
-        ) as (supervisor, number),
+        supervised(place, job, _RETRYING, look=look, device=config.device, threads=threads, progress=progress) as (
+            supervisor,
+            number,
+        ),
     ):
         facts: ModelFacts = supervisor.facts()
         yield ManyWorkers(supervisor, facts, number, place.here or "auto")
@@ -175,7 +176,11 @@ def _absolute(path: str | Path) -> str:
 def _with_absolute_paths(config: RepresentConfig) -> RepresentConfig:
     """Return options that mean the same in a process with another working directory."""
     template = config.chat_template
-    return config if template is None or not Path(template).is_file() else replace(config, chat_template=_absolute(template))
+    return (
+        config
+        if template is None or not Path(template).is_file()
+        else replace(config, chat_template=_absolute(template))
+    )
 
 
 def _has_list(named: Sequence[tuple[Segment, Pool]]) -> bool:

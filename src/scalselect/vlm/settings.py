@@ -245,7 +245,7 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def use_device(device: str) -> Iterator[None]:
-    """Make an accelerator the current one inside the block: what libraries put there unasked lies where the model is."""
+    """Make an accelerator the current one inside the block: what libraries use unasked is the model's own."""
     if torch.device(device).type != "cuda":
         yield
         return
