@@ -122,7 +122,7 @@ class RayCluster:
         free = self._ray.available_resources()
         cpus = f"{free.get('CPU', 0.0):g} of {self.cpus:g} CPUs"
         gpus = f" and {free.get('GPU', 0.0):g} of {self.gpus:g} GPUs" if self.gpus else ""
-        return f"{cpus}{gpus} are free on {self.nodes} nodes"
+        return f"{cpus}{gpus} are free on {self.nodes} node{'' if self.nodes == 1 else 's'}"
 
     def _answers(self, look: Callable[[], str | None], nodes: list[_Node]) -> Iterator[tuple[_Node, dict[str, str]]]:
         """Yield what nodes answer, those that were lost meanwhile left out."""

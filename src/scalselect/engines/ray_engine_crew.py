@@ -87,6 +87,7 @@ class RayCrew:
         self._hired: dict[int, _Hired] = {}
         self._owners: dict[Any, int] = {}  # of references
         self._silence = _UNTIL_TOLD
+        self._looked = clock()
 
     def start(self, worker: int) -> None:
         """Let an actor begin, once the cluster has a place for it."""
@@ -117,12 +118,14 @@ class RayCrew:
         """
         until = None if seconds is None else self._clock() + seconds
         while True:
+            if self._clock() - self._looked >= _LOOK:  # also while others tell something all the time
+                self._looked = self._clock()
+                self._tell_who_waits()
             left = _LOOK if until is None else min(_LOOK, until - self._clock())
             for reference in self._ready(max(0.0, left)):
                 event = self._heard(reference)
                 if event is not None:
                     return [event]
-            self._tell_who_waits()
             if until is not None and self._clock() >= until:
                 return []
 
