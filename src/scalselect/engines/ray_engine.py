@@ -45,7 +45,8 @@ def ray_cluster(address: str | None, *, say: Callable[[str], None]) -> Iterator[
     ----------
     address
         ``host:port``; ``auto``: the cluster that runs on this machine; ``local``: one of its own, on this machine alone
-        and ended with the block (recent versions of Ray write a token for it into ``~/.ray``). None: what RAY_ADDRESS says, as in jobs submitted to a cluster, else ``auto``.
+        and ended with the block (recent versions of Ray write a token for it into ``~/.ray``). None: what RAY_ADDRESS
+        says, as in jobs submitted to a cluster, else ``auto``.
     say
         Is told in a sentence what a user should know of the cluster.
 
