@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from scalselect import represent_work
+from scalselect import shard_worker
 
 
 def keep_loaded(monkeypatch):
     """Load each model once for all the commands that follow, for each set of resolved options."""
-    load, kept = represent_work.load_checkpoint, {}
+    load, kept = shard_worker.load_checkpoint, {}
 
     def once(located, config, settings, *, processor):
         key = (str(located), settings, config.max_length)
@@ -18,7 +18,7 @@ def keep_loaded(monkeypatch):
             kept[key] = load(located, config, settings, processor=processor)
         return kept[key]
 
-    monkeypatch.setattr(represent_work, "load_checkpoint", once)
+    monkeypatch.setattr(shard_worker, "load_checkpoint", once)
 
 
 def keep_shared(monkeypatch, kept):
@@ -26,7 +26,7 @@ def keep_shared(monkeypatch, kept):
 
     Checkpoints of a test's own, which it may change, are loaded every time.
     """
-    load, rehearse = represent_work.load_checkpoint, represent_work.rehearse
+    load, rehearse = shard_worker.load_checkpoint, shard_worker.rehearse
 
     def load_once(located, config, settings, *, processor):
         place = Path(located) if isinstance(located, str | Path) else None
@@ -45,5 +45,5 @@ def keep_shared(monkeypatch, kept):
             kept[key] = rehearse(checkpoint, config)
         return kept[key]
 
-    monkeypatch.setattr(represent_work, "load_checkpoint", load_once)
-    monkeypatch.setattr(represent_work, "rehearse", rehearse_once)
+    monkeypatch.setattr(shard_worker, "load_checkpoint", load_once)
+    monkeypatch.setattr(shard_worker, "rehearse", rehearse_once)

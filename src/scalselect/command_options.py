@@ -10,6 +10,7 @@ from typing import Any, NoReturn, get_args
 
 import scalselect
 from scalselect.config import DEFAULT_MAX_SKIPPED, OF_NEW_DATA, RepresentConfig, ScoreConfig, SelectConfig
+from scalselect.engine_options import EngineConfig
 from scalselect.errors import did_you_mean
 from scalselect.printable import printable
 from scalselect.records import ExportForm
@@ -73,7 +74,7 @@ def parse_words(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def build_parser() -> _Parser:
+def build_parser() -> _Parser:  # noqa: PLR0915  one statement for each word of each command
     """Return the parser of all commands."""
     parser = _Parser(
         prog="scalselect",
@@ -90,11 +91,13 @@ def build_parser() -> _Parser:
         command.add_argument("--output", required=True, metavar="RUN_DIR", help="the run folder")
         command.add_argument("--config", metavar="FILE.toml", help="options from a file; those given here win")
         _add_options(command, RepresentConfig, without=() if command is run else ("explanations",))
+        _add_options(command, EngineConfig)
         _add_max_skipped(command)
     _add_options(run, ScoreConfig)
     _add_options(run, SelectConfig)
     score = commands.add_parser("score", help="stage 2 alone: leverage scores of a run folder (no model)")
     _add_options(score, ScoreConfig, before="the run's own, else ")
+    _add_options(score, EngineConfig, without=("devices",))
     select = commands.add_parser("select", help="stage 3 alone: choose rows of a scored run folder (no model)")
     _add_options(select, SelectConfig)
     select.add_argument(
@@ -120,6 +123,7 @@ def build_parser() -> _Parser:
     )
     extend.add_argument("--model", help="folder or hub name of the run's model (default: the one it began with)")
     _add_options(extend, RepresentConfig, only=OF_NEW_DATA)
+    _add_options(extend, EngineConfig)
     _add_max_skipped(extend)
     check = commands.add_parser("check", help="read everything and list every problem; selects nothing")
     check.add_argument("dataset", metavar="DATASET", nargs="+", help=_DATASET_HELP)

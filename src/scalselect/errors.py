@@ -23,7 +23,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +33,17 @@ if TYPE_CHECKING:
 
 class ScalselectError(Exception):
     """Base class of everything this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what makes an equal one in another process, whatever its constructor asks for."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[ScalselectError], words: tuple[Any, ...], facts: dict[str, Any]) -> ScalselectError:
+    error = kind.__new__(kind)
+    error.args = words
+    error.__dict__.update(facts)
+    return error
 
 
 class MisuseError(ScalselectError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from scalselect.config import OF_NEW_DATA, RepresentConfig, RunConfig, SelectConfig, select_config
 from scalselect.dataset.data_sets import data_sets_of, data_sets_of_info, free_name
 from scalselect.dataset.opening import open_pool
+from scalselect.engine_options import EngineConfig
 from scalselect.errors import DatasetError, ModelError, OptionError, RunFolderError, did_you_mean
 from scalselect.row_lists import LISTS, digest_of
 from scalselect.segments import Segment, entries_of, next_segment, segments_of
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from scalselect.dataset.pool import Pool
     from scalselect.run_folder import RunFolder
 
-OPTIONS = (*OF_NEW_DATA, "max_skipped")
+OPTIONS = (*OF_NEW_DATA, "max_skipped", *(item.name for item in fields(EngineConfig)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

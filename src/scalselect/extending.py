@@ -17,7 +17,7 @@ from scalselect.extend_work import (
     recorded_config,
     refuse_what_cannot_grow,
 )
-from scalselect.pipeline import score_config_over
+from scalselect.pipeline import score_config_over, scoring_engine, shared_by_rank
 from scalselect.pool_of_run import pool_of_run
 from scalselect.progress import Silent, on_wait
 from scalselect.report_work import write_report
@@ -93,7 +93,7 @@ def extend(
     from scalselect.represent_work import represent_segments  # noqa: PLC0415
 
     def attempt() -> tuple[Represented, DominantSubspace | None, RunResult | None]:
-        totals, used = represent_segments(
+        done = represent_segments(
             folder,
             extension,
             opened,
@@ -103,15 +103,23 @@ def extend(
             progress=progress,
             on_wait=on_wait(progress),
         )
-        represented = represented_of(folder, totals, sum(len(new) for _, new in extension.named))
+        represented = represented_of(
+            folder, done.totals, sum(len(new) for _, new in extension.named), workers=done.workers
+        )
+        if run["score"] is not None:
+            shared_by_rank(folder, score_config_over(run["score"], {}), progress)
         with folder.claimed(on_wait(progress)):
             subspace = (
-                None if run["score"] is None else score_run(folder, score_config_over(run["score"], {}), progress)
+                None
+                if run["score"] is None
+                else score_run(
+                    folder, score_config_over(run["score"], {}), progress, scoring_engine(config.engine, done.workers)
+                )
             )
             if choice is None:
                 return represented, subspace, None
             summary = select_run(folder, pool, select_config(choice), progress)
-            explain_run(folder, pool, used, progress)
+            explain_run(folder, pool, done.model, progress)
             write_report(folder, pool, progress)
             return represented, subspace, result_of(folder, summary, represented)
 

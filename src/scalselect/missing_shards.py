@@ -30,6 +30,10 @@ class Workforce(Protocol):
     tells_rows: bool  # whether finished rows are counted one by one as they come, or shard by shard
 
     @property
+    def number(self) -> int:
+        """How many work at once."""
+
+    @property
     def facts(self) -> ModelFacts:
         """What the run must know of the model."""
 

@@ -5,7 +5,7 @@ Each function takes a run folder as it finds it and does only what is missing.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from scalselect.choice_checks import check_choice
@@ -13,16 +13,18 @@ from scalselect.config import RunConfig, ScoreConfig, SelectConfig, score_config
 from scalselect.damaged_shards import refusing_damaged, with_damage_mended
 from scalselect.dataset.data_sets import open_pools
 from scalselect.dataset.joined_pool import JoinedPool
+from scalselect.engine_options import EngineConfig
+from scalselect.engines.torchrun_engine import rank_of_environment
 from scalselect.errors import OptionError, RunFolderError, did_you_mean
 from scalselect.leftovers import remove_leftovers
-from scalselect.option_values import parse_budgets
+from scalselect.option_values import parse_budgets, picked_fields
 from scalselect.own_vectors_work import import_vectors
 from scalselect.pool_of_run import pool_of_run
 from scalselect.progress import Silent, on_wait, say_removed
 from scalselect.report_work import write_report
 from scalselect.results import Represented, RunResult, represented_of, result_of
 from scalselect.run_folder import RunFolder
-from scalselect.score_work import score_run
+from scalselect.score_work import score_run, share_scoring
 from scalselect.segments import rows_of
 from scalselect.select_work import select_run
 from scalselect.temporary_places import removed_places
@@ -68,7 +70,8 @@ def run(
     config_file
         TOML file with options; those given here win.
     **options
-        Fields of `scalselect.config.RepresentConfig`, `ScoreConfig` and `SelectConfig`, and `max_skipped`.
+        Fields of `scalselect.config.RepresentConfig`, `ScoreConfig` and `SelectConfig`, and `max_skipped`; those of
+        `scalselect.engine_options.EngineConfig` say where the work runs.
 
     Raises
     ------
@@ -120,20 +123,24 @@ def score(
         run folder to make of them.
     **options
         Fields of `scalselect.config.ScoreConfig`; those not given are what the run used before, else the defaults.
+        `engine`, `workers` and `ray_address` say who does it.
     """
     if (run_dir is None) == (representations is None) or (representations is None) != (output is None):
         raise OptionError("score needs a run folder, or `representations` with the `output` folder to make of them")
     folder = RunFolder(run_dir if output is None else output)  # type: ignore[arg-type]  # one of them is given
     recorded = folder.read() if representations is not None else folder.require()
+    names = [item.name for item in fields(EngineConfig) if item.name in options]
+    engine = EngineConfig(**picked_fields(EngineConfig, {name: options.pop(name) for name in names}))
     config = score_config_over((recorded or {}).get("score") or {}, options)
     progress = progress or Silent()
 
     def attempt() -> DominantSubspace:
         if representations is not None:
             import_vectors(folder, representations, progress=progress)
+        shared_by_rank(folder, config, progress)
         with folder.claimed(on_wait(progress)):
             say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
-            return score_run(folder, config, progress)
+            return score_run(folder, config, progress, engine)
 
     with folder.alone():
         if representations is not None:
@@ -204,8 +211,9 @@ def run_config(
             pools, records, config, folder, model=model, processor=processor, progress=progress
         )
         pool = pool_of_run(folder.require(), None, opened=pools)
+        shared_by_rank(folder, config.score, progress)
         with folder.claimed(on_wait(progress)):
-            score_run(folder, config.score, progress)
+            score_run(folder, config.score, progress, scoring_engine(config.engine, represented.workers))
             summary = select_run(folder, pool, choice, progress)
             from scalselect.explain_work import explain_run  # noqa: PLC0415  as in `_represented`
 
@@ -278,8 +286,22 @@ def _represented(
     # Imported here because torch and transformers take seconds, which the other commands need not wait.
     from scalselect.represent_work import represent_run  # noqa: PLC0415
 
-    totals, used = represent_run(folder, pools, model, config, processor=processor, progress=progress)
-    return represented_of(folder, [totals], records), used
+    done = represent_run(folder, pools, model, config, processor=processor, progress=progress)
+    return represented_of(folder, done.totals, records, workers=done.workers), done.model
+
+
+def scoring_engine(engine: EngineConfig, workers: int) -> EngineConfig:
+    """Return who scores after so many workers of an engine have represented."""
+    if engine.engine == "ray" or workers == 1 or rank_of_environment() is not None:
+        return engine
+    return replace(engine, workers=workers, devices=None)
+
+
+def shared_by_rank(folder: RunFolder, config: ScoreConfig, progress: Progress) -> None:
+    """Where a launcher started several processes, do this one's share of the scoring; else nothing."""
+    rank = rank_of_environment()
+    if rank is not None:
+        share_scoring(folder, config, rank, progress)
 
 
 def score_config_over(before: Mapping[str, Any], options: Mapping[str, Any]) -> ScoreConfig:

@@ -6,7 +6,7 @@ commands start fast.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from scalselect.damaged_shards import set_aside_damaged
@@ -40,12 +40,29 @@ if TYPE_CHECKING:
 _NOT_COMPARED = "model and chat template were not compared"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RepresentedShards:
+    """What became of shards in a call.
+
+    Attributes
+    ----------
+    totals
+        Of all shards, or of those of each segment that was named.
+    model
+        For what comes later in the call.
+    workers
+        How many worked at once.
+    """
+
+    totals: list[ShardTotals]
+    model: ModelOfRun
+    workers: int
+
+
 def represent_run(
     folder: RunFolder, pools: Sequence[Pool], model: Any, config: RunConfig, *, processor: Any, progress: Progress
-) -> tuple[ShardTotals, ModelOfRun]:
+) -> RepresentedShards:
     """Represent every shard of a run that is not published yet; return what became of all shards.
-
-    Beside it the model, for what comes later in the call.
 
     Parameters
     ----------
@@ -91,7 +108,8 @@ def represent_run(
             _say_model(facts, config.represent, progress)
             force.open(known)
             totals = represent_missing(force, folder, segments, config.max_skipped, progress)
-            return totals, force.model_of(folder, model, config.represent, processor)
+            used = force.model_of(folder, model, config.represent, processor)
+            return RepresentedShards([totals], used, force.number)
     # Somebody else began the run a moment ago, on a machine where `auto` stands for something else: theirs holds.
     return represent_run(folder, pools, model, config, processor=processor, progress=progress)
 
@@ -106,10 +124,8 @@ def represent_segments(
     processor: Any,
     progress: Progress,
     on_wait: Callable[[str], None],
-) -> tuple[list[ShardTotals], ModelOfRun]:
+) -> RepresentedShards:
     """Record the new segments of a run and represent those of their shards that are missing; return what became of it.
-
-    Beside it the model, for what comes later in the call.
 
     Parameters
     ----------
@@ -169,7 +185,8 @@ def represent_segments(
                     f"{told} The run is as it was before this call: mend the data, or repeat the command with a higher "
                     "--max-skipped"
                 ) from error
-        return totals, force.model_of(folder, model, config.represent, processor)
+        used = force.model_of(folder, model, config.represent, processor)
+        return RepresentedShards(totals, used, force.number)
 
 
 def _segments(pools: Sequence[Pool], config: RepresentConfig) -> list[Segment]:

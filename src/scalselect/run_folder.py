@@ -66,6 +66,7 @@ class RunFolder:
         self.guide = self.path / "how_to_train.md"
         self.exported = self.path / "exported"
         self.logs = self.path / LOGS
+        self.scoring = self.path / "scoring"  # there only while several processes score
         self.claims = Claims(self.path / CLAIMS)
         self._claim: Claim | None = None
         self._hashes = FileHashes()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scalselect.local_copies import local_file
 from scalselect.representation_store import METADATA_KEY
 from scalselect.row_tables import table_bytes, table_from_bytes
 from scalselect.seals import BLANK, SEAL_KEY, is_whole, sealed
@@ -73,3 +74,14 @@ def read_scores(path: Path) -> Scores | None:
         return None
     facts = json.loads(pq.read_schema(pa.BufferReader(content)).metadata[METADATA_KEY.encode()])
     return Scores(content, facts["inputs"], facts["files"])
+
+
+def scores_made_from(path: Path) -> dict[str, Any] | None:
+    """Return what the scores of a file were made from, read from its foot alone and not held against anything."""
+    try:
+        with local_file(path) as local:
+            metadata = pq.read_schema(local).metadata or {}
+        inputs: dict[str, Any] | None = json.loads(metadata[METADATA_KEY.encode()])["inputs"]
+    except (FileNotFoundError, pa.ArrowInvalid, KeyError, ValueError):
+        return None
+    return inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.engines.local import run_tasks
 from scalselect.engines.supervision import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
-from scalselect.errors import DataChangedError, MisuseError, ShardError
+from scalselect.errors import DataChangedError, MisuseError, ShardError, WorkError
 from scalselect.pool_of_run import pool_of_run
 from scalselect.remote_files import is_remote
 from scalselect.represent_keys import option_keys
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     Outcomes = Iterator[Outcome[int, Finished | Elsewhere]]
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _RETRYING = Retrying(
     # A single sample too large for the memory is as large the next time.
     worth_retrying=lambda error: not isinstance(error, ShardError),
@@ -54,6 +56,11 @@ class OneProcess:
     used: ModelOfRun
     rank: Rank | None
     tells_rows: bool = True
+
+    @property
+    def number(self) -> int:
+        """Number of processes that work at once."""
+        return 1 if self.rank is None else self.rank.world
 
     def open(self, named: Sequence[tuple[Segment, Pool]]) -> None:
         """Take on the shards of some segments."""
@@ -234,7 +241,13 @@ class _ShardsElsewhere:
         """Represent a shard; see `ShardWorker`."""
         if not self._opened:
             self._open()
-        result = self._worker(task)
+        try:
+            result = self._worker(task)
+        except OSError as error:
+            # What ends a run on one machine may be the trouble of one of many, where another attempt may do.
+            if error.errno in _NO_ROOM:
+                raise
+            raise WorkError(f"{type(error).__name__}: {error}") from error
         if isinstance(result, Finished) and not result.adopted:
             log_shard(result.report)
         return result

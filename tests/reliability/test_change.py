@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from scalselect import represent_keys, represent_work
+from scalselect import represent_keys, shard_worker, workforce
 from scalselect.config import NOT_KEYS, RepresentConfig
 from small_pools import command, promised_files, write_pool
 
@@ -81,7 +81,7 @@ def test_no_option_is_forgotten():
 @pytest.mark.parametrize("option", OTHER)
 def test_an_option(begun, tmp_path, capsys, monkeypatch, option):
     _, words = begun
-    monkeypatch.setattr(represent_work, "load_checkpoint", None)  # refused before the model is loaded
+    monkeypatch.setattr(shard_worker, "load_checkpoint", None)  # refused before the model is loaded
     value = OTHER[option]
     more = ["--image-max-pixels", "10000"] if option == "image_resize" else []
     value = tmp_path if value == "FOLDER" else value
@@ -94,7 +94,7 @@ def test_an_option(begun, tmp_path, capsys, monkeypatch, option):
 def test_a_revision(begun, capsys, monkeypatch):
     """A folder has no revisions, so here it is the run that had one."""
     out, words = begun
-    monkeypatch.setattr(represent_work, "load_checkpoint", None)
+    monkeypatch.setattr(shard_worker, "load_checkpoint", None)
     content = json.loads((out / "run.json").read_text())
     del content["seal"]  # edited on purpose
     content["represent"]["revision"] = "v2"
@@ -104,7 +104,7 @@ def test_a_revision(begun, capsys, monkeypatch):
 
 def test_the_data(begun, finished, tmp_path, capsys, monkeypatch):
     _, words = begun
-    monkeypatch.setattr(represent_work, "load_checkpoint", None)
+    monkeypatch.setattr(shard_worker, "load_checkpoint", None)
     other = tmp_path / "pool.json"
     other.write_text(words[1].read_text().replace("red", "RED"))
     message = refused(capsys, [words[0], other, *words[2:]])
@@ -114,7 +114,7 @@ def test_the_data(begun, finished, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("what", ["numerics_version", "transformers"])
 def test_versions(begun, capsys, monkeypatch, what):
     _, words = begun
-    monkeypatch.setattr(represent_work, "load_checkpoint", None)
+    monkeypatch.setattr(shard_worker, "load_checkpoint", None)
     now = ".".join(metadata.version("transformers").split(".")[:2])
     if what == "numerics_version":
         now = represent_keys.NUMERICS_VERSION
@@ -208,14 +208,14 @@ def test_the_number_of_workers_may_change(finished, begun, workers):
 
 def test_the_order_of_work_over_shards_changes_nothing(finished, tmp_path, monkeypatch):
     words = [*finished[1], "--output", tmp_path / "run"]
-    run_tasks = __import__("scalselect.missing_shards", fromlist=["run_tasks"]).run_tasks
+    run_tasks = workforce.run_tasks
     orders = []
 
     def backwards(tasks, *arguments, **options):
         orders.append(list(tasks)[::-1])
         return run_tasks(orders[-1], *arguments, **options)
 
-    monkeypatch.setattr("scalselect.missing_shards.run_tasks", backwards)
+    monkeypatch.setattr("scalselect.workforce.run_tasks", backwards)
     assert command(*words) == 0
     assert orders == [[2, 1, 0]]
     assert promised_files(tmp_path / "run") == promised_files(finished[0] / "run")
@@ -223,8 +223,8 @@ def test_the_order_of_work_over_shards_changes_nothing(finished, tmp_path, monke
 
 def test_other_versions_and_devices_of_shards_are_a_warning(begun, monkeypatch):
     out, words = begun
-    versions = represent_work.library_versions()
-    monkeypatch.setattr(represent_work, "library_versions", lambda: {**versions, "numpy": "0.1", "new library": "1"})
+    versions = shard_worker.library_versions()
+    monkeypatch.setattr(shard_worker, "library_versions", lambda: {**versions, "numpy": "0.1", "new library": "1"})
     report = out / "representations" / "shard-0000001.json"
     edit_json(report, lambda content: content.update(device="cuda"))
     (out / "selection.json").unlink()

@@ -71,7 +71,7 @@ def test_another_size_is_refused_before_the_model_is_loaded(moved, capsys, monke
         path.unlink()
     else:
         path.write_bytes(path.read_bytes() + b"1234")
-    monkeypatch.setattr("scalselect.represent_work.load_checkpoint", None)
+    monkeypatch.setattr("scalselect.shard_worker.load_checkpoint", None)
     capsys.readouterr()
     assert command(*words) == 2
     message = capsys.readouterr().err

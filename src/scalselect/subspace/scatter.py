@@ -10,7 +10,7 @@ from scipy.linalg import blas
 from scalselect.subspace.blocks import check_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -136,6 +136,26 @@ class ScatterSums:
         self._recentred += recentred
         self._row_sum += row_sum
         self._rows += other._rows
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Return all of it as arrays, for `from_arrays`: float64 [hidden], [1] or [hidden, hidden]."""
+        return {
+            "shift": self._shift,
+            "count": np.array([self._rows], dtype=np.float64),
+            "row_sum": self._row_sum,
+            "scatter": self._scatter.T,  # in C order, as files have it
+            "recentred": self._recentred,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.float64]]) -> Self:
+        """Return the sums that `arrays` returned."""
+        sums = cls(arrays["shift"])
+        sums._rows = int(arrays["count"][0])
+        sums._row_sum = np.array(arrays["row_sum"])
+        sums._scatter = np.asfortranarray(np.asarray(arrays["scatter"]).T)
+        sums._recentred = np.array(arrays["recentred"])
+        return sums
 
     def scatter_about(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the scatter matrix about a point: ``Xc.T @ Xc`` about the mean, ``X.T @ X`` about the origin.
