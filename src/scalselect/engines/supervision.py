@@ -153,7 +153,7 @@ class Supervisor(Generic[Task, Result]):
         left = iter(tasks)
         more = True
         while True:
-            more = more and self._hand_out(left)
+            more = self._hand_out(left) and more  # in this order: failed tasks are handed out when no others are left
             while self._finished:
                 yield self._finished.popleft()
             if not more and not self._again and not self._busy_tasks():
