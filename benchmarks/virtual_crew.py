@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scalselect.engines.crew import Died, Done, Raised, Ready
+from scalselect.engines.crew import Died, Done, Raised, Ready, Retaken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,9 +164,9 @@ class VirtualCrew:
         fails = self._draw.random() < self._troubles.failed_starts
         self._push(until, state.life, Died(worker, "it could not be started") if fails else Ready(worker, None))
 
-    def give(self, worker: int, task: int) -> None:
+    def give(self, worker: int, task: int | Retaken) -> None:
         """Foresee how a task ends on a worker."""
-        state = self._workers[worker]
+        state, task = self._workers[worker], task.task if isinstance(task, Retaken) else task
         if not state.ready or state.task is not None:
             raise AssertionError(f"worker {worker} was given task {task}, but is not free")
         state.task, state.since = task, self.now

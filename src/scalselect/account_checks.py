@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from scalselect.errors import WorkError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -56,17 +56,31 @@ def check_reports(reports: Iterable[ShardReport], rows: range) -> None:
     """Raise WorkError unless shards follow one another without gap from the first of the rows to the last."""
     at = rows.start
     for report in sorted(reports, key=lambda report: report.start):
-        name = f"shard {report.shard}, rows {report.start} to {report.stop},"
         if report.start != at:
-            raise _wrong(f"{name} follows row {at}")
-        counted = sum(report.counts.values())
-        if counted != report.stop - report.start:
-            raise _wrong(f"{name} counts {counted} rows: {report.counts}")
-        if sum(report.reasons.values()) != report.counts.get("skipped", 0):
-            raise _wrong(f"{name} has reasons {report.reasons} and counts {report.counts}")
+            raise _wrong(f"shard {report.shard}, rows {report.start} to {report.stop}, follows row {at}")
+        check_report(report, range(report.start, report.stop))
         at = report.stop
     if at != rows.stop:
         raise _wrong(f"shards end at row {at}, the rows at {rows.stop}")
+
+
+def check_report(report: ShardReport, span: range) -> None:
+    """Raise WorkError unless a report accounts for every row of its shard once."""
+    name = f"shard {report.shard}, rows {report.start} to {report.stop},"
+    if (report.start, report.stop) != (span.start, span.stop):
+        raise _wrong(f"{name} is to hold rows {span.start} to {span.stop}")
+    counted = sum(report.counts.values())
+    if counted != len(span):
+        raise _wrong(f"{name} counts {counted} rows: {report.counts}")
+    if sum(report.reasons.values()) != report.counts.get("skipped", 0):
+        raise _wrong(f"{name} has reasons {report.reasons} and counts {report.counts}")
+
+
+def check_shards_complete(seen: Collection[int], shards: range) -> None:
+    """Raise WorkError unless the shards that were seen are all there are."""
+    missing = next((shard for shard in shards if shard not in seen), None)
+    if missing is not None or len(seen) != len(shards):
+        raise _wrong(f"{len(seen)} of {len(shards)} shards are accounted for; first missing: {missing}")
 
 
 def check_scores(table: pa.Table) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from scalselect.engine_options import EngineConfig
 from scalselect.errors import OptionError, did_you_mean
 from scalselect.option_values import (
     check_choices,
     check_flags,
     check_fraction,
     check_positive,
+    option_field,
     parse_budgets,
     parse_percent,
     picked_fields,
@@ -56,19 +58,6 @@ NOT_KEYS = ("dataloader_workers", "sample_seconds", "skip_oom", "verify_images",
 OF_NEW_DATA = ("format", "dataset_info", "images", "trust_remote_code", "device", *NOT_KEYS)
 
 
-def _option(
-    default: Any,
-    text: str,
-    *,
-    kind: type = str,
-    choices: Any = None,
-    aliases: tuple[str, ...] = (),
-    metavar: str | None = None,
-) -> Any:
-    facts = {"help": text, "kind": kind, "choices": get_args(choices) or None, "aliases": aliases, "metavar": metavar}
-    return field(default=default, metadata=facts)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepresentConfig:
     """Stage 1: how a record becomes a vector.
@@ -77,82 +66,90 @@ class RepresentConfig:
     for is filled in by `RunConfig.from_options`.
     """
 
-    format: str = _option("auto", "record format of the data file; auto looks at its records", choices=Format)
-    dataset_info: str | None = _option(
+    format: str = option_field("auto", "record format of the data file; auto looks at its records", choices=Format)
+    dataset_info: str | None = option_field(
         None, "LLaMA-Factory's dataset_info.json; DATASET is then a name in it, or several", metavar="FILE"
     )
-    images: str | None = _option(
+    images: str | None = option_field(
         None,
         "folder that image paths are relative to (default: the data file's)",
         aliases=("media-dir", "image-folder"),
         metavar="DIR",
     )
-    revision: str | None = _option(None, "revision of a model that comes from a hub", metavar="R")
-    trust_remote_code: bool = _option(
+    revision: str | None = option_field(None, "revision of a model that comes from a hub", metavar="R")
+    trust_remote_code: bool = option_field(
         default=False, text="run Python code that comes with the checkpoint, with all rights of this process", kind=bool
     )
-    chat_template: str | None = _option(
+    chat_template: str | None = option_field(
         None, "Jinja file that replaces the checkpoint's chat template, or `vicuna`", metavar="FILE|vicuna"
     )
-    instruction_tokens: str = _option("user", "which tokens are the instruction", choices=InstructionTokens)
-    attention_mass: float = _option(0.9, "share of attention that the averaged vision tokens hold", kind=float)
-    layer: int = _option(0, "decoder layer whose output is averaged, counted from 0", kind=int)
-    pooling: str = _option("attended", "which vision tokens are averaged", choices=Pooling)
-    deepstack: str = _option("exclude", "whether vision features added after the layer count", choices=DeepStack)
-    vectors: str = _option("vision", "what is stored of a sample", choices=Vectors)
-    store_dtype: str = _option(
+    instruction_tokens: str = option_field("user", "which tokens are the instruction", choices=InstructionTokens)
+    attention_mass: float = option_field(0.9, "share of attention that the averaged vision tokens hold", kind=float)
+    layer: int = option_field(0, "decoder layer whose output is averaged, counted from 0", kind=int)
+    pooling: str = option_field("attended", "which vision tokens are averaged", choices=Pooling)
+    deepstack: str = option_field("exclude", "whether vision features added after the layer count", choices=DeepStack)
+    vectors: str = option_field("vision", "what is stored of a sample", choices=Vectors)
+    store_dtype: str = option_field(
         "float32", "number type of stored vectors; float16: about the mean of their shard", choices=StoreDtype
     )
-    allow_remote_images: bool = _option(
+    allow_remote_images: bool = option_field(
         default=False, text="fetch images at web addresses and in other stores that records name", kind=bool
     )
-    like: str | None = _option(
+    like: str | None = option_field(
         None,
         "trainer whose way with images and texts is taken; other options win over what it sets",
         choices=TrainerName,
     )
-    image_position: str = _option("record", "where in its turn an image is shown", choices=ImagePosition)
-    exif: str = _option("ignore", "whether an orientation tag turns the picture", choices=Exif)
-    alpha: str = _option("drop", "what transparency becomes; drop: the colour beneath shows", choices=Alpha)
-    image_fit: str = _option(
+    image_position: str = option_field("record", "where in its turn an image is shown", choices=ImagePosition)
+    exif: str = option_field("ignore", "whether an orientation tag turns the picture", choices=Exif)
+    alpha: str = option_field("drop", "what transparency becomes; drop: the colour beneath shows", choices=Alpha)
+    image_fit: str = option_field(
         "auto", "whether pictures are padded to a square first; auto: as the checkpoint says", choices=ImageFit
     )
-    image_resize: str = _option(
+    image_resize: str = option_field(
         "processor",
         "who keeps the limits of pixels: the processor, or a resizing before it as LLaMA-Factory's",
         choices=ImageResize,
     )
-    image_min_pixels: int | None = _option(None, "lower limit of pixels an image", kind=int)
-    image_max_pixels: int | None = _option(None, "upper limit of pixels an image", kind=int)
-    max_length: int | None = _option(None, "longest conversation in tokens", kind=int, aliases=("cutoff-len",))
-    image_reuse: str = _option("on", "whether samples share the model's work on an image", choices=OnOff)
-    order: str = _option("pool", "order of work; image: samples that share images follow one another", choices=Order)
-    batch_size: str | int = _option("auto", "rows a batch at most; auto: a budget of tokens alone", kind=int)
-    dtype: str = _option("auto", "number type of the model; auto: float32 on CPU, else the checkpoint's", choices=Dtype)
-    device: str = _option("auto", "torch device, for example cpu or cuda:1", metavar="auto|cpu|cuda|...")
-    threads: str | int = _option("auto", "CPU threads of the numerical libraries", kind=int)
-    dataloader_workers: str | int = _option(
+    image_min_pixels: int | None = option_field(None, "lower limit of pixels an image", kind=int)
+    image_max_pixels: int | None = option_field(None, "upper limit of pixels an image", kind=int)
+    max_length: int | None = option_field(None, "longest conversation in tokens", kind=int, aliases=("cutoff-len",))
+    image_reuse: str = option_field("on", "whether samples share the model's work on an image", choices=OnOff)
+    order: str = option_field(
+        "pool", "order of work; image: samples that share images follow one another", choices=Order
+    )
+    batch_size: str | int = option_field("auto", "rows a batch at most; auto: a budget of tokens alone", kind=int)
+    dtype: str = option_field(
+        "auto", "number type of the model; auto: float32 on CPU, else the checkpoint's", choices=Dtype
+    )
+    device: str = option_field("auto", "torch device, for example cpu or cuda:1", metavar="auto|cpu|cuda|...")
+    threads: str | int = option_field("auto", "CPU threads of the numerical libraries", kind=int)
+    dataloader_workers: str | int = option_field(
         "auto", "processes that read and prepare images beside the model; 0: none", kind=int
     )
-    decode_max_pixels: int | None = _option(
+    decode_max_pixels: int | None = option_field(
         None, "most pixels a picture may have to be decoded; 178,956,970 unless given", kind=int
     )
-    confine_images: bool | None = _option(
+    confine_images: bool | None = option_field(
         None,
         "skip rows whose images lie outside the image folder, wherever links lead; for data from a hub or a URL unless "
         "told otherwise",
         kind=bool,
     )
-    sample_seconds: int = _option(60, "longest time that a sample may take to be made ready for the model", kind=int)
-    skip_oom: bool = _option(default=False, text="skip a sample that alone does not fit into the memory", kind=bool)
-    verify_images: bool = _option(
+    sample_seconds: int = option_field(
+        60, "longest time that a sample may take to be made ready for the model", kind=int
+    )
+    skip_oom: bool = option_field(
+        default=False, text="skip a sample that alone does not fit into the memory", kind=bool
+    )
+    verify_images: bool = option_field(
         default=False, text="hold every image of the rows represented before against its hash", kind=bool
     )
-    explanations: int = _option(
+    explanations: int = option_field(
         MOST_EXPLAINED, f"rows whose attention is kept for the report, at most {MOST_EXPLAINED}; 0: none", kind=int
     )
-    shard_size: int = _option(1000, "rows of the pool a shard", kind=int)
-    limit: int | None = _option(None, "first rows of the pool only, as a trial with an estimate for all", kind=int)
+    shard_size: int = option_field(1000, "rows of the pool a shard", kind=int)
+    limit: int | None = option_field(None, "first rows of the pool only, as a trial with an estimate for all", kind=int)
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -200,13 +197,13 @@ class RepresentConfig:
 class ScoreConfig:
     """Stage 2: how vectors become leverage scores."""
 
-    energy: float = _option(0.9, "share of squared singular values the dominant subspace holds", kind=float)
-    rank: int | None = _option(None, "dimensions of the dominant subspace, whatever energy they hold", kind=int)
-    centring: str = _option("on", "whether the mean is taken from the vectors", choices=OnOff)
-    standardise_columns: str = _option(
+    energy: float = option_field(0.9, "share of squared singular values the dominant subspace holds", kind=float)
+    rank: int | None = option_field(None, "dimensions of the dominant subspace, whatever energy they hold", kind=int)
+    centring: str = option_field("on", "whether the mean is taken from the vectors", choices=OnOff)
+    standardise_columns: str = option_field(
         "off", "whether every feature is divided by its standard deviation first", choices=OnOff
     )
-    normalise_rows: str = _option("off", "whether every vector is divided by its norm first", choices=OnOff)
+    normalise_rows: str = option_field("off", "whether every vector is divided by its norm first", choices=OnOff)
 
     def __post_init__(self) -> None:
         """Check every value; raises OptionError."""
@@ -225,33 +222,35 @@ class SelectConfig:
             "metavar": "16%|N",
         }
     )
-    strategy: str = _option("top-leverage", "how scores become rows", choices=StrategyName)
-    seed: int = _option(0, "of everything that is drawn at random", kind=int)
-    deduplicate: str = _option("none", "bar all but one of rows that are copies of one another", choices=Deduplicate)
-    near_bound: float = _option(0.99, "cosine from which on two vectors are near-copies", kind=float)
-    near_across_questions: bool = _option(
+    strategy: str = option_field("top-leverage", "how scores become rows", choices=StrategyName)
+    seed: int = option_field(0, "of everything that is drawn at random", kind=int)
+    deduplicate: str = option_field(
+        "none", "bar all but one of rows that are copies of one another", choices=Deduplicate
+    )
+    near_bound: float = option_field(0.99, "cosine from which on two vectors are near-copies", kind=float)
+    near_across_questions: bool = option_field(
         default=False, text="bar near-copies that ask different questions about the same images as well", kind=bool
     )
-    max_per_image: int | None = _option(None, "most rows that may show the same image", kind=int)
-    stratify_by: str | None = _option(
+    max_per_image: int | None = option_field(None, "most rows that may show the same image", kind=int)
+    stratify_by: str | None = option_field(
         None, "choose within groups: `source`, or a field of the records", metavar="FIELD"
     )
-    quotas: str = _option(
+    quotas: str = option_field(
         "proportional", "rows a group: proportional, equal, or a file", metavar="proportional|equal|FILE"
     )
-    text_only: str = _option(
+    text_only: str = option_field(
         "exclude", "rows without images, on top of the budget: none, all, or the same share, drawn", choices=TextOnly
     )
-    include_rows: str | Sequence[object] | None = _option(
+    include_rows: str | Sequence[object] | None = option_field(
         None, "file of row positions that must be chosen", kind=list, metavar="FILE"
     )
-    include_ids: str | Sequence[object] | None = _option(
+    include_ids: str | Sequence[object] | None = option_field(
         None, "file of ids that must be chosen", kind=list, metavar="FILE"
     )
-    exclude_rows: str | Sequence[object] | None = _option(
+    exclude_rows: str | Sequence[object] | None = option_field(
         None, "file of row positions that must not be chosen", kind=list, metavar="FILE"
     )
-    exclude_ids: str | Sequence[object] | None = _option(
+    exclude_ids: str | Sequence[object] | None = option_field(
         None, "file of ids that must not be chosen", kind=list, metavar="FILE"
     )
 
@@ -281,12 +280,15 @@ class RunConfig:
         None where nothing is to be chosen (``scalselect represent``, ``scalselect score``).
     max_skipped
         Highest tolerated percentage of skipped rows among all rows but text-only ones. Not part of run.json.
+    engine
+        Where work runs. Not part of run.json either.
     """
 
     represent: RepresentConfig
     score: ScoreConfig
     select: SelectConfig | None = None
     max_skipped: Decimal = DEFAULT_MAX_SKIPPED
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
     @classmethod
     def from_options(cls, options: dict[str, Any], config_file: str | Path | None = None) -> Self:
@@ -305,7 +307,7 @@ class RunConfig:
             For an unknown name, a wrong type or an impossible value.
         """
         known = {"max_skipped"} | {
-            item.name for group in (RepresentConfig, ScoreConfig, SelectConfig) for item in fields(group)
+            item.name for group in (RepresentConfig, ScoreConfig, SelectConfig, EngineConfig) for item in fields(group)
         }
         from_file = {} if config_file is None else read_config_file(config_file)
         for given, where in ((from_file, f" in {config_file}"), (options, "")):
@@ -320,6 +322,7 @@ class RunConfig:
             score=score_config(merged),
             select=select_config(merged) if wanted else None,
             max_skipped=parse_percent("max_skipped", merged.get("max_skipped", DEFAULT_MAX_SKIPPED)),
+            engine=EngineConfig(**picked_fields(EngineConfig, merged)),
         )
 
 

@@ -6,10 +6,10 @@ import contextlib
 import operator
 import tomllib
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import field, fields
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast, get_args
 
 from scalselect.errors import OptionError, did_you_mean
 from scalselect.records import Budget
@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from dataclasses import Field
 
     from _typeshed import DataclassInstance
+
+
+def option_field(
+    default: Any,
+    text: str,
+    *,
+    kind: type = str,
+    choices: Any = None,
+    aliases: tuple[str, ...] = (),
+    metavar: str | None = None,
+) -> Any:
+    """Return a dataclass field that is an option: what its help says, and which values there are, in its metadata."""
+    facts = {"help": text, "kind": kind, "choices": get_args(choices) or None, "aliases": aliases, "metavar": metavar}
+    return field(default=default, metadata=facts)
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:

@@ -61,14 +61,12 @@ class Segment:
     @property
     def spans(self) -> dict[int, range]:
         """The pool rows of each of its shards; in image order the places in that order."""
-        stops = {
-            shard: min(self.first_row + (shard - self.first_shard + 1) * self.shard_size, self.stop_row)
-            for shard in self.shards
-        }
-        return {
-            shard: range(self.first_row + (shard - self.first_shard) * self.shard_size, stop)
-            for shard, stop in stops.items()
-        }
+        return {shard: self.span(shard) for shard in self.shards}
+
+    def span(self, shard: int) -> range:
+        """Return the pool rows of one of its shards; in image order the places in that order."""
+        start = self.first_row + (shard - self.first_shard) * self.shard_size
+        return range(start, min(start + self.shard_size, self.stop_row))
 
     @property
     def stop_row(self) -> int:

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Retaken:
+    """A task that another worker has, or had when it died: to be done whatever that one still holds of it."""
+
+    task: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """A worker has begun, and takes tasks from now on."""
 
@@ -59,7 +66,10 @@ class Crew(Protocol):
         """Let a worker begin. `Ready`, `Raised` or `Died` is told of it later; it must not take long itself."""
 
     def give(self, worker: int, task: Any) -> None:
-        """Hand a task to a worker that is ready and has none. `Done`, `Raised` or `Died` is told of it later."""
+        """Hand a task, or a `Retaken` one, to a worker that is ready and has none.
+
+        `Done`, `Raised` or `Died` is told of it later.
+        """
 
     def end(self, worker: int) -> None:
         """End a worker, whatever it does; nothing is told of it any more. Returns once it is gone, or cannot tell."""

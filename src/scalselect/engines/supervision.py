@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from scalselect.engines.crew import Crew, Died, Done, Raised, Ready
+from scalselect.engines.crew import Crew, Died, Done, Raised, Ready, Retaken
 from scalselect.engines.outcomes import Outcome
 from scalselect.errors import WorkError
 
@@ -66,7 +66,7 @@ class _Open(Generic[Task]):
     by: set[int] = field(default_factory=set)  # workers that are at it
     failed_at: set[int] = field(default_factory=set)  # workers; one that is broken fails at everything, and fast
     began: float = 0.0
-    error: Exception | None = None
+    is_taken: bool = False  # from a worker that died, or is slow
 
 
 class Supervisor(Generic[Task, Result]):
@@ -163,9 +163,7 @@ class Supervisor(Generic[Task, Result]):
                 yield self._finished.popleft()
             if not more and not self._again and not self._busy_tasks():
                 return
-            if more and self._idle:
-                continue
-            self._hear(None if more else self._overtake())
+            self._hear(self._overtake())
 
     def close(self) -> None:
         """End all workers."""
@@ -207,7 +205,7 @@ class Supervisor(Generic[Task, Result]):
         opened.by.add(worker)
         opened.began = self._clock()
         self._busy[worker] = opened
-        self._crew.give(worker, opened.task)
+        self._crew.give(worker, Retaken(opened.task) if opened.is_taken else opened.task)
 
     def _overtake(self) -> float | None:
         """Give tasks that take long to idle workers; return in how many seconds to look again."""
@@ -224,7 +222,7 @@ class Supervisor(Generic[Task, Result]):
                 waits.append(left)
                 continue
             self.overtaken += 1
-            began = opened.began
+            began, opened.is_taken = opened.began, True
             self._give(opened, worker)
             opened.began = began
         return min(waits, default=None)
@@ -274,7 +272,6 @@ class Supervisor(Generic[Task, Result]):
         opened.by.discard(worker)
         opened.failed_at.add(worker)
         opened.attempts += 1
-        opened.error = error
         if opened.by:  # another one is at it still
             return
         _log.debug("task %s failed at attempt %d: %s", opened.task, opened.attempts, error)
@@ -292,6 +289,8 @@ class Supervisor(Generic[Task, Result]):
             freed = self._freed(worker)
             at = "" if freed is None else f" at task {opened.task}"
             self._say(f"worker {worker} died{at}: {how}; it is replaced")
+            if freed is not None:
+                freed.is_taken = True
             self._failed(freed, worker, WorkError(f"its worker died: {how}"), True)  # noqa: FBT003
         else:
             self._say(f"worker {worker} died: {how}; it is replaced")
