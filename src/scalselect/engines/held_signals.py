@@ -25,15 +25,17 @@ def signals_held() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in _ENDING}
-    for number, handler in handlers.items():
-        if handler is not None:  # None: one that Python did not set
-            signal.signal(number, lambda came_as, _frame: came.append(came_as))
+    # Those that are ignored end nothing, and processes that are started are to ignore them as well. None: a handler
+    # that Python did not set.
+    handlers = {
+        number: handler for number in _ENDING if (handler := signal.getsignal(number)) not in {None, signal.SIG_IGN}
+    }
+    for number in handlers:
+        signal.signal(number, lambda came_as, _frame: came.append(came_as))
     try:
         yield
     finally:
         for number, handler in handlers.items():
-            if handler is not None:
-                signal.signal(number, handler)
+            signal.signal(number, handler)
         if came:
             signal.raise_signal(came[0])

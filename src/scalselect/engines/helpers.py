@@ -14,7 +14,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scalselect.engines.parcels import receive, send
 from scalselect.errors import WorkError
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from multiprocessing.connection import Connection
 
-_SIGNAL_AT_DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
+Error = TypeVar("Error", bound=BaseException)
+
+SIGNAL_AT_DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 _SECONDS_TO_DIE = 10  # in which a process that closed its connection ends, be its memory ever so large
 _SECONDS_TO_BEGIN = 60  # beyond those of a part, in which a process begins with what it was given
 _NOTHING_BEGUN = -1
@@ -206,7 +208,7 @@ def _live(
     if can_fork:
         # Should that one be killed, nobody reads on, and a process that waits to hand something over waits for ever.
         # Where that one was killed a moment ago, the connection has no other end, and this one ends below.
-        ctypes.CDLL(None).prctl(_SIGNAL_AT_DEATH_OF_PARENT, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(SIGNAL_AT_DEATH_OF_PARENT, signal.SIGKILL)
         _leave_no_core()
     faulthandler.disable()  # how it died is told by the other process
     gc.freeze()  # what came along into the fork is not looked through again, and its pages stay shared
@@ -227,7 +229,7 @@ def _live(
         except ConnectionError:  # nobody takes results any more
             return
         except Exception as error:  # noqa: BLE001  a result that cannot be pickled
-            send(connection, Failed(_picklable(error)))
+            send(connection, Failed(picklable(error)))
         del outcome
 
 
@@ -235,14 +237,15 @@ def _outcome_of(work: Callable[[Any], Any], task: Any) -> Done | Failed:
     try:
         return Done(work(task))
     except Exception as error:  # noqa: BLE001  raised again where the results are awaited, as it is
-        return Failed(_picklable(error))
+        return Failed(picklable(error))
     except SystemExit:
         raise
     except BaseException:  # noqa: BLE001  an interrupt, or a library's panic: the process is not to be trusted any more
         raise SystemExit(1) from None  # how it ended is told by the other process, where a traceback would say nothing
 
 
-def _picklable(error: BaseException) -> BaseException:
+def picklable(error: Error) -> Error | WorkError:
+    """Return the error, or one of its words where it cannot be sent to another process."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  our own
     except Exception:  # noqa: BLE001  an exception whose arguments cannot be sent

@@ -193,6 +193,8 @@ class Supervisor(Generic[Task, Result]):
 
     def _to_try_again(self, worker: int) -> _Open[Task] | None:
         """Take a failed task that a worker may try: one that failed elsewhere, or that no other worker is there for."""
+        if not self._again:
+            return None
         working = [*self._idle, *(other for other, opened in self._busy.items() if opened.by)]
         for opened in self._again:
             if worker not in opened.failed_at or opened.failed_at.issuperset(working):
