@@ -14,7 +14,7 @@ import platform
 import statistics
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,14 +112,23 @@ def supervised(job: Job, troubles: Troubles, seed: int, *, overtaking: bool) -> 
     )
 
 
+def troubles_of(job: Job) -> dict[str, Troubles]:
+    """Return what may go wrong; where all workers are on one machine that does not leave, for the job is there too."""
+    if job.workers > job.a_node:
+        return TROUBLES
+    return {name: replace(troubles, node_hours=NEVER) for name, troubles in TROUBLES.items()}
+
+
 def supervised_table(job: Job, seeds: int) -> tuple[list[str], bool]:
     """Return the lines of a job under supervision, and whether every shard of every run had exactly one outcome."""
     lines = [
-        f"{'':40}{'over':>6}{'time / ideal':>20}{'tail, s':>22}{'failed':>8}{'twice':>8}"
-        f"{'deaths':>8}{'left':>6}{'overtaken':>11}{'lost':>6}{'error':>7}"
+        (
+            f"{'':40}{'over':>6}{'time / ideal':>24}{'tail, s':>28}{'failed':>8}{'twice':>8}"
+            f"{'deaths':>8}{'left':>6}{'overtaken':>11}{'lost':>6}{'error':>7}"
+        )
     ]
     sound = True
-    for name, troubles in TROUBLES.items():
+    for name, troubles in troubles_of(job).items():
         for overtaking in (False, True):
             ran = [supervised(job, troubles, seed, overtaking=overtaking) for seed in range(seeds)]
             held_up = any(one.seconds == NEVER for one in ran)
@@ -129,8 +138,8 @@ def supervised_table(job: Job, seeds: int) -> tuple[list[str], bool]:
             )
             lines.append(
                 f"{name:40}{'yes' if overtaking else 'no':>6}"
-                f"{spread([one.seconds / one.ideal for one in ran], 3):>20}"
-                f"{spread([one.tail for one in ran], 0):>22}"
+                f"{spread([one.seconds / one.ideal for one in ran], 3):>24}"
+                f"{spread([one.tail for one in ran], 0):>28}"
                 f"{middle([one.lost for one in ran]):>8.2%}{middle([one.twice for one in ran]):>8.2%}"
                 f"{middle([one.deaths for one in ran]):>8.0f}{middle([one.departures for one in ran]):>6.0f}"
                 f"{middle([one.overtaken for one in ran]):>11.0f}{lost:>6}{max(one.failed for one in ran):>7}"
@@ -140,15 +149,15 @@ def supervised_table(job: Job, seeds: int) -> tuple[list[str], bool]:
 
 def strided_table(job: Job, seeds: int) -> list[str]:
     """Return the lines of the same job divided as torchrun does, without and with the sweep."""
-    lines = [f"{'':40}{'sweep':>6}{'time / ideal':>20}{'tail, s':>22}{'dead':>8}{'swept':>9}{'missing':>9}{'twice':>7}"]
-    for name, troubles in list(TROUBLES.items())[:4]:
+    lines = [f"{'':40}{'sweep':>6}{'time / ideal':>24}{'tail, s':>28}{'dead':>8}{'swept':>9}{'missing':>9}{'twice':>7}"]
+    for name, troubles in list(troubles_of(job).items())[:4]:
         for sweep in (False, True):
             ran = [strided(job, troubles, seed, sweep=sweep) for seed in range(seeds)]
             ratios = [one.seconds / ideal_seconds(job, troubles, seed) for seed, one in enumerate(ran)]
             lines.append(
-                f"{name:40}{'yes' if sweep else 'no':>6}{spread(ratios, 3):>20}{spread([_tail(one) for one in ran], 0):>22}"
+                f"{name:40}{'yes' if sweep else 'no':>6}{spread(ratios, 3):>24}{spread([_tail(one) for one in ran], 0):>28}"
                 f"{middle([one.dead for one in ran]):>8.0f}{middle([one.swept for one in ran]):>9.0f}"
-                f"{middle([one.missing for one in ran]):>9.0f}{max(one.twice for one in ran):>7}"
+                f"{max(one.missing for one in ran):>9}{max(one.twice for one in ran):>7}"
             )
     return lines
 
@@ -167,7 +176,7 @@ def spread(values: list[float], digits: int) -> str:
 
 
 def _tail(ran: Strided) -> float:
-    return ran.seconds - ran.first_idle
+    return max(0.0, ran.seconds - ran.first_idle)
 
 
 def main() -> int:
@@ -180,22 +189,7 @@ def main() -> int:
     if seeds < 1:
         parser.error("--seeds must be at least 1")
     logging.disable(logging.WARNING)
-    usual = Troubles(**DYING)
-    print(f"command   {' '.join(['python', f'benchmarks/{Path(__file__).name}', *sys.argv[1:]])}")
-    print(f"software  Python {platform.python_version()}; nothing is measured, the clock is virtual")
-    print(
-        f"troubles  a worker dies every {usual.worker_hours:.0f} hours of work, a node leaves every {usual.node_hours:.0f} hours with its workers"
-    )
-    print(
-        f"          and is back after {usual.away_minutes:.0f} minutes (mean), in one of five cases never; a start takes {usual.start_seconds:.0f} s, {usual.failed_starts:.0%} fail"
-    )
-    print(
-        "columns   failed, twice: shares of the workers' time that went into failed attempts and into shards done twice;"
-    )
-    print(
-        "          tail: from the first worker without work to the end; lost: shards without an outcome; error: with an error"
-    )
-    print(f"cells     median (lowest..highest) of {seeds} seeds; lost and error: the highest", flush=True)
+    print("\n".join(facts(seeds)), flush=True)
     sound = True
     for job in QUICK_JOBS if options.quick else JOBS:
         lines, one_outcome = supervised_table(job, seeds)
@@ -207,6 +201,22 @@ def main() -> int:
         )
     print(f"\nevery shard has exactly one outcome wherever the job ended: {'yes' if sound else 'NO'}")
     return int(not sound)
+
+
+def facts(seeds: int) -> list[str]:
+    """Return lines that say what was simulated."""
+    usual = Troubles(**DYING)
+    return [
+        f"command   {' '.join(['python', f'benchmarks/{Path(__file__).name}', *sys.argv[1:]])}",
+        f"software  Python {platform.python_version()}; nothing is measured, the clock is virtual",
+        f"troubles  dying: a worker every {usual.worker_hours:.0f} hours of work; a node leaves every "
+        f"{usual.node_hours:.0f} hours with its workers,",
+        f"          is back after {usual.away_minutes:.0f} minutes (mean), in one of five cases never; "
+        f"a start takes {usual.start_seconds:.0f} s, {usual.failed_starts:.0%} fail",
+        "columns   failed: share of the workers' time in attempts that failed; twice: in shards done twice, or hung;",
+        "          tail: from the first worker without work to the end; lost: shards without an outcome; error: with one",
+        f"cells     median (lowest..highest) of {seeds} seeds; of lost, error and missing the highest",
+    ]
 
 
 if __name__ == "__main__":

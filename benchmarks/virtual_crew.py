@@ -90,7 +90,7 @@ class Troubles:
 
 @dataclass(slots=True)
 class Account:
-    """What the workers did: seconds of first results, of second ones, of attempts that failed; when one was first idle."""
+    """What the workers did: seconds of first results, of second ones, of failed attempts; when one was first idle."""
 
     useful: float = 0.0
     twice: float = 0.0
