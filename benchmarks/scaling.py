@@ -241,10 +241,11 @@ def spread(values: list[float], digits: int) -> str:
 def facts() -> list[str]:
     """Return lines that say where, when and with what this ran."""
     cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("model name\t: ")[2].partition("\n")[0]
+    load = os.getloadavg()[0]
     return [
         f"command   {' '.join(['python', f'benchmarks/{Path(__file__).name}', *sys.argv[1:]])}",
         f"date      {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC",
-        f"machine   {cpu or platform.machine()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.2f} at the start",
+        f"machine   {cpu or platform.machine()}, {os.cpu_count()} cores, load average {load:.2f} at the start",
         f"software  Python {platform.python_version()}",
         "cells     median (lowest..highest); ratios are taken pair by pair",
     ]

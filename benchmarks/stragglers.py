@@ -154,8 +154,9 @@ def strided_table(job: Job, seeds: int) -> list[str]:
         for sweep in (False, True):
             ran = [strided(job, troubles, seed, sweep=sweep) for seed in range(seeds)]
             ratios = [one.seconds / ideal_seconds(job, troubles, seed) for seed, one in enumerate(ran)]
+            tails = [_tail(one) for one in ran]
             lines.append(
-                f"{name:40}{'yes' if sweep else 'no':>6}{spread(ratios, 3):>24}{spread([_tail(one) for one in ran], 0):>28}"
+                f"{name:40}{'yes' if sweep else 'no':>6}{spread(ratios, 3):>24}{spread(tails, 0):>28}"
                 f"{middle([one.dead for one in ran]):>8.0f}{middle([one.swept for one in ran]):>9.0f}"
                 f"{max(one.missing for one in ran):>9}{max(one.twice for one in ran):>7}"
             )
@@ -209,12 +210,11 @@ def facts(seeds: int) -> list[str]:
     return [
         f"command   {' '.join(['python', f'benchmarks/{Path(__file__).name}', *sys.argv[1:]])}",
         f"software  Python {platform.python_version()}; nothing is measured, the clock is virtual",
-        f"troubles  dying: a worker every {usual.worker_hours:.0f} hours of work; a node leaves every "
-        f"{usual.node_hours:.0f} hours with its workers,",
-        f"          is back after {usual.away_minutes:.0f} minutes (mean), in one of five cases never; "
-        f"a start takes {usual.start_seconds:.0f} s, {usual.failed_starts:.0%} fail",
+        f"troubles  dying: a worker every {usual.worker_hours:.0f} hours of work, 5% of starts fail, each takes 60 s;",
+        f"          a node leaves every {usual.node_hours:.0f} hours with its workers, is back after 10 minutes (mean), or",
+        "          in one of five cases never",
         "columns   failed: share of the workers' time in attempts that failed; twice: in shards done twice, or hung;",
-        "          tail: from the first worker without work to the end; lost: shards without an outcome; error: with one",
+        "          tail: from the first worker without work to the end; lost: shards without outcome; error: with one",
         f"cells     median (lowest..highest) of {seeds} seeds; of lost, error and missing the highest",
     ]
 
