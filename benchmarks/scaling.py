@@ -164,7 +164,7 @@ def torchrun_shards(shards: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory(prefix="scaling-benchmark-") as name:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(WORKERS)]
         subprocess.run(
-            [*command, str(HERE / "scaling_work.py"), name, str(shards)], check=True, capture_output=True, text=True
+            [*command, str(HERE / "scaling_work.py"), name, str(shards)], check=True, capture_output=True, timeout=300
         )
         total = time.perf_counter() - began
         ranks = [json.loads(path.read_text(encoding="utf-8")) for path in Path(name).glob("rank-*.json")]
