@@ -110,7 +110,7 @@ def test_a_bar_where_stderr_is_a_terminal(capsys, monkeypatch):
     shown = terminal.getvalue()
     assert "1/3" in shown
     assert "row" in shown
-    assert "skipped 1" in shown
+    assert "1 skipped" in shown
     assert "a sentence in between\n" in shown
     assert shown.endswith(", 1 skipped\n")
     assert "represented 3 of 3 rows" in shown
@@ -149,3 +149,56 @@ def test_silent_tells_warnings_only(capsys):
 )
 def test_durations_as_a_person_says_them(seconds, words):
     assert readable_seconds(seconds) == words
+
+
+def test_shards_of_workers_count_at_once_and_workers_are_shown(clock, capsys):
+    told = Stderr()
+    told.workers(3, 4)
+    told.start(total=4000, done=1000, skipped=5)
+    clock.now += 100
+    for _ in range(3):
+        told.rows({"scored": 490, "skipped": 10})
+    told.workers(4, 4)
+    told.stop()
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == "represented 1,500 of 4,000 rows, 5.0 rows/s, 15 skipped, 3 of 4 workers"  # too early for a time
+    assert last == "represented 2,500 of 4,000 rows, 15.0 rows/s, 2 min left, 35 skipped, 4 of 4 workers"
+    told.start(total=1, done=0, skipped=0)
+    told.row("scored")
+    told.stop()
+    assert "workers" not in capsys.readouterr().err
+
+
+def test_the_speed_does_not_jump_with_bursts(clock, capsys):
+    told = Stderr()
+    told.workers(8, 8)
+    told.start(total=800_000, done=0, skipped=0)
+    for _ in range(20):  # rounds, in which all hand in their shards within a moment
+        clock.now += 100
+        for _ in range(8):
+            clock.now += 0.01
+            told.rows({"scored": 1000})
+    lines = capsys.readouterr().err.splitlines()
+    rates = [float(line.split(" rows/s")[0].rpartition(" ")[2]) for line in lines[1:]]
+    assert len(rates) == 19
+    assert all(79 <= rate <= 81 for rate in rates)
+
+
+@pytest.mark.parametrize("total", [1, 625_000, 100_000_000])
+def test_the_bar_fits_80_columns(clock, monkeypatch, total):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress.tqdm, "monitor_interval", 0)
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda _stream: (80, 24))
+    told = Stderr()
+    told.workers(8, 8)
+    told.start(total=total, done=0, skipped=0)
+    clock.now += 4000
+    for _ in range(8):
+        told.rows({"scored": total // 20, "skipped": total // 1000})
+    told.workers(7, 8)
+    shown = terminal.getvalue().rpartition("\r")[2].removesuffix("\x1b[A")
+    assert len(shown) <= 80
+    assert shown.rstrip().endswith("7 of 8 workers")
+    assert "| 0/" in terminal.getvalue()
+    told.stop()

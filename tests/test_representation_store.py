@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -47,6 +48,7 @@ def test_shard_comes_back_as_it_was_given(store):
     assert (report.shard, report.start, report.stop) == (1, 5, 10)
     assert report.counts == {"scored": 3, "skipped": 1, "text_only": 1}
     assert report.reasons == {"image_missing": 1}
+    assert report.seconds.pop("write") >= 0
     assert {name: getattr(report, name) for name in FACTS} == FACTS
     stem = "shard-0000001"
     assert files_of(store) == {f"{stem}.json", *(stem + suffix for suffix in SUFFIXES)}
@@ -354,7 +356,19 @@ def test_report_is_json_that_other_scripts_can_read(store):
     publish(store)
     content = json.loads((store.folder / "shard-0000000.json").read_text(encoding="utf-8"))
     assert content["counts"] == {"scored": 3, "skipped": 1, "text_only": 1}
-    assert content["seconds"] == {"model": 1.5}
+    assert content["seconds"].keys() == {"model", "write"}
+
+
+def test_writing_is_timed_up_to_the_report(store, monkeypatch):
+    clock = SimpleNamespace(now=10.0)
+
+    def slow(path, content, publish_bytes=representation_store.publish_bytes):
+        clock.now += 2.0
+        publish_bytes(path, content)
+
+    monkeypatch.setattr(representation_store, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(representation_store, "publish_bytes", slow)
+    assert publish(store).seconds == store.report(0).seconds == {"model": 1.5, "write": 4.0}
 
 
 def test_tables_survive_bytes():

@@ -45,7 +45,7 @@ def test_every_row_of_a_shard_has_a_record_in_order(work_on, tmp_path, pictures)
     assert (report.start, report.stop) == (0, 8)
     assert report.counts == {"scored": 6, "skipped": 1, "text_only": 1}
     assert report.reasons == {"image_missing": 1}
-    assert set(report.seconds) == {"read", "decode", "preprocess", "wait", "model"}
+    assert set(report.seconds) == {"read", "decode", "preprocess", "wait", "model", "write"}
     assert sorted(seen) == ["scored"] * 6 + ["skipped"] + ["text_only"]
     rows = work.store.rows(0).to_pylist()
     assert [row["row"] for row in rows] == list(range(8))

@@ -174,6 +174,7 @@ def test_run_for_scripts():
         "counts": {"scored": 90, "skipped": 8, "text_only": 2},
         "reasons": {"image_missing": 3, "too_long": 5},
         "seconds": {"model": 8.0, "read": 2.0},
+        "waiting_share": None,
         "rows_per_second": 10.0,
     }
 
@@ -187,6 +188,9 @@ def test_representing_for_people_and_scripts():
             "skipped    8 (too_long 5, image_missing 3)",
             "           why: `detail` in representations/*.rows.parquet; not tried again",
             "text-only  2",
+            "time       model 80%, read 20% of 10 s of work",
+            "           the model took most of it: more or faster accelerators would shorten",
+            "           it most (--devices, --workers)",
             "written    runs/one/representations",
             "next       scalselect score runs/one",
         ]
@@ -317,3 +321,14 @@ def test_every_strategy_is_listed_with_its_definition(capsys):
         assert strategy.definition in told
     assert told.startswith("top-leverage (default) ")
     assert "Needs --vectors vision+instruction." in told
+
+
+def test_the_waiting_share_is_told_and_workers_count():
+    seconds = {"read": 2.0, "wait": 15.0, "model": 30.0, "write": 3.0, "decode": 10.0, "preprocess": 80.0}
+    stage_one = represented(seconds=seconds, workers=4)
+    assert stage_one.rows_per_second == 8.0  # 100 rows in 50 seconds of work, four at once
+    for summary in (summary_of_representing(stage_one), summary_of_run(result(stage_one=stage_one))):
+        assert "\ntime       model 60%, waiting for samples 30%, write 6%, read 4% of 50 s" in summary.as_text()
+        assert "4 workers" in summary.as_text()
+        assert_fits_width(summary.as_text())
+    assert summary_of_representing(stage_one).content["waiting_share"] == 0.3

@@ -22,7 +22,12 @@ _Outcome = TypeVar("_Outcome")
 
 
 def set_aside_damaged(
-    folder: RunFolder, segments: Sequence[Segment], progress: Progress, *, contents: bool | None = None
+    folder: RunFolder,
+    segments: Sequence[Segment],
+    progress: Progress,
+    *,
+    contents: bool | None = None,
+    shards: Callable[[int], bool] = lambda _shard: True,
 ) -> dict[int, str]:
     """Make damaged shards count as not represented, and tell of each one.
 
@@ -33,6 +38,8 @@ def set_aside_damaged(
     contents
         Whether all their files are held against their hashes; else only reports are read and sizes compared. None: on a
         disk, but not in an object store, from which all of it would have to come.
+    shards
+        Which of them are looked at.
 
     Returns
     -------
@@ -40,14 +47,21 @@ def set_aside_damaged(
     """
     if contents is None:
         contents = as_remote(folder.path) is None
-    found = _set_aside(folder, segments, progress, contents=contents)
+    found = _set_aside(folder, segments, progress, contents=contents, shards=shards)
     for shard, fault in found.items():
         progress.warn(f"shard {shard}: {fault}; represented again")
     return found
 
 
-def _set_aside(folder: RunFolder, segments: Sequence[Segment], progress: Progress, *, contents: bool) -> dict[int, str]:
-    spans = {shard: span for segment in segments for shard, span in segment.spans.items()}
+def _set_aside(
+    folder: RunFolder,
+    segments: Sequence[Segment],
+    progress: Progress,
+    *,
+    contents: bool,
+    shards: Callable[[int], bool] = lambda _shard: True,
+) -> dict[int, str]:
+    spans = {shard: segment.span(shard) for segment in segments for shard in filter(shards, segment.shards)}
     found = folder.store.damaged(spans, contents=contents)
     if not found:
         return {}

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from scalselect.dataset.pool import Pool
     from scalselect.progress import Progress
     from scalselect.records import RowRecord
-    from scalselect.represent_work import ModelOfRun
     from scalselect.run_folder import RunFolder
+    from scalselect.shard_worker import ModelOfRun
     from scalselect.vlm.checkpoint import Checkpoint
 
 _FORMAT = 1  # raised whenever the same rows would be explained otherwise

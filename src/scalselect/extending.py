@@ -93,7 +93,7 @@ def extend(
     from scalselect.represent_work import represent_segments  # noqa: PLC0415
 
     def attempt() -> tuple[Represented, DominantSubspace | None, RunResult | None]:
-        reports, used = represent_segments(
+        totals, used = represent_segments(
             folder,
             extension,
             opened,
@@ -103,7 +103,7 @@ def extend(
             progress=progress,
             on_wait=on_wait(progress),
         )
-        represented = represented_of(folder, reports, sum(len(new) for _, new in extension.named))
+        represented = represented_of(folder, totals, sum(len(new) for _, new in extension.named))
         with folder.claimed(on_wait(progress)):
             subspace = (
                 None if run["score"] is None else score_run(folder, score_config_over(run["score"], {}), progress)

@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from scalselect.engines.local import run_tasks
-from scalselect.errors import DataChangedError, MisuseError, ShardError, TooManySkippedError, WorkError
-from scalselect.shard_sharing import shared_shards
+from scalselect.errors import TooManySkippedError, WorkError
+from scalselect.shard_totals import ShardTotals
+from scalselect.shard_worker import Elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from decimal import Decimal
 
-    from scalselect.claims import Claims
-    from scalselect.joined_work import JoinedWork
+    from scalselect.config import RepresentConfig
+    from scalselect.dataset.pool import Pool
+    from scalselect.engines.outcomes import Outcome
     from scalselect.progress import Progress
     from scalselect.representation_store import RepresentationStore, ShardReport
-    from scalselect.shard_work import ShardWork
+    from scalselect.run_folder import RunFolder
+    from scalselect.segments import Segment
+    from scalselect.shard_worker import Finished, ModelFacts, ModelOfRun
 
 _ROWS_BEFORE_JUDGING_SKIPS = 1000
 
 
+class Workforce(Protocol):
+    """Whoever represents shards: this process, or several."""
+
+    tells_rows: bool  # whether finished rows are counted one by one as they come, or shard by shard
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the run must know of the model."""
+
+    def open(self, named: Sequence[tuple[Segment, Pool]]) -> None:
+        """Take on the shards of some segments."""
+
+    def model_of(self, folder: RunFolder, model: Any, config: RepresentConfig, processor: Any) -> ModelOfRun:
+        """Return the model, for what comes later in the call."""
+
+    def in_order(self, shards: Collection[int], store: RepresentationStore) -> Iterable[int]:
+        """Return the missing shards in the order in which they are to be taken."""
+
+    def outcomes(self, shards: Iterable[int]) -> Iterator[Outcome[int, Finished | Elsewhere]]:
+        """Yield the outcome of every shard, as they come; what concerns all of them is raised."""
+
+    def tell_workers(self, progress: Progress) -> None:
+        """Tell how many workers live, where there are several."""
+
+
 def represent_missing(
-    work: ShardWork | JoinedWork, shards: range, max_skipped: Decimal, progress: Progress, claims: Claims
-) -> list[ShardReport]:
-    """Represent those of some shards that are not published yet; return the reports of all of them, in order.
+    force: Workforce, folder: RunFolder, segments: list[Segment], max_skipped: Decimal, progress: Progress
+) -> ShardTotals:
+    """Represent those shards of some segments that are not published yet; return what became of all of them.
 
     Parameters
     ----------
-    shards
-        Those of the pool that `work` is about.
+    segments
+        One after the other; those that `force` has opened.
     max_skipped
-        Highest percentage of these shards' rows, text-only ones left out, that may be skipped.
-    claims
-        Those of the run folder, by which processes share the shards.
+        Highest percentage of these segments' rows, text-only ones left out, that may be skipped.
 
     Raises
     ------
@@ -43,55 +68,86 @@ def represent_missing(
     WorkError
         If shards failed, each after its attempts.
     """
-    store = work.store
-    reports = {shard: store.report(shard) for shard in shards if store.is_published(shard)}
-    skips = _SkipLimit(max_skipped, reports.values(), store)
-    finished = sum(report.stop - report.start for report in reports.values())
-    progress.start(len(work), finished, sum(report.counts.get("skipped", 0) for report in reports.values()))
+    store = folder.store
+    totals = totals_of(store, segments)
+    skips = _SkipLimit(max_skipped, totals, store)
+    rows = segments[-1].stop_row - segments[0].first_row
+    progress.start(rows, totals.rows, totals.counts["skipped"])
     failed: dict[int, Exception] = {}
     adopted = 0
-
-    def adopt_or_represent(shard: int) -> ShardReport:
-        nonlocal adopted
-        if not store.is_published(shard):
-            return work(shard)
-        report = store.report(shard)
-        adopted += 1
-        for status, number in report.counts.items():
-            for _ in range(number):
-                progress.row(status)
-        return report
-
-    tasks = shared_shards([shard for shard in shards if shard not in reports], store, claims, progress.say)
+    left: Iterable[int] = force.in_order([shard for shard in totals.shards if shard not in totals], store)
+    waiting = _Waiting(progress)
     try:
-        outcomes = run_tasks(
-            tasks,
-            adopt_or_represent,
-            # A single sample too large for the memory is as large the next time.
-            worth_retrying=lambda error: not isinstance(error, ShardError),
-            fatal=(MisuseError, DataChangedError, OSError),
-        )
-        for outcome in outcomes:
-            if outcome.result is None:
-                failed[outcome.task] = outcome.error or WorkError("unknown")
-                progress.say(f"shard {outcome.task} failed after {outcome.attempts} attempts: {outcome.error}")
-            else:
-                reports[outcome.task] = outcome.result
-                skips.count(outcome.result)
-                skips.check(at_end=False)
+        while True:
+            waiting.begin_round()
+            for outcome in force.outcomes(left):
+                force.tell_workers(progress)
+                result = outcome.result
+                if result is None:
+                    failed[outcome.task] = outcome.error or WorkError("unknown")
+                    progress.say(f"shard {outcome.task} failed after {outcome.attempts} attempts: {outcome.error}")
+                elif isinstance(result, Elsewhere):
+                    waiting.put_off(outcome.task, result)
+                else:
+                    waiting.moved = True
+                    adopted += result.adopted
+                    totals.add(result.report)
+                    if result.adopted or not force.tells_rows:
+                        progress.rows(result.report.counts)
+                    skips.count(result.report)
+                    skips.check(at_end=False)
+            if not waiting.put_off_now:
+                break
+            left = list(waiting.put_off_now)
+            if not waiting.moved:
+                folder.claims.pause()
     finally:
-        tasks.close()
         progress.stop()
     if adopted:
         progress.say(f"{adopted} of these shards were represented by other processes")
     if failed:
         first = min(failed)
         raise WorkError(
-            f"{len(failed)} of {len(shards)} shards failed (first: shard {first}, {failed[first]}); what was "
+            f"{len(failed)} of {len(totals.shards)} shards failed (first: shard {first}, {failed[first]}); what was "
             "represented is kept, and the same command tries the failed shards again"
         ) from failed[first]
     skips.check(at_end=True)
-    return [reports[shard] for shard in shards]
+    totals.check_complete()
+    return totals
+
+
+def totals_of(store: RepresentationStore, segments: list[Segment]) -> ShardTotals:
+    """Return what became of those shards of some segments, one after the other, that are published."""
+    spans = [(segment.shards, segment) for segment in segments]
+    totals = ShardTotals(
+        range(segments[0].first_shard, segments[-1].shards.stop),
+        lambda shard: next(segment for shards, segment in spans if shard in shards).span(shard),
+    )
+    for report in store.reports(sorted(store.files.published(totals.shards))):
+        totals.add(report)
+    return totals
+
+
+class _Waiting:
+    """Shards that other processes are at: taken up again when all others are done, told of once nothing else is."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._told: dict[int, str] = {}
+        self._rounds = 0
+        self.put_off_now: dict[int, str] = {}
+        self.moved = False
+
+    def begin_round(self) -> None:
+        self._rounds += 1
+        self.put_off_now = {}
+        self.moved = False
+
+    def put_off(self, shard: int, elsewhere: Elsewhere) -> None:
+        self.put_off_now[shard] = elsewhere.holder
+        if self._rounds > 1 and self._told.get(shard) != elsewhere.holder:
+            self._progress.say(f"waiting: shard {shard} is being represented by {elsewhere.holder}")
+            self._told[shard] = elsewhere.holder
 
 
 TOO_MANY_REMEDY = (
@@ -101,31 +157,31 @@ TOO_MANY_REMEDY = (
 
 
 class _SkipLimit:
-    """Counts skipped rows and stops a run that skips too many: its data are probably not where it looks for them."""
+    """Stops a run that skips too many rows: its data are probably not where it looks for them."""
 
-    def __init__(self, highest: Decimal, reports: Iterable[ShardReport], store: RepresentationStore) -> None:
+    def __init__(self, highest: Decimal, totals: ShardTotals, store: RepresentationStore) -> None:
         self._highest = highest
+        self._totals = totals
         self._store = store
         self._example: str | None = None
-        self._counts: Counter[str] = Counter()
-        self._reasons: Counter[str] = Counter()
-        for report in reports:
-            self.count(report)
 
     def count(self, report: ShardReport) -> None:
-        self._counts.update(report.counts)
-        self._reasons.update(report.reasons)
+        """Keep an example of a row that was skipped."""
         if self._example is None and report.reasons:
             details = self._store.rows(report.shard, ["row", "detail"]).to_pylist()
             self._example = next(f"row {item['row']}: {item['detail']}" for item in details if item["detail"])
 
     def check(self, *, at_end: bool) -> None:
         """Raise TooManySkippedError where the share of skipped rows, among rows not text-only, is too high."""
-        skipped = self._counts["skipped"]
-        seen = skipped + self._counts["scored"]
+        counts, reasons = self._totals.counts, self._totals.reasons
+        skipped = counts["skipped"]
+        seen = skipped + counts["scored"]
         if seen == 0 or (seen < _ROWS_BEFORE_JUDGING_SKIPS and not at_end) or skipped * 100 <= self._highest * seen:
             return
-        commonest = ", ".join(f"{reason} {number:,}" for reason, number in self._reasons.most_common(3))
+        if self._example is None:  # of a shard that an earlier call represented
+            shard = next(shard for shard in self._totals.shards if self._store.report(shard).reasons)
+            self.count(self._store.report(shard))
+        commonest = ", ".join(f"{reason} {number:,}" for reason, number in reasons.most_common(3))
         raise TooManySkippedError(
             f"{skipped:,} of {seen:,} rows (text-only ones left out) were skipped, {100 * skipped / seen:.1f}%: more "
             f"than --max-skipped {self._highest}% allows. Commonest reasons: {commonest}; for example {self._example}. "

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from scalselect.dataset.python_dataset import DatasetLike
     from scalselect.progress import Progress
     from scalselect.records import Budget, DominantSubspace
-    from scalselect.represent_work import ModelOfRun
+    from scalselect.shard_worker import ModelOfRun
 
     Dataset = str | Path | Sequence[Mapping[str, object]] | DatasetLike | Sequence[str | Path] | Mapping[str, Any]
 
@@ -278,8 +278,8 @@ def _represented(
     # Imported here because torch and transformers take seconds, which the other commands need not wait.
     from scalselect.represent_work import represent_run  # noqa: PLC0415
 
-    reports, used = represent_run(folder, pools, model, config, processor=processor, progress=progress)
-    return represented_of(folder, reports, records), used
+    totals, used = represent_run(folder, pools, model, config, processor=processor, progress=progress)
+    return represented_of(folder, [totals], records), used
 
 
 def score_config_over(before: Mapping[str, Any], options: Mapping[str, Any]) -> ScoreConfig:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 import warnings
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from tqdm import tqdm
@@ -14,9 +15,10 @@ from scalselect.errors import ScalselectWarning
 from scalselect.printable import printable_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _SECONDS_BETWEEN_LINES = 10.0
+_TOO_MANY_DIGITS = 100_000  # rows, from which on the bar shows numbers as 12.3M
 
 
 class Progress(Protocol):
@@ -33,6 +35,12 @@ class Progress(Protocol):
 
     def row(self, status: str) -> None:
         """Count one finished row."""
+
+    def rows(self, counts: Mapping[str, int]) -> None:
+        """Count finished rows, by status: those of a shard that a worker or another process has represented."""
+
+    def workers(self, alive: int, of: int) -> None:
+        """Tell how many workers are alive, of how many; not called where there are none beside this process."""
 
     def stop(self) -> None:
         """End counting rows."""
@@ -54,12 +62,18 @@ class Silent:
     def row(self, status: str) -> None:
         """Tell nothing."""
 
+    def rows(self, counts: Mapping[str, int]) -> None:
+        """Tell nothing."""
+
+    def workers(self, alive: int, of: int) -> None:
+        """Tell nothing."""
+
     def stop(self) -> None:
         """Tell nothing."""
 
 
 class Stderr:
-    """Rows per second, time left and skipped rows on stderr, never on stdout.
+    """Rows per second, time left and skipped rows of the whole job on stderr, never on stdout.
 
     Parameters
     ----------
@@ -70,8 +84,10 @@ class Stderr:
     def __init__(self, done: str = "represented") -> None:
         self._done_word = done
         self._bar: tqdm[None] | None = None
-        self._total = self._done = self._here = self._skipped = 0
-        self._began = self._last = 0.0
+        self._total = self._done = self._skipped = 0
+        self._workers: tuple[int, int] | None = None
+        self._last = 0.0
+        self._speed = _Speed(0.0)
 
     def say(self, line: str) -> None:
         """Print one line, unless nobody can read it any more: that is no reason to end a run."""
@@ -84,24 +100,47 @@ class Stderr:
 
     def start(self, total: int, done: int, skipped: int) -> None:
         """Begin counting rows."""
-        self._total, self._done, self._here, self._skipped = total, done, 0, skipped
-        self._began = self._last = time.monotonic()
+        self._total, self._done, self._skipped = total, done, skipped
+        self._last = time.monotonic()
+        self._speed = _Speed(self._last)
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=done, unit="row", file=sys.stderr, dynamic_ncols=True, leave=False)
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                desc=self._bar_words(),
+                bar_format="{percentage:3.0f}%|{bar}| {desc}",
+                file=sys.stderr,
+                miniters=0,  # else a few rows after a burst of them would not show
+                dynamic_ncols=True,
+                leave=False,
+            )
 
     def row(self, status: str) -> None:
         """Count one finished row."""
-        self._done += 1
-        self._here += 1
-        self._skipped += status == "skipped"
+        self.rows({status: 1})
+
+    def rows(self, counts: Mapping[str, int]) -> None:
+        """Count finished rows, by status."""
+        number = sum(counts.values())
+        self._done += number
+        self._skipped += counts.get("skipped", 0)
+        now = time.monotonic()
+        self._speed.count(number, now, at_once=max(1, self._workers[0]) if self._workers else 1)
         if self._bar is not None:
             with contextlib.suppress(OSError, ValueError):
-                self._bar.update()
-                if status == "skipped":
-                    self._bar.set_postfix_str(f"skipped {self._skipped}")
-        elif time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
+                self._bar.set_description_str(self._bar_words(), refresh=False)
+                self._bar.update(number)
+        elif now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = now
             self.say(self._line())
+
+    def workers(self, alive: int, of: int) -> None:
+        """Show how many workers are alive, of how many."""
+        changed = self._workers != (alive, of)
+        self._workers = (alive, of)
+        if self._bar is not None and changed:
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.set_description_str(self._bar_words())
 
     def stop(self) -> None:
         """End counting rows and print how fast it went."""
@@ -109,15 +148,89 @@ class Stderr:
             with contextlib.suppress(OSError, ValueError):
                 self._bar.close()
             self._bar = None
-        if self._here:
+        if self._speed.rows:
+            self._speed.end(time.monotonic())
             self.say(self._line())
+        self._workers = None
 
     def _line(self) -> str:
-        rate = self._here / max(time.monotonic() - self._began, 1e-9)
-        left = (self._total - self._done) / rate if rate else 0.0
-        ahead = f", {readable_seconds(left)} left" if self._done < self._total else ""
-        done = f"{self._done_word} {self._done:,} of {self._total:,} rows"
-        return f"{done}, {rate:.1f} rows/s{ahead}, {self._skipped:,} skipped"
+        left = self._seconds_left()
+        parts = [
+            f"{self._done_word} {self._done:,} of {self._total:,} rows",
+            f"{self._speed.rate:.1f} rows/s",
+            *([] if left is None else [f"{readable_seconds(left)} left"]),
+            f"{self._skipped:,} skipped",
+            *self._worker_words(),
+        ]
+        return ", ".join(parts)
+
+    def _bar_words(self) -> str:
+        """Return what stands beside the bar, short enough for 80 columns."""
+        exact = self._total < _TOO_MANY_DIGITS
+
+        def number(count: float) -> str:
+            return f"{count:,}" if exact or count < 1000 else str(tqdm.format_sizeof(count))  # noqa: PLR2004
+
+        left = self._seconds_left()
+        rate = self._speed.rate
+        parts = [
+            f"{number(self._done)}/{number(self._total)}",
+            *([f"{number(round(rate, 1))} rows/s"] if self._speed.rows else []),
+            *([] if left is None else [f"{tqdm.format_interval(left)} left"]),
+            f"{number(self._skipped)} skipped",
+            *self._worker_words(),
+        ]
+        return ", ".join(parts)
+
+    def _worker_words(self) -> list[str]:
+        return [] if self._workers is None else [f"{self._workers[0]} of {self._workers[1]} workers"]
+
+    def _seconds_left(self) -> float | None:
+        if self._done >= self._total or not self._speed.is_known:
+            return None
+        return (self._total - self._done) / self._speed.rate
+
+
+class _Speed:
+    """Rows a second since the counting began: the average, which bursts do not move much once there were several.
+
+    Workers hand in whole shards, often all at about the same time. When the first of them arrives, what the others have
+    as good as finished is not counted yet, and the average is at its lowest. So the best average counts among those at
+    the last arrivals, of which there are as many as workers.
+    """
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+        self._averages: deque[float] = deque()
+        self._at_once = 1
+        self.rows = 0
+
+    def count(self, rows: int, now: float, at_once: int) -> None:
+        """Count rows that arrived together, from one of so many that work at once."""
+        self.rows += rows
+        self._at_once = at_once
+        self._averages.append(self._average(now))
+        while len(self._averages) > at_once:
+            self._averages.popleft()
+
+    def end(self, now: float) -> None:
+        """Nothing is under way any more: the average alone counts."""
+        self._at_once = 1
+        self._averages.clear()
+        self._averages.append(self._average(now))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether as many were counted as work at once; before, most of their first shards are missing."""
+        return self.rows > 0 and len(self._averages) >= self._at_once
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return max(self._averages, default=0.0)
+
+    def _average(self, now: float) -> float:
+        return self.rows / max(now - self._began, 1e-9)
 
 
 def readable_seconds(seconds: float) -> str:

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +33,7 @@ from scalselect.storage import publish_bytes, sha256_of_bytes
 from scalselect.stored_vectors import decode_vectors, encode_vectors, read_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["METADATA_KEY", "RepresentationStore", "ShardReport"]
 
-_READERS = 4  # of shards at a time
+_READERS = 8  # of shards at a time
+_REPORTS_AT_ONCE = 256  # that are held while they are read
 METADATA_KEY = "scalselect"  # the one metadata key: several would be written in random order
 
 
@@ -86,7 +89,8 @@ class RepresentationStore:
             One row for every record whose status is `scored`, in order, float32 or float64 [scored, hidden]; the
             number type is kept.
         facts
-            `seconds`, `device`, `split_batches`, `reuse` and `versions` of the report.
+            `seconds`, `device`, `split_batches`, `reuse` and `versions` of the report. Those of encoding
+            and writing arrays and rows are added to the seconds, as `write`.
         rows
             Pool rows of the shard, ascending, where they are not those of `span`.
         instruction_representations
@@ -99,6 +103,7 @@ class RepresentationStore:
         ValueError
             If rows are missing, repeated or out of order: nothing dropped may go uncounted.
         """
+        began = time.perf_counter()
         rows = span if rows is None else rows
         if [record.identity.row for record in records] != list(rows) or len(rows) != len(span):
             raise ValueError(f"shard {shard} needs one record for every one of its {len(span)} rows, in order")
@@ -126,6 +131,7 @@ class RepresentationStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             publish_bytes(path, content)
             files[path.name] = {"bytes": len(content), "sha256": sha256_of_bytes(content)}
+        seconds = {**facts["seconds"], "write": round(time.perf_counter() - began, 3)}
         report = ShardReport(
             shard=shard,
             start=span.start,
@@ -133,7 +139,7 @@ class RepresentationStore:
             counts=_count(record.status for record in records),
             reasons=_count(str(record.reason) for record in records if record.reason is not None),
             files=files,
-            **facts,
+            **{**facts, "seconds": seconds},
         )
         publish_bytes(self.files.path(shard, REPORT), json.dumps(asdict(report), sort_keys=True, indent=1).encode())
         return report
@@ -164,6 +170,13 @@ class RepresentationStore:
     def report(self, shard: int) -> ShardReport:
         """Return the report of a published shard. Raises DamagedShardError."""
         return self.files.report(shard)
+
+    def reports(self, shards: Iterable[int]) -> Iterator[ShardReport]:
+        """Yield the reports of published shards, in order, several read at a time. Raises DamagedShardError."""
+        with ThreadPoolExecutor(_READERS) as readers:
+            left = iter(shards)
+            while some := list(islice(left, _REPORTS_AT_ONCE)):
+                yield from readers.map(self.report, some)
 
     def representations(self, shard: int) -> tuple[NDArray[np.int64], Vectors]:
         """Return pool positions [scored] and representations [scored, hidden]. Raises DamagedShardError.
@@ -256,8 +269,7 @@ class RepresentationStore:
     def digest(self, shards: range) -> str:
         """Return one hash over the contents of all shards, from their reports."""
         digest = hashlib.sha256()
-        for shard in shards:
-            report = self.report(shard)
+        for report in self.reports(shards):
             for name in sorted(report.files):
                 digest.update(f"{name} {report.files[name]['sha256']}\n".encode())
         return digest.hexdigest()

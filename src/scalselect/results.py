@@ -9,6 +9,7 @@ import numpy as np
 
 from scalselect.result_view import html_of_result, line_of_result
 from scalselect.row_tables import table_from_bytes
+from scalselect.time_shares import waiting_share, work_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scalselect.records import DominantSubspace
-    from scalselect.representation_store import ShardReport
     from scalselect.run_folder import RunFolder
     from scalselect.segments import Segment
+    from scalselect.shard_totals import ShardTotals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +34,12 @@ class Represented:
     counts, reasons
         Rows by status, skipped rows by reason.
     seconds
-        Seconds of work by stage, summed over all shards, also those of earlier calls.
+        Seconds of work by stage, summed over all shards, also those of earlier calls; see `scalselect.time_shares` for
+        which of them overlap.
     pool_rows
         Rows of the whole data set; more than `rows` in a trial (`limit`).
+    workers
+        How many worked at once, in this call.
     """
 
     folder: Path
@@ -44,15 +48,21 @@ class Represented:
     reasons: dict[str, int]
     seconds: dict[str, float]
     pool_rows: int
+    workers: int = 1
 
     @property
     def rows_per_second(self) -> float:
-        """Rows a second of work."""
-        return self.rows / max(sum(self.seconds.values()), 1e-9)
+        """Rows a second of so many workers: those a second of work of one, as measured, times their number."""
+        return self.workers * self.rows / max(work_seconds(self.seconds), 1e-9)
+
+    @property
+    def waiting_share(self) -> float | None:
+        """Share of the work in which the model waited for samples; None where that is not known."""
+        return waiting_share(self.seconds)
 
     @property
     def seconds_for_all(self) -> float:
-        """Estimated seconds of work for the whole data set."""
+        """Estimated seconds that so many workers take for the whole data set."""
         return self.pool_rows / self.rows_per_second
 
 
@@ -145,8 +155,10 @@ class Exported:
     left_out: dict[str, int]
 
 
-def represented_of(folder: RunFolder, reports: Sequence[ShardReport], pool_rows: int) -> Represented:
-    """Return what stage 1 has done for the shards of these reports."""
+def represented_of(
+    folder: RunFolder, totals: Sequence[ShardTotals], pool_rows: int, *, workers: int = 1
+) -> Represented:
+    """Return what stage 1 has done for some shards, with so many workers at once in this call."""
 
     def summed(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         names = sorted({name for group in groups for name in group})
@@ -154,11 +166,12 @@ def represented_of(folder: RunFolder, reports: Sequence[ShardReport], pool_rows:
 
     return Represented(
         folder=folder.path,
-        rows=sum(report.stop - report.start for report in reports),
-        counts=summed([report.counts for report in reports]),
-        reasons=summed([report.reasons for report in reports]),
-        seconds=summed([report.seconds for report in reports]),
+        rows=sum(part.rows for part in totals),
+        counts=summed([part.counts for part in totals]),
+        reasons=summed([part.reasons for part in totals]),
+        seconds=summed([part.seconds for part in totals]),
         pool_rows=pool_rows,
+        workers=workers,
     )
 
 

@@ -19,7 +19,7 @@ from scalselect.file_hashes import FileHashes
 from scalselect.local_copies import local_copy
 from scalselect.remote_path import as_remote, path_of
 from scalselect.representation_store import RepresentationStore
-from scalselect.run_folder_place import CLAIMS, alone_where_needed, check_place, way_on
+from scalselect.run_folder_place import CLAIMS, LOGS, alone_where_needed, check_place, way_on
 from scalselect.run_json import parse_run_json, refuse_other_keys
 from scalselect.scores_file import Scores, read_scores, write_scores
 from scalselect.seals import SEAL_KEY, is_whole, sealed_json
@@ -65,6 +65,7 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.guide = self.path / "how_to_train.md"
         self.exported = self.path / "exported"
+        self.logs = self.path / LOGS
         self.claims = Claims(self.path / CLAIMS)
         self._claim: Claim | None = None
         self._hashes = FileHashes()

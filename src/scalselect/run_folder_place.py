@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scalselect.remote_path import RemotePath
 
 CLAIMS = ".claims"  # folder of those that use the run folder
+LOGS = "logs"  # folder of what workers tell
 TRIAL = ".trial-"  # of writing, in an object store; followed by a mark of the process
 
 _alone: set[tuple[int, str]] = set()  # process and folder
@@ -130,4 +131,4 @@ def _trial_in(folder: RemotePath) -> RemotePath:
 
 def _is_passing(name: str) -> bool:
     """Tell whether a name is that of something that processes leave which are killed before there is a run."""
-    return TEMPORARY_MARK in name or name == CLAIMS or name.startswith(TRIAL)
+    return TEMPORARY_MARK in name or name in {CLAIMS, LOGS} or name.startswith(TRIAL)

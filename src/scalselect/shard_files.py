@@ -51,9 +51,13 @@ class ShardFiles:
 
         Folders are listed, so that it takes as long as there are reports, however many shards a run.json tells of.
         """
-        published = {shard for shard in self._published() if shard in shards}
+        published = self.published(shards)
         first = next((shard for shard in shards if shard not in published), None)
         return len(shards) - len(published), first
+
+    def published(self, shards: range) -> set[int]:
+        """Return those of some shards that have a report, from listings of the folders."""
+        return {shard for shard in self._published() if shard in shards}
 
     def _published(self) -> Iterator[int]:
         folders = [self.folder]

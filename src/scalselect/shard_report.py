@@ -20,7 +20,9 @@ class ShardReport:
     reasons
         Skipped rows by reason.
     seconds
-        Wall-clock seconds by stage.
+        Wall-clock seconds by stage. In the shard's process, one after another: `read` (records), `wait` (the model had
+        no samples), `model`, `write` (arrays and rows). Within `wait`, or in processes beside the model: `decode`
+        (opening images) and `preprocess`. Reports of older versions lack some of them.
     device
         Kind of device the model ran on.
     split_batches

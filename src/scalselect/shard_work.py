@@ -128,7 +128,6 @@ class ShardWork:
         """
         if self.store.is_published(shard):
             return self.store.report(shard)
-        self.pool.check_unchanged()
         span = self._span(shard)
         rows: range | list[int] = span
         if self.order is not None:
@@ -136,6 +135,7 @@ class ShardWork:
             rows = np.sort(self.order[places]).tolist()
         state = _Shard(self._window_pass())
         with state.timed("read"):
+            self.pool.check_unchanged()
             groups = self._groups(state, self.pool.samples_at(rows))
         with closing(self.preparation.results(groups)) as prepared_groups:
             while True:
@@ -243,7 +243,8 @@ class ShardWork:
         self.on_row(record.status)
 
     def _publish(self, shard: int, span: range, rows: range | list[int], state: _Shard) -> ShardReport:
-        self.pool.check_unchanged()
+        with state.timed("read"):
+            self.pool.check_unchanged()
         if self.store.is_published(shard):  # by another process, meanwhile
             return self.store.report(shard)
         records = [state.records[row] for row in sorted(state.records)]

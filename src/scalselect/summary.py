@@ -14,6 +14,7 @@ from scalselect.remote_path import path_of
 from scalselect.run_folder import RunFolder
 from scalselect.subspace.dominant import subspace_warnings
 from scalselect.subspace_file import facts_of_subspace
+from scalselect.time_shares import lines_of_time
 from scalselect.training_guide import training_notes_of
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def summary_of_run(result: RunResult) -> Summary:
         ("subspace", subspace_words(content["subspace"])),
         *_lines_of_choice(content),
         *(("warning", warning) for warning in content["warnings"]),
+        *_lines_of_time(result.represented),
         *_lines_of_trial(result.represented),
         ("written", path_words(result.folder / content["selected"]["file"])),
         *(("", path_words(result.folder / budget["file"])) for budget in content["budgets"][1:]),
@@ -116,6 +118,7 @@ def summary_of_representing(represented: Represented) -> Summary:
     rows = {"pool": represented.rows, **represented.counts}
     lines = [
         *_lines_of_rows(rows, represented.reasons),
+        *_lines_of_time(represented),
         *_lines_of_trial(represented),
         ("written", str(represented.folder / "representations")),
         ("next", command_words(f"scalselect score {shlex.quote(str(represented.folder))}")),
@@ -153,6 +156,7 @@ def summary_of_extending(extended: Extended) -> Summary:
         rest = summary_of_run(extended.selected)
     elif extended.subspace is not None:
         rest = summary_of_scores(str(extended.folder), extended.subspace)
+        rest.lines[:0] = _lines_of_time(extended.represented)
     else:
         rest = summary_of_representing(extended.represented)
         rest.lines[0] = ("new", rest.lines[0][1])  # it speaks of the rows that were added alone
@@ -272,6 +276,11 @@ def _short(name: str) -> str:
     return textwrap.shorten(name, _STRATUM_WIDTH, placeholder="...") or name[:_STRATUM_WIDTH]
 
 
+def _lines_of_time(represented: Represented | None) -> list[tuple[str, str]]:
+    told = [] if represented is None else lines_of_time(represented.seconds, represented.workers)
+    return [("time" if i == 0 else "", command_words(text)) for i, text in enumerate(told)]
+
+
 def _lines_of_trial(represented: Represented | None) -> list[tuple[str, str]]:
     if represented is None or represented.rows >= represented.pool_rows:
         return []
@@ -297,6 +306,7 @@ def _facts_of_representing(represented: Represented) -> dict[str, Any]:
         "counts": represented.counts,
         "reasons": represented.reasons,
         "seconds": represented.seconds,
+        "waiting_share": represented.waiting_share,
         "rows_per_second": represented.rows_per_second,
     }
     if represented.rows < represented.pool_rows:

@@ -45,7 +45,8 @@ def ray_cluster(address: str | None, *, say: Callable[[str], None]) -> Iterator[
     ----------
     address
         ``host:port``; ``auto``: the cluster that runs on this machine; ``local``: one of its own, on this machine alone
-        and ended with the block. None: what RAY_ADDRESS says, as in jobs submitted to a cluster, else ``auto``.
+        and ended with the block (recent versions of Ray write a token for it into ``~/.ray``). None: what RAY_ADDRESS
+        says, as in jobs submitted to a cluster, else ``auto``.
     say
         Is told in a sentence what a user should know of the cluster.
 
@@ -107,8 +108,11 @@ def _try(wanted: str) -> None:
         tried = subprocess.run(  # noqa: S603
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TO_CONNECT, check=False
         )
-    except subprocess.TimeoutExpired:
-        raise OptionError(_unreachable(wanted, f"no answer within {_TO_CONNECT:.0f} seconds")) from None
+    except subprocess.TimeoutExpired as error:
+        why = f"no answer within {_TO_CONNECT:.0f} seconds"
+        if b"InvalidAuthToken" in (error.stderr or b""):
+            why = "it asks for a token, set RAY_AUTH_MODE=token where the cluster's token lies on this machine"
+        raise OptionError(_unreachable(wanted, why)) from None
     if tried.returncode:
         raise OptionError(_unreachable(wanted, " ".join(tried.stdout.split()) or f"exit code {tried.returncode}"))
 

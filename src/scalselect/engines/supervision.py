@@ -56,6 +56,10 @@ class Retrying:
         if self.attempts < 1:
             raise ValueError(f"a task needs at least one attempt: {self.attempts}")
 
+    def as_options(self) -> dict[str, Any]:
+        """Return it as the options of `scalselect.engines.local.run_tasks`."""
+        return {"attempts": self.attempts, "worth_retrying": self.worth_retrying, "fatal": self.fatal}
+
 
 @dataclass(slots=True, eq=False)
 class _Open(Generic[Task]):

@@ -55,7 +55,9 @@ class Settings:
     dataloader_workers: int = 0
 
 
-def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, Any] | None) -> Settings:
+def resolve_settings(
+    config: RepresentConfig, model: Any, recorded: dict[str, Any] | None, *, cpus: int | None = None
+) -> Settings:
     """Resolve `auto` options for this machine and model.
 
     Parameters
@@ -64,6 +66,8 @@ def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, An
         What `locate` takes or returns; a loaded model brings its own device and number type.
     recorded
         The `represent` keys of a run that exists already: what `auto` was resolved to then stays.
+    cpus
+        CPUs of this machine that are for this process, where several share it; None: all it may use.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, An
         dtype = recorded["dtype"] if recorded else _auto_dtype(model, device, trusted=config.trust_remote_code)
     threads = config.threads
     if threads == "auto":
-        threads = recorded["threads"] if recorded else _usable_threads()
+        threads = recorded["threads"] if recorded else cpus or _usable_threads()
     max_rows = None if config.batch_size == "auto" else int(config.batch_size)
     if config.batch_size == "auto" and recorded:
         max_rows = recorded["max_rows"]
@@ -95,11 +99,11 @@ def resolve_settings(config: RepresentConfig, model: Any, recorded: dict[str, An
         max_rows=max_rows,
         batch_tokens=recorded["batch_tokens"] if recorded else tokens,
         image_fit=_resolved_image_fit(config, model, recorded),
-        dataloader_workers=_resolved_workers(config, device),
+        dataloader_workers=_resolved_workers(config, device, cpus or _usable_cpus()),
     )
 
 
-def _resolved_workers(config: RepresentConfig, device: str) -> int:
+def _resolved_workers(config: RepresentConfig, device: str, cpus: int) -> int:
     if config.dataloader_workers != "auto":
         if config.dataloader_workers and not can_fork:
             asked = config.dataloader_workers
@@ -109,7 +113,7 @@ def _resolved_workers(config: RepresentConfig, device: str) -> int:
         return 0
     # A model on the CPU takes nearly all of the time and every CPU: more processes beside it gain nothing. One there is
     # everywhere: a decoder that crashes or hangs is to cost a row, and not the run.
-    return 1 if device.startswith("cpu") else max(1, min(_usable_cpus() - 1, _MOST_WORKERS))
+    return 1 if device.startswith("cpu") else max(1, min(cpus - 1, _MOST_WORKERS))
 
 
 def _resolved_image_fit(config: RepresentConfig, model: Any, recorded: dict[str, Any] | None) -> str:
@@ -237,6 +241,21 @@ def torch_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def use_device(device: str) -> Iterator[None]:
+    """Make an accelerator the current one inside the block: what libraries use unasked is the model's own."""
+    if torch.device(device).type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device):
+        yield
+
+
+def visible_accelerators() -> list[str]:
+    """Return the accelerators that this process sees, as names of devices. Touches none of them."""
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
 
 
 def library_versions() -> dict[str, str]:
