@@ -122,9 +122,8 @@ class Supervisor(Generic[Task, Result]):
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
         self._finished: deque[Outcome[Task, Result]] = deque()
         self._again: deque[_Open[Task]] = deque()
-        self._in_a_row: dict[
-            int, tuple[int, int]
-        ] = {}  # failures of a worker, and tasks done anywhere before the first
+        # To the failures of a worker, one after another, and the number of tasks done anywhere before the first.
+        self._in_a_row: dict[int, tuple[int, int]] = {}
         self._done = 0
         self.replaced = self.overtaken = 0
         for worker in range(workers):
