@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -259,3 +260,66 @@ def test_determinism_prints_its_table():
     assert [row[1] for row in rows[:2]] == ["0.0", "0.0"]  # what is promised
     bfloat16 = next(row for row in rows if row[0] == "dtype bfloat16")
     assert bfloat16[1] == "100.0"
+
+
+def test_stragglers_prints_a_table_for_each_division():
+    command = [sys.executable, BENCHMARKS / "stragglers.py", "--quick"]
+    done, again = (subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(2))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == again.stdout  # drawn from seeds
+    supervision, torchrun = done.stdout.split("divided as torchrun does")
+    lost = re.findall(r"^\S.* (yes|no) .* +(\d+) +0$", supervision, re.MULTILINE)  # none with an error
+    assert len(lost) == 12
+    assert {count for over, count in lost if over == "yes"} == {"0"}
+    assert len(re.findall(r"^\S.* (?:yes|no) +\d+\.\d+ ", torchrun, re.MULTILINE)) == 8
+    assert done.stdout.endswith("every shard has exactly one outcome wherever the job ended: yes\n")
+
+
+def test_scaling_tells_the_steady_rate_apart_from_the_start():
+    from scaling import Represented, rate, steady
+
+    # Two workers that begin at 100 and 101 and need 10 seconds a shard: a shard every 5 seconds while both work.
+    published = [110.0, 111.0, 120.0, 121.0, 130.0, 131.0]
+    seconds, shards = steady(published, 2)
+    assert (seconds, shards) == (19.0, 3)
+    assert rate(Represented(31.0, seconds, shards)) == 3 / 19
+    assert steady([10.0, 20.0, 30.0], 1) == (20.0, 2)
+    with pytest.raises(ValueError, match="too few shards for a rate: 2 for 2 workers"):
+        steady([1.0, 2.0], 2)
+
+
+def test_scaling_measures_one_and_two_workers_in_turn(monkeypatch, capsys):
+    import scaling
+
+    calls = []
+
+    def represent(_pool, *, output, workers, shard_size, **_options):
+        calls.append(workers)
+        folder = output / "representations"
+        folder.mkdir(parents=True)
+        for shard in range(100 // shard_size):
+            report = folder / f"shard-{shard:07d}.json"
+            report.touch()
+            second = 10.0 + shard // workers  # each worker finishes one a second
+            os.utime(report, (second, second))
+
+    monkeypatch.setattr(scaling.scalselect, "represent", represent)
+    monkeypatch.setattr(scaling.subprocess, "run", lambda *_, **__: None)
+    scaling.efficiency(["local", "torchrun"], 3, rows=100)
+    assert calls == [1, 2] * 3
+    printed = capsys.readouterr().out
+    assert re.search(r"^local +1 workers: .*steady shards a second 1\.00 ", printed, re.MULTILINE)
+    assert re.search(r"^local +efficiency, .*: (0\.9[6-9]\d|1\.0[0-4]\d) ", printed, re.MULTILINE)
+    assert "torchrun" not in printed
+
+
+@pytest.mark.slow
+def test_scaling_prints_what_a_shard_costs():
+    command = [sys.executable, BENCHMARKS / "scaling.py", "--quick", "--engines", "local,torchrun", "--only"]
+    for part, lines in (
+        ("overhead", r"^(?:local|torchrun)(?: +\d+\.\d+ \(\S+\)){2}$"),
+        ("growth", r"^local +ms a shard(?: +\d+\.\d+){10}$"),
+    ):
+        done = subprocess.run([*command, part], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert len(re.findall(lines, done.stdout, re.MULTILINE)) == (2 if part == "overhead" else 1)

@@ -284,3 +284,13 @@ def test_two_that_meet_both_withdraw_and_one_gets_it(tmp_path, monkeypatch):
         thread.join(timeout=30)
     assert most == [1]
     assert left(tmp_path) == []
+
+
+def test_a_folder_that_is_removed_while_it_is_made_is_made_again(tmp_path, monkeypatch):
+    def raced(path, _mode=0o777):
+        monkeypatch.undo()
+        raise FileExistsError(errno.EEXIST, "File exists", str(path))  # and then it is gone
+
+    monkeypatch.setattr(os, "mkdir", raced)
+    with Claims(tmp_path / ".claims").take("shard") as claim:
+        claim.check()

@@ -44,6 +44,7 @@ FEWEST_EXECUTED = {
     "python.md": 8,
     "report.md": 2,
     "run-folder.md": 4,
+    "scale.md": 1,
     "scoring.md": 2,
     "strategies.md": 1,
     "trainers.md": 1,

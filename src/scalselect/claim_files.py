@@ -28,7 +28,8 @@ def create_claim(path: Path, mark: ProcessMark) -> None:
         remote.upload(content)
         return
     while True:
-        path.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # not `exist_ok`, which fails where it is removed at this moment
+            path.parent.mkdir()
         with contextlib.suppress(FileNotFoundError), path.open("xb", buffering=0) as stream:  # who was last removes it
             try:
                 stream.write(content)

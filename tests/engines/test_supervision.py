@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalselect.engines.crew import Died, Done, Raised, Ready
+from scalselect.engines.crew import Died, Done, Raised, Ready, Retaken
 from scalselect.engines.outcomes import Outcome
 from scalselect.engines.supervision import Retrying, Supervisor
 from scalselect.errors import WorkError
@@ -37,6 +37,7 @@ class FakeCrew:
 
     def give(self, worker, task):
         assert self.state[worker] == "ready"
+        task = task.task if isinstance(task, Retaken) else task
         self.given.append((worker, task))
         self.state[worker] = task
         self.told += self.on_give(worker, task)

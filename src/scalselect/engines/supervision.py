@@ -28,6 +28,7 @@ Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 _STARTS = 3  # of one worker, one after another, that may fail before it is given up
 _REMEMBERED = 200  # durations of tasks, to know what is usual
+_SICK = 3  # tasks, one after another, that fail at a worker while others do theirs: it is begun anew
 _SLOW = 3.0  # times the usual, after which a task is given to an idle worker as well
 _SECONDS_UNTIL_SLOW = 10.0  # at least: short tasks are not worth it
 
@@ -67,6 +68,7 @@ class _Open(Generic[Task]):
     task: Task
     attempts: int = 0
     by: set[int] = field(default_factory=set)  # workers that are at it
+    failed_at: set[int] = field(default_factory=set)  # workers; one that is broken fails at everything, and fast
     began: float = 0.0
     is_taken: bool = False  # from a worker that died, or is slow
 
@@ -93,7 +95,7 @@ class Supervisor(Generic[Task, Result]):
     alive
         Number of workers that have begun and live.
     replaced
-        Number of workers that died and were started again.
+        Number of workers that were started again: they died, or failed at task after task while others did not.
     overtaken
         Number of tasks that were given to a second worker while a first one was at them.
     """
@@ -120,7 +122,9 @@ class Supervisor(Generic[Task, Result]):
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
         self._finished: deque[Outcome[Task, Result]] = deque()
         self._again: deque[_Open[Task]] = deque()
-        self._last_end = ""
+        # To the failures of a worker, one after another, and the number of tasks done anywhere before the first.
+        self._in_a_row: dict[int, tuple[int, int]] = {}
+        self._done = 0
         self.replaced = self.overtaken = 0
         for worker in range(workers):
             crew.start(worker)
@@ -157,7 +161,7 @@ class Supervisor(Generic[Task, Result]):
         left = iter(tasks)
         more = True
         while True:
-            more = self._hand_out(left, more)
+            more = self._hand_out(left) and more  # in this order: failed tasks are handed out when no others are left
             while self._finished:
                 yield self._finished.popleft()
             if not more and not self._again and not self._busy_tasks():
@@ -179,21 +183,30 @@ class Supervisor(Generic[Task, Result]):
     def _busy_tasks(self) -> list[_Open[Task]]:
         return [opened for opened in self._busy.values() if opened.by]
 
-    def _hand_out(self, left: Iterator[Task], more: bool) -> bool:
-        """Give tasks to idle workers, those that failed first; return whether there may be more in `left`."""
-        while self._idle and (self._again or more):
-            if self._again:
-                opened = self._again.popleft()
+    def _hand_out(self, left: Iterator[Task]) -> bool:
+        """Give tasks to idle workers; return whether there may be more in `left`."""
+        more = True
+        for worker in tuple(self._idle):
+            opened = self._to_try_again(worker) or next((_Open(task) for task in left), None)
+            if opened is None:
+                more = False
             else:
-                try:
-                    opened = _Open(next(left))
-                except StopIteration:
-                    return False
-            self._give(opened)
+                self._give(opened, worker)
         return more
 
-    def _give(self, opened: _Open[Task]) -> None:
-        worker = self._idle.popleft()
+    def _to_try_again(self, worker: int) -> _Open[Task] | None:
+        """Take a failed task that a worker may try: one that failed elsewhere, or that no other worker is there for."""
+        if not self._again:
+            return None
+        working = [*self._idle, *(other for other, opened in self._busy.items() if opened.by)]
+        for opened in self._again:
+            if worker not in opened.failed_at or opened.failed_at.issuperset(working):
+                self._again.remove(opened)
+                return opened
+        return None
+
+    def _give(self, opened: _Open[Task], worker: int) -> None:
+        self._idle.remove(worker)
         opened.by.add(worker)
         opened.began = self._clock()
         self._busy[worker] = opened
@@ -206,9 +219,8 @@ class Supervisor(Generic[Task, Result]):
         limit = max(_SLOW * statistics.median(self._seconds), _SECONDS_UNTIL_SLOW)
         waits: list[float] = []
         for opened in sorted(self._busy_tasks(), key=lambda opened: opened.began):
-            if not self._idle:
-                break
-            if len(opened.by) > 1:
+            worker = next((worker for worker in self._idle if worker not in opened.failed_at), None)
+            if worker is None or len(opened.by) > 1:
                 continue
             left = opened.began + limit - self._clock()
             if left > 0:
@@ -216,7 +228,7 @@ class Supervisor(Generic[Task, Result]):
                 continue
             self.overtaken += 1
             began, opened.is_taken = opened.began, True
-            self._give(opened)
+            self._give(opened, worker)
             opened.began = began
         return min(waits, default=None)
 
@@ -232,6 +244,8 @@ class Supervisor(Generic[Task, Result]):
                 if not self._facts:
                     self._facts.append(facts)
             case Done(worker, result):
+                self._done += 1
+                self._in_a_row.pop(worker, None)
                 opened = self._freed(worker)
                 if opened is not None:
                     self._seconds.append(self._clock() - opened.began)
@@ -244,7 +258,10 @@ class Supervisor(Generic[Task, Result]):
                     self._crew.end(worker)
                     self._start_again(worker, f"{type(error).__name__}: {error}")
                 else:
-                    self._failed(self._freed(worker), worker, error, self._retrying.worth_retrying(error))
+                    again = self._retrying.worth_retrying(error)
+                    self._failed(self._freed(worker), worker, error, again)
+                    if again:
+                        self._replace_if_sick(worker, error)
             case Died(worker, how):
                 self._died(worker, how)
 
@@ -258,6 +275,7 @@ class Supervisor(Generic[Task, Result]):
         if opened is None:
             return
         opened.by.discard(worker)
+        opened.failed_at.add(worker)
         opened.attempts += 1
         if opened.by:  # another one is at it still
             return
@@ -281,13 +299,25 @@ class Supervisor(Generic[Task, Result]):
             self._failed(freed, worker, WorkError(f"its worker died: {how}"), True)  # noqa: FBT003
         else:
             self._say(f"worker {worker} died: {how}; it is replaced")
+        self._replace(worker)
+
+    def _replace_if_sick(self, worker: int, error: Exception) -> None:
+        failures, done = self._in_a_row.get(worker, (0, self._done))
+        self._in_a_row[worker] = (failures + 1, done)
+        if failures + 1 < _SICK or self._done == done:  # where all fail it is not for the worker
+            return
+        self._say(f"worker {worker} failed at {failures + 1} tasks while others did not: {error}; it is replaced")
+        self._crew.end(worker)
+        self._replace(worker)
+
+    def _replace(self, worker: int) -> None:
+        self._in_a_row.pop(worker, None)
         self._idle.remove(worker)
         self.replaced += 1
         self._starting[worker] = 0
         self._crew.start(worker)
 
     def _start_again(self, worker: int, how: str) -> None:
-        self._last_end = how
         failures = self._starting.pop(worker) + 1
         if failures < _STARTS:
             self._starting[worker] = failures
