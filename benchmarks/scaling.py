@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import scalselect
 from scaling_work import begin
-from scalselect.engines.supervision import Retrying, Supervisor
+from scalselect.engines.retrying import Retrying
+from scalselect.engines.supervision import Supervisor
 from scalselect.engines.worker_processes import LocalCrew
 
 if TYPE_CHECKING:

@@ -40,8 +40,9 @@ class _Store:
 
 def rank_main() -> None:
     """Go through the shards of this rank, then through those that are missing, each under a claim; say how long."""
-    from scalselect.claims import Claims  # noqa: PLC0415  not in the workers of other engines
     from scalselect.shard_sharing import shared_shards  # noqa: PLC0415
+
+    from scalselect.claims import Claims  # noqa: PLC0415  not in the workers of other engines
 
     folder, shards = Path(sys.argv[1]), int(sys.argv[2])
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

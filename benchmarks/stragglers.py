@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scalselect.engines.supervision import Retrying, Supervisor
+from scalselect.engines.retrying import Retrying
+from scalselect.engines.supervision import Supervisor
 from strided_ranks import strided
 from virtual_crew import NEVER, HeldUpError, Job, Troubles, VirtualCrew, ideal_seconds
 

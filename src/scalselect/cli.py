@@ -10,6 +10,7 @@ from scalselect.command_failures import EXIT_FAILED, say, told_and_code, told_of
 from scalselect.command_options import parse_words
 from scalselect.config import RunConfig
 from scalselect.ending import signals_end_the_work
+from scalselect.engines.torchrun_engine import rank_of_environment
 from scalselect.errors import OptionError, WorkError
 from scalselect.printable import printable
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scalselect.ending import Ending
+    from scalselect.progress import Progress
 
 EXIT_DONE = 0
 _NOT_OPTIONS = ("command", "dataset", "model", "output", "config", "json", "run_dir", "new_data")
@@ -72,13 +74,12 @@ def run_process(ending: Ending) -> int:
 
 def _run(namespace: argparse.Namespace) -> int:
     from scalselect.pipeline import run_config  # noqa: PLC0415  `--help` needs no numpy
-    from scalselect.progress import Stderr  # noqa: PLC0415
     from scalselect.summary import summary_of_run  # noqa: PLC0415
 
     config = RunConfig.from_options(_options(namespace), namespace.config)
     if config.select is None:
         raise OptionError("a budget is needed: give --budget 16% or a number of rows such as --budget 5000")
-    result = run_config(namespace.dataset, config, model=namespace.model, output=namespace.output, progress=Stderr())
+    result = run_config(namespace.dataset, config, model=namespace.model, output=namespace.output, progress=_progress())
     summary = summary_of_run(result)
     _print(summary.as_json() if namespace.json else summary.as_text())
     return EXIT_DONE
@@ -86,12 +87,11 @@ def _run(namespace: argparse.Namespace) -> int:
 
 def _represent(namespace: argparse.Namespace) -> int:
     from scalselect.pipeline import represent_config  # noqa: PLC0415
-    from scalselect.progress import Stderr  # noqa: PLC0415
     from scalselect.summary import summary_of_representing  # noqa: PLC0415
 
     config = RunConfig.from_options(_options(namespace), namespace.config)
     represented = represent_config(
-        namespace.dataset, config, model=namespace.model, output=namespace.output, progress=Stderr()
+        namespace.dataset, config, model=namespace.model, output=namespace.output, progress=_progress()
     )
     summary = summary_of_representing(represented)
     _print(summary.as_json() if namespace.json else summary.as_text())
@@ -100,10 +100,9 @@ def _represent(namespace: argparse.Namespace) -> int:
 
 def _score(namespace: argparse.Namespace) -> int:
     from scalselect.pipeline import score  # noqa: PLC0415
-    from scalselect.progress import Stderr  # noqa: PLC0415
     from scalselect.summary import summary_of_scores  # noqa: PLC0415
 
-    subspace = score(namespace.run_dir, **_options(namespace), output=namespace.output, progress=Stderr())
+    subspace = score(namespace.run_dir, **_options(namespace), output=namespace.output, progress=_progress())
     summary = summary_of_scores(namespace.output or namespace.run_dir, subspace)
     _print(summary.as_json() if namespace.json else summary.as_text())
     return EXIT_DONE
@@ -130,11 +129,10 @@ def _compare(namespace: argparse.Namespace) -> int:
 
 def _extend(namespace: argparse.Namespace) -> int:
     from scalselect.extending import extend  # noqa: PLC0415
-    from scalselect.progress import Stderr  # noqa: PLC0415
     from scalselect.summary import summary_of_extending  # noqa: PLC0415
 
     extended = extend(
-        namespace.run_dir, namespace.new_data, model=namespace.model, **_options(namespace), progress=Stderr()
+        namespace.run_dir, namespace.new_data, model=namespace.model, **_options(namespace), progress=_progress()
     )
     summary = summary_of_extending(extended)
     _print(summary.as_json() if namespace.json else summary.as_text())
@@ -224,8 +222,21 @@ def _options(namespace: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(namespace).items() if name not in _NOT_OPTIONS}
 
 
+def _progress() -> Progress:
+    """Return what tells of progress: of several processes of a launcher one tells of all."""
+    from scalselect.progress import Logged, Stderr  # noqa: PLC0415  `--help` needs no numpy
+
+    return Stderr() if _speaks() else Logged()
+
+
+def _speaks() -> bool:
+    rank = rank_of_environment()
+    return rank is None or rank.number == 0
+
+
 def _print(text: str) -> None:
-    _write(text + "\n")
+    if _speaks():
+        _write(text + "\n")
 
 
 def _write(text: str) -> None:

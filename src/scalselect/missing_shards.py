@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from scalselect.errors import TooManySkippedError, WorkError
@@ -9,7 +10,7 @@ from scalselect.shard_totals import ShardTotals
 from scalselect.shard_worker import Elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Container, Iterable, Iterator, Sequence
     from decimal import Decimal
 
     from scalselect.config import RepresentConfig
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     from scalselect.shard_worker import Finished, ModelFacts, ModelOfRun
 
 _ROWS_BEFORE_JUDGING_SKIPS = 1000
+_SECONDS_BETWEEN_LOOKS = 5.0  # at what other processes have published
 
 
 class Workforce(Protocol):
     """Whoever represents shards: this process, or several."""
 
     tells_rows: bool  # whether finished rows are counted one by one as they come, or shard by shard
+    shows_others: bool  # whether progress is that of a job of which others do a part
 
     @property
     def number(self) -> int:
@@ -78,7 +81,7 @@ def represent_missing(
     rows = segments[-1].stop_row - segments[0].first_row
     progress.start(rows, totals.rows, totals.counts["skipped"])
     failed: dict[int, Exception] = {}
-    adopted = 0
+    adopting = _Adopting(totals, store, progress)
     left: Iterable[int] = force.in_order([shard for shard in totals.shards if shard not in totals], store)
     waiting = _Waiting(progress)
     try:
@@ -94,30 +97,37 @@ def represent_missing(
                     waiting.put_off(outcome.task, result)
                 else:
                     waiting.moved = True
-                    adopted += result.adopted
+                    adopting.number += result.adopted
                     totals.add(result.report)
                     if result.adopted or not force.tells_rows:
                         progress.rows(result.report.counts)
                     skips.count(result.report)
                     skips.check(at_end=False)
+                if force.shows_others:
+                    adopting.look()
             if not waiting.put_off_now:
                 break
             left = list(waiting.put_off_now)
             if not waiting.moved:
                 folder.claims.pause()
+        adopting.rest(failed)
     finally:
         progress.stop()
-    if adopted:
-        progress.say(f"{adopted} of these shards were represented by other processes")
-    if failed:
-        first = min(failed)
-        raise WorkError(
-            f"{len(failed)} of {len(totals.shards)} shards failed (first: shard {first}, {failed[first]}); what was "
-            "represented is kept, and the same command tries the failed shards again"
-        ) from failed[first]
+    if adopting.number:
+        progress.say(f"{adopting.number} of these shards were represented by other processes")
+    _raise_failures(failed, len(totals.shards))
     skips.check(at_end=True)
     totals.check_complete()
     return totals
+
+
+def _raise_failures(failed: dict[int, Exception], number: int) -> None:
+    if failed:
+        first = min(failed)
+        raise WorkError(
+            f"{len(failed)} of {number} shards failed (first: shard {first}, {failed[first]}); what was represented is "
+            "kept, and the same command tries the failed shards again"
+        ) from failed[first]
 
 
 def totals_of(store: RepresentationStore, segments: list[Segment]) -> ShardTotals:
@@ -130,6 +140,34 @@ def totals_of(store: RepresentationStore, segments: list[Segment]) -> ShardTotal
     for report in store.reports(sorted(store.files.published(totals.shards))):
         totals.add(report)
     return totals
+
+
+class _Adopting:
+    """Shards that other processes have published: counted for the whole job's progress, and in the end all of them."""
+
+    def __init__(self, totals: ShardTotals, store: RepresentationStore, progress: Progress) -> None:
+        self._totals = totals
+        self._store = store
+        self._progress = progress
+        self._looked = time.monotonic()
+        self.number = 0
+
+    def look(self) -> None:
+        """Count what was published meanwhile, every few seconds: folders are listed."""
+        if time.monotonic() - self._looked >= _SECONDS_BETWEEN_LOOKS:
+            self.rest(())
+            self._looked = time.monotonic()
+
+    def rest(self, failed: Container[int]) -> None:
+        """Count every shard that is published and was not counted, but those that failed here."""
+        if len(self._totals) == len(self._totals.shards):
+            return
+        published = self._store.files.published(self._totals.shards)
+        others = sorted(shard for shard in published if shard not in self._totals and shard not in failed)
+        for report in self._store.reports(others):
+            self._totals.add(report)
+            self._progress.rows(report.counts)
+        self.number += len(others)
 
 
 class _Waiting:

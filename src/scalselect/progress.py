@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 import warnings
@@ -17,6 +18,7 @@ from scalselect.printable import printable_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
 _TOO_MANY_DIGITS = 100_000  # rows, from which on the bar shows numbers as 12.3M
 
@@ -70,6 +72,18 @@ class Silent:
 
     def stop(self) -> None:
         """Tell nothing."""
+
+
+class Logged(Silent):
+    """Tells by the means of `logging`: in one of several processes, of which another one has the terminal."""
+
+    def say(self, line: str) -> None:
+        """Log it."""
+        _log.info("%s", printable_line(line))
+
+    def warn(self, line: str) -> None:
+        """Log it as a warning."""
+        _log.warning("%s", printable_line(line))
 
 
 class Stderr:

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from scalselect.claims import Claim
 from scalselect.engines.crew import Retaken
-from scalselect.engines.supervision import Retrying
+from scalselect.engines.retrying import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
 from scalselect.errors import DamagedFileError, DataChangedError, MisuseError, WorkError
 from scalselect.run_folder import RunFolder

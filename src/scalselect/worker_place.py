@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scalselect.config import RepresentConfig
     from scalselect.engine_options import EngineConfig
     from scalselect.engines.crew import Crew
-    from scalselect.engines.supervision import Retrying
+    from scalselect.engines.retrying import Retrying
     from scalselect.progress import Progress
     from scalselect.run_folder import RunFolder
     from scalselect.segments import Segment

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.engines.local import run_tasks
-from scalselect.engines.supervision import Retrying
+from scalselect.engines.retrying import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
 from scalselect.errors import DataChangedError, MisuseError, ShardError, WorkError
 from scalselect.pool_of_run import pool_of_run
@@ -20,6 +21,7 @@ from scalselect.run_folder import RunFolder
 from scalselect.run_json import refuse_other_keys
 from scalselect.segments import entries_of
 from scalselect.shard_worker import Elsewhere, Finished, ModelFacts, ModelOfRun, ShardWorker, config_on
+from scalselect.storage import remove_tree
 from scalselect.worker_logs import log_shard, worker_log
 from scalselect.worker_place import look_from_worker, supervised
 
@@ -56,6 +58,11 @@ class OneProcess:
     used: ModelOfRun
     rank: Rank | None
     tells_rows: bool = True
+
+    @property
+    def shows_others(self) -> bool:
+        """Whether this process tells of the whole job's progress."""
+        return self.rank is not None and self.rank.number == 0
 
     @property
     def number(self) -> int:
@@ -108,6 +115,7 @@ class ManyWorkers:
     number: int
     device_here: str
     tells_rows: bool = False
+    shows_others: bool = False
 
     def open(self, _named: Sequence[tuple[Segment, Pool]]) -> None:
         """Do nothing: each worker opens the data once the run is recorded."""
@@ -151,9 +159,14 @@ def workforce(
         No worker could be started.
     """
     if not place.is_elsewhere:
-        used = ModelOfRun(model, place.config_here(config), recorded, processor=processor, cpus=place.cpus_here)
-        with closing(ShardWorker(folder, used, on_row=progress.row)) as worker:
-            yield OneProcess(worker, used, place.rank)
+        rank = place.rank
+        with ExitStack() as resources:
+            if rank is not None:
+                resources.enter_context(_no_logs_of_misuse(folder))
+                resources.enter_context(worker_log(folder.logs, rank.number, redirect_descriptors=False))
+            used = ModelOfRun(model, place.config_here(config), recorded, processor=processor, cpus=place.cpus_here)
+            worker = resources.enter_context(ShardWorker(folder, used, on_row=progress.row))
+            yield OneProcess(worker, used, rank)
         return
     job = ShardJob(
         run_dir=_absolute(folder.path),
@@ -166,6 +179,7 @@ def workforce(
     if config.threads != "auto":
         threads = int(config.threads)
     with (
+        _no_logs_of_misuse(folder),
         look_from_worker(folder, job.segments) as look,
         supervised(place, job, _RETRYING, look=look, device=config.device, threads=threads, progress=progress) as (
             supervisor,
@@ -174,6 +188,19 @@ def workforce(
     ):
         facts: ModelFacts = supervisor.facts()
         yield ManyWorkers(supervisor, facts, number, place.here or "auto")
+
+
+@contextmanager
+def _no_logs_of_misuse(folder: RunFolder) -> Iterator[None]:
+    """Leave nothing written where no worker could begin for what the call says."""
+    try:
+        yield
+    except MisuseError:
+        if folder.read() is None:
+            remove_tree(folder.logs)
+            with contextlib.suppress(OSError):  # it holds other things, or there are no folders
+                folder.path.rmdir()
+        raise
 
 
 def _absolute(path: str | Path) -> str:

@@ -21,7 +21,8 @@ from ray_tasks import Begins, LacksFile, NestedError
 from ray_cluster import RayMachines, descendants, processes_that_name
 from scalselect.engines import ray_engine, ray_engine_crew
 from scalselect.engines.ray_engine import ray_cluster
-from scalselect.engines.supervision import Retrying, Supervisor
+from scalselect.engines.retrying import Retrying
+from scalselect.engines.supervision import Supervisor
 from scalselect.errors import OptionError, WorkError
 
 ONCE = Retrying(attempts=1)

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from scalselect.engines.supervision import Retrying, Supervisor
+from scalselect.engines.retrying import Retrying
+from scalselect.engines.supervision import Supervisor
 from stragglers import supervised
 from strided_ranks import strided
 from virtual_crew import Job, Troubles, VirtualCrew

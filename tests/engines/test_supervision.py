@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from scalselect.engines.crew import Died, Done, Raised, Ready, Retaken
 from scalselect.engines.outcomes import Outcome
-from scalselect.engines.supervision import Retrying, Supervisor
+from scalselect.engines.retrying import Retrying
+from scalselect.engines.supervision import Supervisor
 from scalselect.errors import WorkError
 
 

@@ -18,7 +18,8 @@ import pytest
 import small_work
 from scalselect.engines import worker_processes
 from scalselect.engines.crew import Died, Done, Raised, Ready
-from scalselect.engines.supervision import Retrying, Supervisor
+from scalselect.engines.retrying import Retrying
+from scalselect.engines.supervision import Supervisor
 from scalselect.engines.worker_processes import LocalCrew
 from scalselect.errors import MisuseError, WorkError
 from small_work import Beginning
@@ -383,7 +384,8 @@ DRIVER = """\
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from scalselect.engines.supervision import Retrying, Supervisor
+from scalselect.engines.retrying import Retrying
+from scalselect.engines.supervision import Supervisor
 from scalselect.engines.worker_processes import LocalCrew
 from small_work import Beginning
 supervisor = Supervisor(LocalCrew(Beginning(Path({folder!r}))), 2, retrying=Retrying())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     from scalselect.engines.crew import Event
+    from scalselect.engines.retrying import Retrying
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -31,34 +32,6 @@ _REMEMBERED = 200  # durations of tasks, to know what is usual
 _SICK = 3  # tasks, one after another, that fail at a worker while others do theirs: it is begun anew
 _SLOW = 3.0  # times the usual, after which a task is given to an idle worker as well
 _SECONDS_UNTIL_SLOW = 10.0  # at least: short tasks are not worth it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retrying:
-    """What is done about tasks that fail.
-
-    Attributes
-    ----------
-    attempts
-        Of a task, before it counts as failed.
-    worth_retrying
-        Tells whether another attempt could end differently.
-    fatal
-        Exceptions that concern all tasks; they are raised at once.
-    """
-
-    attempts: int = 3
-    worth_retrying: Callable[[Exception], bool] = lambda _error: True
-    fatal: tuple[type[Exception], ...] = ()
-
-    def __post_init__(self) -> None:
-        """Raise ValueError if `attempts` is below 1."""
-        if self.attempts < 1:
-            raise ValueError(f"a task needs at least one attempt: {self.attempts}")
-
-    def as_options(self) -> dict[str, Any]:
-        """Return it as the options of `scalselect.engines.local.run_tasks`."""
-        return {"attempts": self.attempts, "worth_retrying": self.worth_retrying, "fatal": self.fatal}
 
 
 @dataclass(slots=True, eq=False)
