@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from scalselect.engines.local import run_tasks
 from scalselect.engines.retrying import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
 from scalselect.errors import DataChangedError, MisuseError, ShardError, WorkError
+from scalselect.leftovers import remove_leftovers
 from scalselect.pool_of_run import pool_of_run
 from scalselect.remote_files import is_remote
 from scalselect.represent_keys import option_keys
@@ -58,6 +59,7 @@ class OneProcess:
     used: ModelOfRun
     rank: Rank | None
     tells_rows: bool = True
+    swept: set[int] = field(default_factory=set)  # shards of other processes, which were dead or slow
 
     @property
     def shows_others(self) -> bool:
@@ -103,6 +105,8 @@ class OneProcess:
         result = self.worker(shard)
         if self.rank is not None and isinstance(result, Finished) and not result.adopted:
             log_shard(result.report)
+            if shard % self.rank.world != self.rank.number:
+                self.swept.add(shard)
         return result
 
 
@@ -166,7 +170,10 @@ def workforce(
                 resources.enter_context(worker_log(folder.logs, rank.number, redirect_descriptors=False))
             used = ModelOfRun(model, place.config_here(config), recorded, processor=processor, cpus=place.cpus_here)
             worker = resources.enter_context(ShardWorker(folder, used, on_row=progress.row))
-            yield OneProcess(worker, used, rank)
+            force = OneProcess(worker, used, rank)
+            yield force
+            if force.swept:
+                remove_leftovers(folder.path)
         return
     job = ShardJob(
         run_dir=_absolute(folder.path),
@@ -188,6 +195,8 @@ def workforce(
     ):
         facts: ModelFacts = supervisor.facts()
         yield ManyWorkers(supervisor, facts, number, place.here or "auto")
+    if supervisor.replaced or supervisor.overtaken:
+        remove_leftovers(folder.path)  # what those were writing that were killed
 
 
 @contextmanager
