@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from ray_cluster import descendants
 from scalselect.process_mark import mark_of
 from scalselect.storage import TEMPORARY_MARK
 from small_pools import promised_files
@@ -39,6 +40,8 @@ def watch_shards(module):
     def telling(self, shard, *rest):
         import torch
         tell("shard", shard, torch.get_num_threads(), *threads())
+        if os.environ.get("WATCHED_DEADLY") == str(shard):
+            os.kill(os.getpid(), 9)
         time.sleep(float(os.environ["WATCHED_SECONDS"]))
         return publish(self, shard, *rest)
     module.ShardWork._publish = telling
@@ -134,8 +137,9 @@ class Command:
         return self
 
     def __exit__(self, *_):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        for process in [*descendants(self.process.pid), self.process.pid]:  # torchrun gives each a session of its own
+            with contextlib.suppress(ProcessLookupError):
+                kill(process)
         self.process.wait()
 
 

@@ -236,10 +236,11 @@ def test_a_worker_that_hangs_at_the_end_is_overtaken(words, reference, watched, 
     out, stopped = tmp_path / "run", []
     for name, value in watched.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(supervision, "_SECONDS_UNTIL_SLOW", 2.0)
+    monkeypatch.setenv("WATCHED_SECONDS", "0.5")
+    monkeypatch.setattr(supervision, "_SECONDS_UNTIL_SLOW", 3.0)
 
     def hang():
-        stopped.append(wait_for(stopped_at_a_shard(out, after=SHARDS - 5)))
+        stopped.append(wait_for(stopped_at_a_shard(out, after=SHARDS - 12)))
         leave_half_written(out, stopped[0][1])
 
     hanging = threading.Thread(target=hang, daemon=True)
@@ -251,6 +252,23 @@ def test_a_worker_that_hangs_at_the_end_is_overtaken(words, reference, watched, 
     told = [one for one in watched.told() if one.what == "shard"]
     assert [one.process != process for one in told if one.number == shard][-1:] == [True]
     assert sorted({one.number for one in told}) == list(range(SHARDS))
+    check_equal(out, reference)
+
+
+@pytest.mark.slow
+def test_a_shard_at_which_every_worker_dies_fails_alone(words, reference, begin, watched, tmp_path):
+    out = tmp_path / "run"
+    with begin(words(out, "--workers", "2"), WATCHED_DEADLY="7") as under_way:
+        assert under_way.ends() == 1
+        told = under_way.said()
+    assert told.count("died at task 7: ") == 3
+    assert "shard 7 failed after 3 attempts: its worker died: " in told
+    assert published(out) == set(range(SHARDS)) - {7}
+    assert not (out / ".claims").exists()
+    watched.forget()
+    with begin(words(out)) as under_way:
+        assert under_way.ends() == 0, under_way.said()
+    assert watched.shards() == [7]
     check_equal(out, reference)
 
 

@@ -188,15 +188,26 @@ def workforce(
     with (
         _no_logs_of_misuse(folder),
         look_from_worker(folder, job.segments) as look,
+        _nothing_left_by_the_killed(folder) as known,
         supervised(place, job, _RETRYING, look=look, device=config.device, threads=threads, progress=progress) as (
             supervisor,
             number,
         ),
     ):
+        known.append(supervisor)
         facts: ModelFacts = supervisor.facts()
         yield ManyWorkers(supervisor, facts, number, place.here or "auto")
-    if supervisor.replaced or supervisor.overtaken:
-        remove_leftovers(folder.path)  # what those were writing that were killed
+
+
+@contextmanager
+def _nothing_left_by_the_killed(folder: RunFolder) -> Iterator[list[Supervisor[Any, Any]]]:
+    """Remove in the end what workers left that were killed, of supervisors that were put into the list."""
+    known: list[Supervisor[Any, Any]] = []
+    try:
+        yield known
+    finally:
+        if any(supervisor.replaced or supervisor.overtaken for supervisor in known):
+            remove_leftovers(folder.path)
 
 
 @contextmanager
