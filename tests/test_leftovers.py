@@ -196,3 +196,21 @@ def test_composing_a_checkpoint_cleans_beside_it(tmp_path, monkeypatch):
     saved = type("Saved", (), {"save_pretrained": lambda _self, folder: publish(folder / "config.json")})()
     llava_composition._publish(tmp_path / "made", saved, saved, [])
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_others_may_remove_their_claims_meanwhile(tmp_path, monkeypatch):
+    """The folder of claims goes with the last of them, at any moment."""
+    half = tmp_path / f".vectors.part-{mark_of_dead()}"
+    half.touch()
+    claims = tmp_path / ".claims"
+    claims.mkdir()
+    scan = os.scandir
+
+    def gone_meanwhile(place):
+        if claims.is_dir() and os.fspath(place) == str(claims):
+            claims.rmdir()
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", gone_meanwhile)
+    assert remove_leftovers(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == []

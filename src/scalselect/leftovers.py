@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scalselect.claim_files import beats_by_claim
 from scalselect.claims import Claims
 from scalselect.process_mark import ProcessMark, mark_of
 from scalselect.remote_path import as_remote
@@ -13,8 +16,7 @@ from scalselect.run_folder_place import CLAIMS, remove_dead_trials
 from scalselect.storage import TEMPORARY_MARK, temporary_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
 _HOURS = 6.0  # since the last write, of a process that cannot be asked whether it lives
 
@@ -34,9 +36,9 @@ def remove_leftovers(folder: Path) -> int:
     remote = as_remote(folder)
     if remote is not None:
         return Claims(folder / CLAIMS).remove_dead() + remove_dead_trials(remote)
-    claims = (folder / CLAIMS).iterdir() if (folder / CLAIMS).is_dir() else ()
+    claims = (folder / CLAIMS / name for name in beats_by_claim(folder / CLAIMS))
     marks = {path: mark_of(path.name.rpartition("@")[2]) for path in claims}
-    removed = _remove({**_written_by(folder.rglob(f".*{TEMPORARY_MARK}*")), **marks})
+    removed = _remove({**_written_by(_half_written(folder)), **marks})
     with contextlib.suppress(OSError):  # not there, or in use
         (folder / CLAIMS).rmdir()
     return removed
@@ -53,6 +55,14 @@ def remove_leftovers_beside(path: Path) -> int:
     return _remove(_written_by(entry for entry in path.parent.iterdir() if entry.name.startswith(head)))
 
 
+def _half_written(folder: Path) -> Iterator[Path]:
+    """Yield half-written files and folders below a folder, whatever others remove meanwhile."""
+    for place, folders, files in os.walk(folder):  # not `rglob`, which fails where a folder has just gone
+        for name in (*folders, *files):
+            if name.startswith(".") and TEMPORARY_MARK in name:
+                yield Path(place, name)
+
+
 def _written_by(paths: Iterable[Path]) -> dict[Path, ProcessMark | None]:
     return {path: mark_of(path.name.rpartition(TEMPORARY_MARK)[2]) for path in paths}
 
@@ -63,8 +73,11 @@ def _remove(marks: dict[Path, ProcessMark | None]) -> int:
     for path, mark in marks.items():
         if mark is None:
             continue
-        if not mark.is_here:
-            now = _now_at(path.parent) if now is None else now
+        if not mark.is_here and now is None:
+            try:
+                now = _now_at(path.parent)
+            except FileNotFoundError:  # the folder of claims has gone, and with it the claim
+                continue
         if mark.is_dead or (now is not None and not mark.is_here and now - _written_at(path, now) > _HOURS * 3600):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
