@@ -156,7 +156,8 @@ def wait_for(found, commands=()):
 
 def names_on_disk(run):
     """Return the names of all files of a run."""
-    return [str(path.relative_to(run)) for path in Path(run).rglob("*") if path.is_file()]
+    # Not `rglob`, which fails where a folder has just gone.
+    return [os.path.relpath(os.path.join(place, name), run) for place, _, names in os.walk(run) for name in names]  # noqa: PTH118
 
 
 def published(run, names=names_on_disk):
