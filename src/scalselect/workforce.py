@@ -193,13 +193,16 @@ def workforce(
 @contextmanager
 def _no_logs_of_misuse(folder: RunFolder) -> Iterator[None]:
     """Leave nothing written where no worker could begin for what the call says."""
+    places = [] if is_remote(str(folder.path)) else [folder.path, *folder.path.parents]
+    missing = [place for place in places if not place.exists()]
     try:
         yield
     except MisuseError:
         if folder.read() is None:
             remove_tree(folder.logs)
-            with contextlib.suppress(OSError):  # it holds other things, or there are no folders
-                folder.path.rmdir()
+            for place in missing:
+                with contextlib.suppress(OSError):  # it holds other things, or is gone
+                    place.rmdir()
         raise
 
 
