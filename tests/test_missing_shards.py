@@ -114,7 +114,7 @@ def test_every_shard_once_among_several(folder, ranks):
     results = []
     together([lambda one=one, force=force: results.append(represent(one, force, 20)) for one, force, _ in forces])
     represented = [worker.represented for *_, worker in forces]
-    assert sorted(sum(represented, [])) == list(range(20))
+    assert sorted(shard for shards in represented for shard in shards) == list(range(20))
     assert [totals.rows for totals in results] == [20 * SHARD_SIZE] * 3
     assert names_in(folder) == ["representations"]
     if ranks:
