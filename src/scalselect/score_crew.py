@@ -153,7 +153,12 @@ def share_parts(parts: ScoreParts, step: Step, folder: RunFolder, rank: Rank, is
                 put_off.append(part)
                 continue
             with claim:
-                parts.publish(step, part)
+                try:
+                    parts.publish(step, part)
+                except FileNotFoundError:
+                    if is_over():  # whoever ended it removed what was to be read, or written beside
+                        return
+                    raise
         if len(put_off) == len(left):
             folder.claims.pause()
         left = put_off
