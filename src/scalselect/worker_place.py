@@ -100,6 +100,11 @@ def place_of(engine: EngineConfig, config: RepresentConfig | None = None, *, is_
             )
         return WorkerPlace()
     if engine.engine == "ray":
+        if config is not None and ":" in config.device:
+            raise OptionError(
+                f"device names one accelerator, and a cluster chooses which a worker gets: {config.device}; give auto, "
+                "cuda or cpu"
+            )
         return WorkerPlace(ray=True, ray_address=engine.ray_address, workers=engine.workers)
     devices = _devices(engine, config)
     if len(devices) > 1:
