@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from scalselect.claims import Claim
+from scalselect.claimed_tasks import claimed_tasks
 from scalselect.engines.crew import Retaken
 from scalselect.engines.retrying import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
@@ -140,20 +140,13 @@ def share_parts(parts: ScoreParts, step: Step, folder: RunFolder, rank: Rank, is
     def missing(some: Iterable[int]) -> set[int]:
         return {part for part in some if not parts.is_published(step, part)}
 
-    left = list(own_then_others(rank, range(len(parts)), missing))
-    while left:
-        put_off = []
-        for part in left:
-            if parts.is_published(step, part):
-                continue
-            if is_over():
-                return
-            claim = folder.claims.take(f"{step}-{part:05d}")
-            if not isinstance(claim, Claim):
-                put_off.append(part)
-                continue
-            with claim:
-                parts.publish(step, part)
-        if len(put_off) == len(left):
-            folder.claims.pause()
-        left = put_off
+    def is_done(part: int) -> bool:
+        return parts.is_published(step, part) or is_over()
+
+    own_first = own_then_others(rank, range(len(parts)), missing)
+    for part in claimed_tasks(own_first, is_done, folder.claims, lambda part: f"{step}-{part:05d}"):
+        try:
+            parts.publish(step, part)
+        except FileNotFoundError:  # of the subspaces, where somebody has just written the scores and removed them
+            if not is_over():
+                raise

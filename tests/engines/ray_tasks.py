@@ -100,3 +100,24 @@ class LacksFile:
 
     def __call__(self):
         return None if os.environ.get(self.variable) else f"the run folder is not there: {self.variable}"
+
+
+@dataclass
+class Closes:
+    """Work that writes down that it was closed."""
+
+    folder: Path
+
+    def __call__(self, _worker):
+        return _Closing(self.folder), None
+
+
+class _Closing:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, task):
+        return task
+
+    def close(self):
+        (self.folder / f"closed-{os.getpid()}").touch()
