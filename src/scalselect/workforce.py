@@ -14,6 +14,7 @@ from scalselect.engines.local import run_tasks
 from scalselect.engines.retrying import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
 from scalselect.errors import DataChangedError, MisuseError, ShardError, WorkError
+from scalselect.local_copies import remove_local_copies
 from scalselect.pool_of_run import pool_of_run
 from scalselect.remote_files import is_remote
 from scalselect.represent_keys import option_keys
@@ -280,11 +281,11 @@ class _ShardsElsewhere:
         return result
 
     def close(self) -> None:
-        """End the processes below, and the log."""
-        try:
+        """End the processes below, and the log; leave no copies of remote data behind."""
+        with ExitStack() as ending:
+            ending.callback(remove_local_copies)
+            ending.callback(self._log.__exit__, None, None, None)
             self._worker.close()
-        finally:
-            self._log.__exit__(None, None, None)
 
     def _open(self) -> None:
         run, job = self._folder.require(), self._job

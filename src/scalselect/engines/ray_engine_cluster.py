@@ -150,7 +150,8 @@ class RayCluster:
                     if node.id in {live.id for live in self._live()}:
                         yield node, {"words": words_of(error)}
         finally:
-            for reference in asked:
+            # Never one that has answered: Ray's process aborts where its last bookkeeping of that meets a cancellation.
+            for reference in ray.wait(list(asked), num_returns=len(asked), timeout=0)[1]:
                 ray.cancel(reference, force=True)
 
 
