@@ -13,6 +13,7 @@ from scalselect.engines.crew import Retaken
 from scalselect.engines.retrying import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
 from scalselect.errors import DamagedFileError, DataChangedError, MisuseError, WorkError
+from scalselect.local_copies import remove_local_copies
 from scalselect.run_folder import RunFolder
 from scalselect.score_parts import ScoreParts
 from scalselect.segments import shards_of
@@ -124,8 +125,9 @@ class _PartsElsewhere:
         self._parts.publish(step, part)
 
     def close(self) -> None:
-        """End the log."""
+        """End the log; leave no temporary folder behind."""
         self._resources.close()
+        remove_local_copies()
 
 
 def share_parts(parts: ScoreParts, step: Step, folder: RunFolder, rank: Rank, is_over: Callable[[], bool]) -> None:

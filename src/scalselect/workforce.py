@@ -14,6 +14,7 @@ from scalselect.engines.retrying import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
 from scalselect.errors import DataChangedError, MisuseError, ShardError
 from scalselect.leftovers import remove_leftovers
+from scalselect.local_copies import remove_local_copies
 from scalselect.pool_of_run import pool_of_run
 from scalselect.remote_files import is_remote
 from scalselect.represent_keys import option_keys
@@ -273,6 +274,7 @@ class _ShardsElsewhere:
         config = config_on(job.config, job.devices[number % len(job.devices)])
         log = worker_log(self._folder.logs, number, redirect_descriptors=not job.keeps_descriptors)
         with ExitStack() as resources:
+            resources.callback(remove_local_copies)
             resources.enter_context(log)  # which tells on what beginning ended, too
             with trouble_of_one_machine():
                 self._model = ModelOfRun(job.model, config, self._folder.read(), cpus=job.cpus)
@@ -291,7 +293,7 @@ class _ShardsElsewhere:
         return result
 
     def close(self) -> None:
-        """End the processes below, and the log."""
+        """End the processes below, and the log; leave no copies of remote data behind."""
         self._resources.close()
 
     def _open(self) -> None:
