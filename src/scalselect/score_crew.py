@@ -82,10 +82,16 @@ def score_crew(
     job = ScoreJob(run_dir=str(location), config=config, inputs=inputs, threads=threads)
     with (
         look_from_worker(folder, []) as look,
-        supervised(place, job, _RETRYING, look=look, device="cpu", threads=threads, progress=progress) as (
-            supervisor,
-            workers,
-        ),
+        supervised(
+            place,
+            job,
+            _RETRYING,
+            look=look,
+            device="cpu",
+            threads=threads,
+            progress=progress,
+            name=lambda task: f"part {task[1]}",
+        ) as (supervisor, workers),
     ):
         progress.say(f"{len(parts)} parts are scored by {workers} workers")
         yield ScoreCrew(parts, supervisor)

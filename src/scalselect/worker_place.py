@@ -176,6 +176,7 @@ def supervised(
     device: str,
     threads: int | None,
     progress: Progress,
+    name: Callable[[Any], str],
     overtaking: bool = True,
 ) -> Iterator[tuple[Supervisor[Any, Any], int]]:
     """Yield workers that do what a job says, and their number; they end with the block.
@@ -191,7 +192,7 @@ def supervised(
         Of workers of a cluster, as the options have it; `auto`: an accelerator each where the cluster has some.
     threads
         CPU threads of a worker; None: its share of the machine.
-    overtaking
+    name, overtaking
         See `Supervisor`.
 
     Raises
@@ -203,7 +204,7 @@ def supervised(
     """
 
     def supervisor(crew: Crew, workers: int) -> Supervisor[Any, Any]:
-        return Supervisor(crew, workers, retrying=retrying, overtaking=overtaking, say=progress.say)
+        return Supervisor(crew, workers, retrying=retrying, overtaking=overtaking, say=progress.say, name=name)
 
     if not place.ray:
         job = replace(job, devices=place.devices, cpus=place.cpus_here)

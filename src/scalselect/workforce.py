@@ -196,10 +196,16 @@ def workforce(
     with (
         _no_logs_of_misuse(folder),
         look_from_worker(folder, job.segments) as look,
-        supervised(place, job, _RETRYING, look=look, device=config.device, threads=threads, progress=progress) as (
-            supervisor,
-            number,
-        ),
+        supervised(
+            place,
+            job,
+            _RETRYING,
+            look=look,
+            device=config.device,
+            threads=threads,
+            progress=progress,
+            name=lambda shard: f"shard {shard}",
+        ) as (supervisor, number),
     ):
         facts: ModelFacts = supervisor.facts()
         yield ManyWorkers(supervisor, facts, number, place.here or "auto")
