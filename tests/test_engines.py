@@ -166,7 +166,7 @@ def test_workers_are_killed_and_nodes_lost_in_the_middle(
         assert before.items() <= files_of_shards(out, range(SHARDS)).items()
     else:
         assert code == 0, told
-        assert f"died at task {shard}: " in told
+        assert f"died at shard {shard}: " in told
         assert len(watched.shards()) <= SHARDS + len(lost) + 1
     if engine == "ray":
         assert "is lost; it is replaced" in told
@@ -261,7 +261,7 @@ def test_a_shard_at_which_every_worker_dies_fails_alone(words, reference, begin,
     with begin(words(out, "--workers", "2"), WATCHED_DEADLY="7") as under_way:
         assert under_way.ends() == 1
         told = under_way.said()
-    assert told.count("died at task 7: ") == 3
+    assert told.count("died at shard 7: ") == 3
     assert "shard 7 failed after 3 attempts: its worker died: " in told
     assert published(out) == set(range(SHARDS)) - {7}
     assert not (out / ".claims").exists()

@@ -27,7 +27,7 @@ from scalselect.score_work import score_run, share_scoring
 from scalselect.segments import rows_of
 from scalselect.select_work import select_run
 from scalselect.temporary_places import removed_places
-from scalselect.worker_place import scoring_engine
+from scalselect.worker_place import place_of, scoring_engine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,6 +131,9 @@ def score(
     recorded = folder.read() if representations is not None else folder.require()
     names = [item.name for item in fields(EngineConfig) if item.name in options]
     engine = EngineConfig(**picked_fields(EngineConfig, {name: options.pop(name) for name in names}))
+    if engine.devices is not None:
+        raise OptionError(f"devices has no effect on scoring, which runs on CPUs: {engine.devices!r}; give workers")
+    place_of(engine)  # what contradicts the launcher is refused before any work
     config = score_config_over((recorded or {}).get("score") or {}, options)
     progress = progress or Silent()
 

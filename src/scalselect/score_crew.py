@@ -13,6 +13,7 @@ from scalselect.engines.crew import Retaken
 from scalselect.engines.retrying import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
 from scalselect.errors import DamagedFileError, DataChangedError, MisuseError, WorkError
+from scalselect.local_copies import remove_local_copies
 from scalselect.run_folder import RunFolder
 from scalselect.score_parts import ScoreParts
 from scalselect.segments import shards_of
@@ -81,10 +82,16 @@ def score_crew(
     job = ScoreJob(run_dir=str(location), config=config, inputs=inputs, threads=threads)
     with (
         look_from_worker(folder, []) as look,
-        supervised(place, job, _RETRYING, look=look, device="cpu", threads=threads, progress=progress) as (
-            supervisor,
-            workers,
-        ),
+        supervised(
+            place,
+            job,
+            _RETRYING,
+            look=look,
+            device="cpu",
+            threads=threads,
+            progress=progress,
+            name=lambda task: f"part {task[1]}",
+        ) as (supervisor, workers),
     ):
         progress.say(f"{len(parts)} parts are scored by {workers} workers")
         yield ScoreCrew(parts, supervisor)
@@ -124,8 +131,9 @@ class _PartsElsewhere:
         self._parts.publish(step, part)
 
     def close(self) -> None:
-        """End the log."""
+        """End the log; leave no temporary folder behind."""
         self._resources.close()
+        remove_local_copies()
 
 
 def share_parts(parts: ScoreParts, step: Step, folder: RunFolder, rank: Rank, is_over: Callable[[], bool]) -> None:

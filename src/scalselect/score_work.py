@@ -105,11 +105,13 @@ def share_scoring(folder: RunFolder, config: ScoreConfig, progress: Progress) ->
         for kind in ("representations", *(("instruction_representations",) if has_instructions else ())):
             share_parts(parts, kind, folder, rank, is_over)
         with folder.claimed(lambda _holder: None):
-            if not is_over() and parts.read_subspaces() is None:
+            if is_over():
+                return
+            if parts.read_subspaces() is None:
                 subspace = _subspace(parts, "representations", config, None)[1]
-                second = None
-                if has_instructions and subspace is not None:
-                    second = _instruction_subspace(parts, config, None, progress)
+                if subspace is None:  # no row has a vector, which `score_run` tells
+                    return
+                second = _instruction_subspace(parts, config, None, progress) if has_instructions else None
                 parts.write_subspaces([subspace, second])
         share_parts(parts, "projection", folder, rank, is_over)
 

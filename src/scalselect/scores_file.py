@@ -82,6 +82,6 @@ def scores_made_from(path: Path) -> dict[str, Any] | None:
         with local_file(path) as local:
             metadata = pq.read_schema(local).metadata or {}
         inputs: dict[str, Any] | None = json.loads(metadata[METADATA_KEY.encode()])["inputs"]
-    except (FileNotFoundError, pa.ArrowInvalid, KeyError, ValueError):
+    except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
         return None
     return inputs

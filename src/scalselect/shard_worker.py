@@ -6,6 +6,7 @@ published, is told and not done again.
 
 from __future__ import annotations
 
+import errno
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from scalselect.claims import Claim
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.engines.crew import Retaken
+from scalselect.errors import WorkError
 from scalselect.joined_work import JoinedWork
 from scalselect.represent_keys import commit_of
 from scalselect.shard_work import ShardWork
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from scalselect.run_folder import RunFolder
     from scalselect.segments import Segment
     from scalselect.vlm.checkpoint import Checkpoint
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # on the storage that all machines share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,3 +222,14 @@ class ShardWorker:
 def config_on(config: RepresentConfig, device: str) -> RepresentConfig:
     """Return the options of a worker whose device an engine has chosen."""
     return replace(config, device=device)
+
+
+@contextmanager
+def trouble_of_one_machine() -> Iterator[None]:
+    """Let an OSError, which ends a run on one machine, be a WorkError: at another of many, another attempt may do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        raise WorkError(f"{type(error).__name__}: {error}") from error

@@ -100,6 +100,11 @@ def place_of(engine: EngineConfig, config: RepresentConfig | None = None, *, is_
             )
         return WorkerPlace()
     if engine.engine == "ray":
+        if config is not None and ":" in config.device:
+            raise OptionError(
+                f"device names one accelerator, and a cluster chooses which a worker gets: {config.device}; give auto, "
+                "cuda or cpu"
+            )
         return WorkerPlace(ray=True, ray_address=engine.ray_address, workers=engine.workers)
     devices = _devices(engine, config)
     if len(devices) > 1:
@@ -171,6 +176,7 @@ def supervised(
     device: str,
     threads: int | None,
     progress: Progress,
+    name: Callable[[Any], str],
     overtaking: bool = True,
 ) -> Iterator[tuple[Supervisor[Any, Any], int]]:
     """Yield workers that do what a job says, and their number; they end with the block.
@@ -186,7 +192,7 @@ def supervised(
         Of workers of a cluster, as the options have it; `auto`: an accelerator each where the cluster has some.
     threads
         CPU threads of a worker; None: its share of the machine.
-    overtaking
+    name, overtaking
         See `Supervisor`.
 
     Raises
@@ -198,7 +204,7 @@ def supervised(
     """
 
     def supervisor(crew: Crew, workers: int) -> Supervisor[Any, Any]:
-        return Supervisor(crew, workers, retrying=retrying, overtaking=overtaking, say=progress.say)
+        return Supervisor(crew, workers, retrying=retrying, overtaking=overtaking, say=progress.say, name=name)
 
     if not place.ray:
         job = replace(job, devices=place.devices, cpus=place.cpus_here)

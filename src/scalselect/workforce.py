@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,15 +12,24 @@ from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.engines.local import run_tasks
 from scalselect.engines.retrying import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
-from scalselect.errors import DataChangedError, MisuseError, ShardError, WorkError
+from scalselect.errors import DataChangedError, MisuseError, ShardError
 from scalselect.leftovers import remove_leftovers
+from scalselect.local_copies import remove_local_copies
 from scalselect.pool_of_run import pool_of_run
 from scalselect.remote_files import is_remote
 from scalselect.represent_keys import option_keys
 from scalselect.run_folder import RunFolder
 from scalselect.run_json import refuse_other_keys
 from scalselect.segments import entries_of
-from scalselect.shard_worker import Elsewhere, Finished, ModelFacts, ModelOfRun, ShardWorker, config_on
+from scalselect.shard_worker import (
+    Elsewhere,
+    Finished,
+    ModelFacts,
+    ModelOfRun,
+    ShardWorker,
+    config_on,
+    trouble_of_one_machine,
+)
 from scalselect.storage import remove_tree
 from scalselect.worker_logs import log_shard, worker_log
 from scalselect.worker_place import look_from_worker, supervised
@@ -43,7 +51,6 @@ if TYPE_CHECKING:
 
     Outcomes = Iterator[Outcome[int, Finished | Elsewhere]]
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _RETRYING = Retrying(
     # A single sample too large for the memory is as large the next time.
     worth_retrying=lambda error: not isinstance(error, ShardError),
@@ -175,12 +182,13 @@ def workforce(
             if force.swept:
                 remove_leftovers(folder.path)
         return
+    in_memory = any(segment.path is None for segment, _ in named)
     job = ShardJob(
         run_dir=_absolute(folder.path),
         model=_absolute(model) if Path(model).is_dir() else model,
         config=_with_absolute_paths(config),
         segments=tuple(segment for segment, _ in named),
-        pools=tuple(pool for _, pool in named) if place.shares_files or _has_list(named) else None,
+        pools=tuple(pool for _, pool in named) if place.shares_files or in_memory else None,
     )
     threads = None if recorded is None else int(recorded["represent"]["threads"])
     if config.threads != "auto":
@@ -189,10 +197,16 @@ def workforce(
         _no_logs_of_misuse(folder),
         look_from_worker(folder, job.segments) as look,
         _nothing_left_by_the_killed(folder) as known,
-        supervised(place, job, _RETRYING, look=look, device=config.device, threads=threads, progress=progress) as (
-            supervisor,
-            number,
-        ),
+        supervised(
+            place,
+            job,
+            _RETRYING,
+            look=look,
+            device=config.device,
+            threads=threads,
+            progress=progress,
+            name=lambda shard: f"shard {shard}",
+        ) as (supervisor, number),
     ):
         known.append(supervisor)
         facts: ModelFacts = supervisor.facts()
@@ -213,13 +227,16 @@ def _nothing_left_by_the_killed(folder: RunFolder) -> Iterator[list[Supervisor[A
 @contextmanager
 def _no_logs_of_misuse(folder: RunFolder) -> Iterator[None]:
     """Leave nothing written where no worker could begin for what the call says."""
+    places = [] if is_remote(str(folder.path)) else [folder.path, *folder.path.parents]
+    missing = [place for place in places if not place.exists()]
     try:
         yield
     except MisuseError:
         if folder.read() is None:
             remove_tree(folder.logs)
-            with contextlib.suppress(OSError):  # it holds other things, or there are no folders
-                folder.path.rmdir()
+            for place in missing:
+                with contextlib.suppress(OSError):  # it holds other things, or is gone
+                    place.rmdir()
         raise
 
 
@@ -230,15 +247,9 @@ def _absolute(path: str | Path) -> str:
 def _with_absolute_paths(config: RepresentConfig) -> RepresentConfig:
     """Return options that mean the same in a process with another working directory."""
     template = config.chat_template
-    return (
-        config
-        if template is None or not Path(template).is_file()
-        else replace(config, chat_template=_absolute(template))
-    )
-
-
-def _has_list(named: Sequence[tuple[Segment, Pool]]) -> bool:
-    return any(segment.path is None for segment, _ in named)
+    if template is None or not Path(template).is_file():
+        return config
+    return replace(config, chat_template=_absolute(template))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,35 +287,31 @@ class _ShardsElsewhere:
     def __init__(self, job: ShardJob, number: int) -> None:
         self._job = job
         self._folder = RunFolder(job.run_dir)
-        self._log = worker_log(self._folder.logs, number, redirect_descriptors=not job.keeps_descriptors)
-        self._log.__enter__()
         self._opened = False
         config = config_on(job.config, job.devices[number % len(job.devices)])
-        self._model = ModelOfRun(job.model, config, self._folder.read(), cpus=job.cpus)
-        self._worker = ShardWorker(self._folder, self._model)
+        log = worker_log(self._folder.logs, number, redirect_descriptors=not job.keeps_descriptors)
+        with ExitStack() as resources:
+            resources.callback(remove_local_copies)
+            resources.enter_context(log)  # which tells on what beginning ended, too
+            with trouble_of_one_machine():
+                self._model = ModelOfRun(job.model, config, self._folder.read(), cpus=job.cpus)
+                self._worker = resources.enter_context(ShardWorker(self._folder, self._model))
+            self._resources = resources.pop_all()
         self.facts = self._model.facts
 
     def __call__(self, task: int | Retaken) -> Finished | Elsewhere:
         """Represent a shard; see `ShardWorker`."""
-        if not self._opened:
-            self._open()
-        try:
+        with trouble_of_one_machine():
+            if not self._opened:
+                self._open()
             result = self._worker(task)
-        except OSError as error:
-            # What ends a run on one machine may be the trouble of one of many, where another attempt may do.
-            if error.errno in _NO_ROOM:
-                raise
-            raise WorkError(f"{type(error).__name__}: {error}") from error
         if isinstance(result, Finished) and not result.adopted:
             log_shard(result.report)
         return result
 
     def close(self) -> None:
-        """End the processes below, and the log."""
-        try:
-            self._worker.close()
-        finally:
-            self._log.__exit__(None, None, None)
+        """End the processes below, and the log; leave no copies of remote data behind."""
+        self._resources.close()
 
     def _open(self) -> None:
         run, job = self._folder.require(), self._job

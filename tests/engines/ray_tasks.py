@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalselect.engines.crew import Retaken
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -45,6 +47,7 @@ class Begins:
         return self.do, {"worker": worker, "process": os.getpid()}
 
     def do(self, task):  # noqa: C901  a list of strange things
+        task = task.task if isinstance(task, Retaken) else task
         match task:
             case int():
                 if self.folder is not None:

@@ -60,6 +60,8 @@ class Supervisor(Generic[Task, Result]):
         The work must allow for it to be done twice at once; the first result counts.
     say
         Is told in a sentence what a user should know of workers.
+    name
+        Returns what a task is called in it.
     clock
         Returns seconds.
 
@@ -81,12 +83,14 @@ class Supervisor(Generic[Task, Result]):
         retrying: Retrying,
         overtaking: bool = False,
         say: Callable[[str], None] = _log.info,
+        name: Callable[[Task], str] = lambda task: f"task {task}",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._crew = crew
         self._retrying = retrying
         self._overtaking = overtaking
         self._say = say
+        self._name = name
         self._clock = clock
         self._idle: deque[int] = deque()
         self._busy: dict[int, _Open[Task]] = {}
@@ -265,7 +269,7 @@ class Supervisor(Generic[Task, Result]):
         opened = self._busy.get(worker)
         if opened is not None:
             freed = self._freed(worker)
-            at = "" if freed is None else f" at task {opened.task}"
+            at = "" if freed is None else f" at {self._name(opened.task)}"
             self._say(f"worker {worker} died{at}: {how}; it is replaced")
             if freed is not None:
                 freed.is_taken = True

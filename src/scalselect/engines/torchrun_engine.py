@@ -75,7 +75,7 @@ def rank_of_environment(environment: Mapping[str, str] | None = None) -> Rank | 
         number, world = (_number(environment, name) for name in names[:2])
         if number is None or world is None:
             continue
-        if not 0 <= number < max(world, 1):
+        if not 0 <= number < world:
             raise OptionError(
                 f"{names[0]} must lie between 0 and {names[1]} - 1: {number} and {world}; unset both to work alone"
             )
