@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -40,24 +39,24 @@ class _Store:
 
 def rank_main() -> None:
     """Go through the shards of this rank, then through those that are missing, each under a claim; say how long."""
-    from scalselect.shard_sharing import shared_shards  # noqa: PLC0415
-
-    from scalselect.claims import Claims  # noqa: PLC0415  not in the workers of other engines
+    from scalselect.claimed_tasks import claimed_tasks  # noqa: PLC0415  not in the workers of other engines
+    from scalselect.claims import Claims  # noqa: PLC0415
+    from scalselect.engines.torchrun_engine import own_then_others, rank_of_environment  # noqa: PLC0415
 
     folder, shards = Path(sys.argv[1]), int(sys.argv[2])
-    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    store: Any = _Store(folder)
+    rank = rank_of_environment()
+    if rank is None:
+        raise SystemExit("to be started by torchrun, as several processes")
+    store = _Store(folder)
     claims = Claims(folder / ".claims")
     began, own = time.perf_counter(), 0
-    for part in (range(rank, shards, ranks), range(shards - 1, -1, -1)):
-        for shard in shared_shards(
-            [one for one in part if not store.is_published(one)], store, claims, lambda _words: None
-        ):
-            if not store.is_published(shard):
-                store.publish(shard)
-                own += 1
+    ordered = own_then_others(rank, range(shards), lambda some: {one for one in some if not store.is_published(one)})
+    for shard in claimed_tasks(ordered, store.is_published, claims, lambda shard: f"shard-{shard:07d}"):
+        if not store.is_published(shard):
+            store.publish(shard)
+            own += 1
     told = {"seconds": time.perf_counter() - began, "shards": own}
-    (folder / f"rank-{rank}.json").write_text(json.dumps(told), encoding="utf-8")
+    (folder / f"rank-{rank.number}.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalselect.engines.crew import Retaken
 from scalselect.engines.held_signals import signals_held
 from scalselect.engines.processes import Narrowed, results_in_order
 
@@ -60,6 +61,7 @@ class Work:
         self.worker = worker
 
     def __call__(self, task):
+        task = task.task if isinstance(task, Retaken) else task
         name, *arguments = task if isinstance(task, tuple) else ("echo", task)
         return getattr(self, name)(*arguments)
 

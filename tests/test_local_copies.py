@@ -12,7 +12,7 @@ import pytest
 from object_store import store
 from scalselect import local_copies
 from scalselect.errors import DataChangedError
-from scalselect.local_copies import local_copy, local_file, staged_file
+from scalselect.local_copies import local_copy, local_file, remove_local_copies, staged_file
 from scalselect.remote_path import path_of
 
 
@@ -34,6 +34,18 @@ def test_a_copy_that_somebody_removed_is_made_again(bucket):
     store().pipe_file(f"{bucket}/pool.json", b"[1]")
     local_copy(f"{bucket}/pool.json").unlink()
     assert local_copy(f"{bucket}/pool.json").read_bytes() == b"[1]"
+
+
+def test_removed_on_request_and_copied_anew(bucket):
+    store().pipe_file(f"{bucket}/pool.json", b"[1]")
+    before = local_copy(f"{bucket}/pool.json")
+    remove_local_copies()
+    assert not before.parents[1].exists()
+    again = local_copy(f"{bucket}/pool.json")
+    assert again.read_bytes() == b"[1]"
+    remove_local_copies()
+    remove_local_copies()  # nothing is left
+    assert not again.exists()
 
 
 def test_missing_files_and_folders(bucket):

@@ -17,6 +17,7 @@ SECTIONS = [
     "Damage",
     "Change",
     "Two at once",
+    "Several workers",
     "Bad samples",
     "Malformed input",
     "Hostile input",

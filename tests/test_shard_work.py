@@ -245,12 +245,10 @@ def test_another_order_is_another_run(tmp_path, pictures, checkpoints, capsys):
 
 
 def test_a_process_is_started_unasked_and_many_beside_a_gpu(monkeypatch):
-    monkeypatch.setattr(settings, "_usable_cpus", lambda: 9)
-    assert settings._resolved_workers(RepresentConfig(), "cpu") == 1
-    assert settings._resolved_workers(RepresentConfig(), "cuda:0") == 8
-    monkeypatch.setattr(settings, "_usable_cpus", lambda: 1)
-    assert settings._resolved_workers(RepresentConfig(), "cuda:0") == 1
+    assert settings._resolved_workers(RepresentConfig(), "cpu", 9) == 1
+    assert settings._resolved_workers(RepresentConfig(), "cuda:0", 9) == 8
+    assert settings._resolved_workers(RepresentConfig(), "cuda:0", 1) == 1
     monkeypatch.setattr(settings, "can_fork", False)
-    assert settings._resolved_workers(RepresentConfig(), "cuda:0") == 0
+    assert settings._resolved_workers(RepresentConfig(), "cuda:0", 9) == 0
     monkeypatch.setattr(settings, "can_fork", True)
-    assert settings._resolved_workers(RepresentConfig(dataloader_workers=3), "cpu") == 3
+    assert settings._resolved_workers(RepresentConfig(dataloader_workers=3), "cpu", 9) == 3

@@ -26,8 +26,8 @@ def test_reports_that_did_not_know_waiting_did_all_one_after_another():
 def test_shares_of_the_work_in_words():
     seconds = {"read": 28.8, "wait": 216.0, "model": 439.2, "write": 36.0, **BESIDE}
     assert lines_of_time(seconds, workers=8)[0] == (
-        "model 61%, waiting for samples 30%, write 5%, read 4% of 12 min of work in 8 workers; samples were made ready "
-        "in decode 3 min, preprocess 9 min"
+        "model 61%, waiting for samples 30%, write 5%, read 4% of 12 min of work in 8 workers; making samples ready "
+        "took 3 min of decoding and 9 min of preprocessing"
     )
 
 

@@ -209,6 +209,12 @@ class Claims:
         seconds = _POLL_SECONDS if as_remote(self.folder) is None else _REMOTE_POLL_SECONDS
         time.sleep(seconds * random.uniform(0.5, 1))  # noqa: S311
 
+    def remove(self, kind: str) -> None:
+        """Remove all claims of a kind, whoever holds them: what was claimed is done."""
+        for name in beats_by_claim(self.folder):
+            if name.startswith(kind + _SEPARATOR):
+                remove_claim(self.folder / name)
+
     def remove_dead(self) -> int:
         """Remove the claims of processes that are known to be dead; return how many files that were."""
         dead = remove_lone_beats(self.folder)

@@ -16,16 +16,22 @@ class EngineConfig:
     """Where shards are represented and scored."""
 
     engine: str = option_field(
-        "local", "where work runs: on this machine, or on a Ray cluster (`scalselect[ray]`)", choices=EngineName
+        "local", "where work runs: on this machine, or on a Ray cluster (extra `ray`)", choices=EngineName
     )
     workers: int | None = option_field(
-        None, "worker processes; unless given, one for each accelerator there is", kind=int
+        None,
+        "number of workers; unless given, one for each accelerator there is (scoring alone: this process), with Ray as "
+        "many as there is room for",
+        kind=int,
     )
     devices: str | None = option_field(
         None, "accelerators of this machine, one worker each, for example 0,1 or cuda:0,cuda:1", metavar="LIST"
     )
     ray_address: str | None = option_field(
-        None, "address of the Ray cluster; unless given, RAY_ADDRESS or the one of this machine", metavar="ADDRESS"
+        None,
+        "the Ray cluster: host:port, auto (that of this machine) or local (one for this call); unless given, what "
+        "RAY_ADDRESS says, else auto",
+        metavar="ADDRESS",
     )
 
     def __post_init__(self) -> None:

@@ -17,15 +17,16 @@ from scalselect.extend_work import (
     recorded_config,
     refuse_what_cannot_grow,
 )
-from scalselect.pipeline import score_config_over, scoring_engine, shared_by_rank
+from scalselect.pipeline import score_config_over
 from scalselect.pool_of_run import pool_of_run
 from scalselect.progress import Silent, on_wait
 from scalselect.report_work import write_report
 from scalselect.results import Extended, represented_of, result_of
 from scalselect.run_folder import RunFolder
-from scalselect.score_work import score_run
+from scalselect.score_work import score_run, share_scoring
 from scalselect.segments import entries_of
 from scalselect.select_work import select_run
+from scalselect.worker_place import scoring_engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +108,7 @@ def extend(
             folder, done.totals, sum(len(new) for _, new in extension.named), workers=done.workers
         )
         if run["score"] is not None:
-            shared_by_rank(folder, score_config_over(run["score"], {}), progress)
+            share_scoring(folder, score_config_over(run["score"], {}), progress)
         with folder.claimed(on_wait(progress)):
             subspace = (
                 None

@@ -89,6 +89,12 @@ def staged_file() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_local_copies() -> None:
+    """Remove what this process has copied, where it may be killed before its exit; what is asked for is copied anew."""
+    _kept.clear()
+    _remove(os.getpid())
+
+
 def _version(location: str) -> tuple[str, ...]:
     facts = remote_facts(location)
     if facts["type"] != "file":
@@ -128,5 +134,5 @@ def _folder() -> Path:
 
 
 def _remove(process: int) -> None:
-    if process == os.getpid():
-        shutil.rmtree(_folders[process], ignore_errors=True)
+    if process == os.getpid() and process in _folders:
+        shutil.rmtree(_folders.pop(process), ignore_errors=True)

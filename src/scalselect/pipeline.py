@@ -5,7 +5,7 @@ Each function takes a run folder as it finds it and does only what is missing.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from scalselect.choice_checks import check_choice
@@ -14,7 +14,6 @@ from scalselect.damaged_shards import refusing_damaged, with_damage_mended
 from scalselect.dataset.data_sets import open_pools
 from scalselect.dataset.joined_pool import JoinedPool
 from scalselect.engine_options import EngineConfig
-from scalselect.engines.torchrun_engine import rank_of_environment
 from scalselect.errors import OptionError, RunFolderError, did_you_mean
 from scalselect.leftovers import remove_leftovers
 from scalselect.option_values import parse_budgets, picked_fields
@@ -28,7 +27,7 @@ from scalselect.score_work import score_run, share_scoring
 from scalselect.segments import rows_of
 from scalselect.select_work import select_run
 from scalselect.temporary_places import removed_places
-from scalselect.worker_place import place_of
+from scalselect.worker_place import place_of, scoring_engine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,7 +140,7 @@ def score(
     def attempt() -> DominantSubspace:
         if representations is not None:
             import_vectors(folder, representations, progress=progress)
-        shared_by_rank(folder, config, progress)
+        share_scoring(folder, config, progress)
         with folder.claimed(on_wait(progress)):
             say_removed(progress, here=remove_leftovers(folder.path), temporary=removed_places())
             return score_run(folder, config, progress, engine)
@@ -215,7 +214,7 @@ def run_config(
             pools, records, config, folder, model=model, processor=processor, progress=progress
         )
         pool = pool_of_run(folder.require(), None, opened=pools)
-        shared_by_rank(folder, config.score, progress)
+        share_scoring(folder, config.score, progress)
         with folder.claimed(on_wait(progress)):
             score_run(folder, config.score, progress, scoring_engine(config.engine, represented.workers))
             summary = select_run(folder, pool, choice, progress)
@@ -292,20 +291,6 @@ def _represented(
 
     done = represent_run(folder, pools, model, config, processor=processor, progress=progress)
     return represented_of(folder, done.totals, records, workers=done.workers), done.model
-
-
-def scoring_engine(engine: EngineConfig, workers: int) -> EngineConfig:
-    """Return who scores after so many workers of an engine have represented."""
-    if engine.engine == "ray" or workers == 1 or rank_of_environment() is not None:
-        return engine
-    return replace(engine, workers=workers, devices=None)
-
-
-def shared_by_rank(folder: RunFolder, config: ScoreConfig, progress: Progress) -> None:
-    """Where a launcher started several processes, do this one's share of the scoring; else nothing."""
-    rank = rank_of_environment()
-    if rank is not None:
-        share_scoring(folder, config, rank, progress)
 
 
 def score_config_over(before: Mapping[str, Any], options: Mapping[str, Any]) -> ScoreConfig:

@@ -213,6 +213,8 @@ def _model_keys(facts: ModelFacts) -> dict[str, str]:
 def _looked_at(place: WorkerPlace) -> dict[str, Any]:
     """Return which shards a process looks at, and how closely: of a launcher's processes each at its own."""
     rank = place.rank
+    if place.ray:  # too much for one machine to read; every file is held against its hash when it is scored
+        return {"contents": False}
     if rank is None:
         return {}
     return {"shards": lambda shard: shard % rank.world == rank.number}

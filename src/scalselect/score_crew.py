@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from scalselect.claims import Claim
+from scalselect.claimed_tasks import claimed_tasks
 from scalselect.engines.crew import Retaken
 from scalselect.engines.retrying import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
 from scalselect.errors import DamagedFileError, DataChangedError, MisuseError, WorkError
+from scalselect.local_copies import remove_local_copies
 from scalselect.run_folder import RunFolder
 from scalselect.score_parts import ScoreParts
 from scalselect.segments import shards_of
@@ -124,8 +125,9 @@ class _PartsElsewhere:
         self._parts.publish(step, part)
 
     def close(self) -> None:
-        """End the log."""
+        """End the log; leave no temporary folder behind."""
         self._resources.close()
+        remove_local_copies()
 
 
 def share_parts(parts: ScoreParts, step: Step, folder: RunFolder, rank: Rank, is_over: Callable[[], bool]) -> None:
@@ -140,25 +142,13 @@ def share_parts(parts: ScoreParts, step: Step, folder: RunFolder, rank: Rank, is
     def missing(some: Iterable[int]) -> set[int]:
         return {part for part in some if not parts.is_published(step, part)}
 
-    left = list(own_then_others(rank, range(len(parts)), missing))
-    while left:
-        put_off = []
-        for part in left:
-            if parts.is_published(step, part):
-                continue
-            if is_over():
-                return
-            claim = folder.claims.take(f"{step}-{part:05d}")
-            if not isinstance(claim, Claim):
-                put_off.append(part)
-                continue
-            with claim:
-                try:
-                    parts.publish(step, part)
-                except FileNotFoundError:
-                    if is_over():  # whoever ended it removed what was to be read, or written beside
-                        return
-                    raise
-        if len(put_off) == len(left):
-            folder.claims.pause()
-        left = put_off
+    def is_done(part: int) -> bool:
+        return parts.is_published(step, part) or is_over()
+
+    own_first = own_then_others(rank, range(len(parts)), missing)
+    for part in claimed_tasks(own_first, is_done, folder.claims, lambda part: f"{step}-{part:05d}"):
+        try:
+            parts.publish(step, part)
+        except FileNotFoundError:  # of the subspaces, where somebody has just written the scores and removed them
+            if not is_over():
+                raise

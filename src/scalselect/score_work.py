@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from scalselect.account_checks import check_scores
 from scalselect.coordinates_file import writing_coordinates
 from scalselect.engine_options import EngineConfig
+from scalselect.engines.torchrun_engine import rank_of_environment
 from scalselect.errors import WorkError
 from scalselect.row_content import content_keys
 from scalselect.score_crew import score_crew, share_parts
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scalselect.config import ScoreConfig
-    from scalselect.engines.torchrun_engine import Rank
     from scalselect.progress import Progress
     from scalselect.records import DominantSubspace
     from scalselect.representation_store import RepresentationStore
@@ -78,16 +78,19 @@ def score_run(
     return folder.read_subspace()
 
 
-def share_scoring(folder: RunFolder, config: ScoreConfig, rank: Rank, progress: Progress) -> None:
+def share_scoring(folder: RunFolder, config: ScoreConfig, progress: Progress) -> None:
     """Do the two passes over the vectors together with the other processes of a launcher; `score_run` does the rest.
 
-    Every process of the launcher calls it, before it claims the folder.
+    Every process of the launcher calls it, before it claims the folder. Does nothing in a process that is alone.
 
     Raises
     ------
     WorkError
         As `score_run`.
     """
+    rank = rank_of_environment()
+    if rank is None:
+        return
     run, shards, inputs = _inputs(folder, config)
     parts = ScoreParts(folder, shards, config, inputs)
 

@@ -177,12 +177,15 @@ class ShardWorker:
         if self._work is None:
             raise RuntimeError("no data were opened")
         shard = task.task if isinstance(task, Retaken) else task
-        store = self._folder.store
+        store, claims, claimed = self._folder.store, self._folder.claims, f"shard-{shard:07d}"
+        if isinstance(task, Retaken):  # its first worker is dead or hangs, and may hold the claim still
+            adopted = store.is_published(shard)
+            report = store.report(shard) if adopted else self._work(shard)
+            claims.remove(claimed)
+            return Finished(report, adopted=adopted)
         if store.is_published(shard):
             return Finished(store.report(shard), adopted=True)
-        if isinstance(task, Retaken):  # its first worker is dead or hangs, and may hold the claim still
-            return Finished(self._work(shard), adopted=False)
-        claim = self._folder.claims.take(f"shard-{shard:07d}")
+        claim = claims.take(claimed)
         if not isinstance(claim, Claim):
             return Elsewhere(claim.words)
         with claim:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WAIT = "wait"
-_MAKING = ("decode", "preprocess")
+_MAKING = {"decode": "decoding", "preprocess": "preprocessing"}
 _WORDS = {WAIT: "waiting for samples"}
 _SECONDS_THAT_TELL = 10.0  # of work; what is shorter is mostly beginning
 _SHARE_TOLD = 0.005  # below, a stage is left out of the words
@@ -65,9 +65,11 @@ def lines_of_time(seconds: Mapping[str, float], workers: int = 1) -> list[str]:
     told = ", ".join(f"{_WORDS.get(stage, stage)} {parts[stage] / work:.0%}" for stage in largest)
     by = f" in {workers:,} workers" if workers > 1 else ""
     making = [
-        f"{stage} {readable_seconds(seconds[stage])}" for stage in _MAKING if stage in seconds and WAIT in seconds
+        f"{readable_seconds(seconds[stage])} of {word}"
+        for stage, word in _MAKING.items()
+        if stage in seconds and WAIT in seconds
     ]
-    beside = f"; samples were made ready in {', '.join(making)}" if making else ""
+    beside = f"; making samples ready took {' and '.join(making)}" if making else ""
     advice = _ADVICE.get(_to_mend(seconds, parts, work))
     return [f"{told} of {readable_seconds(work)} of work{by}{beside}", *([] if advice is None else [advice])]
 

@@ -112,6 +112,13 @@ def place_of(engine: EngineConfig, config: RepresentConfig | None = None, *, is_
     return WorkerPlace(here=devices[0] if devices else None)
 
 
+def scoring_engine(engine: EngineConfig, workers: int) -> EngineConfig:
+    """Return who scores after so many workers of an engine have represented: as many, whatever devices they had."""
+    if engine.engine == "ray" or workers == 1 or rank_of_environment() is not None:
+        return engine
+    return replace(engine, workers=workers, devices=None)
+
+
 def _device_of(rank: Rank, config: RepresentConfig) -> str | None:
     """Return the accelerator of one of a launcher's processes; None: what the options say."""
     if config.device not in {"auto", "cuda"}:

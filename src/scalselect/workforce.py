@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from scalselect.engines.local import run_tasks
 from scalselect.engines.retrying import Retrying
 from scalselect.engines.torchrun_engine import own_then_others
 from scalselect.errors import DataChangedError, MisuseError, ShardError
+from scalselect.leftovers import remove_leftovers
+from scalselect.local_copies import remove_local_copies
 from scalselect.pool_of_run import pool_of_run
 from scalselect.remote_files import is_remote
 from scalselect.represent_keys import option_keys
@@ -64,6 +66,7 @@ class OneProcess:
     used: ModelOfRun
     rank: Rank | None
     tells_rows: bool = True
+    swept: set[int] = field(default_factory=set)  # shards of other processes, which were dead or slow
 
     @property
     def shows_others(self) -> bool:
@@ -109,6 +112,8 @@ class OneProcess:
         result = self.worker(shard)
         if self.rank is not None and isinstance(result, Finished) and not result.adopted:
             log_shard(result.report)
+            if shard % self.rank.world != self.rank.number:
+                self.swept.add(shard)
         return result
 
 
@@ -172,7 +177,10 @@ def workforce(
                 resources.enter_context(worker_log(folder.logs, rank.number, redirect_descriptors=False))
             used = ModelOfRun(model, place.config_here(config), recorded, processor=processor, cpus=place.cpus_here)
             worker = resources.enter_context(ShardWorker(folder, used, on_row=progress.row))
-            yield OneProcess(worker, used, rank)
+            force = OneProcess(worker, used, rank)
+            yield force
+            if force.swept:
+                remove_leftovers(folder.path)
         return
     in_memory = any(segment.path is None for segment, _ in named)
     job = ShardJob(
@@ -195,6 +203,8 @@ def workforce(
     ):
         facts: ModelFacts = supervisor.facts()
         yield ManyWorkers(supervisor, facts, number, place.here or "auto")
+    if supervisor.replaced or supervisor.overtaken:
+        remove_leftovers(folder.path)  # what those were writing that were killed
 
 
 @contextmanager
@@ -264,6 +274,7 @@ class _ShardsElsewhere:
         config = config_on(job.config, job.devices[number % len(job.devices)])
         log = worker_log(self._folder.logs, number, redirect_descriptors=not job.keeps_descriptors)
         with ExitStack() as resources:
+            resources.callback(remove_local_copies)
             resources.enter_context(log)  # which tells on what beginning ended, too
             with trouble_of_one_machine():
                 self._model = ModelOfRun(job.model, config, self._folder.read(), cpus=job.cpus)
@@ -282,7 +293,7 @@ class _ShardsElsewhere:
         return result
 
     def close(self) -> None:
-        """End the processes below, and the log."""
+        """End the processes below, and the log; leave no copies of remote data behind."""
         self._resources.close()
 
     def _open(self) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalselect.engines.crew import Retaken
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -45,6 +47,7 @@ class Begins:
         return self.do, {"worker": worker, "process": os.getpid()}
 
     def do(self, task):  # noqa: C901  a list of strange things
+        task = task.task if isinstance(task, Retaken) else task
         match task:
             case int():
                 if self.folder is not None:
@@ -100,3 +103,24 @@ class LacksFile:
 
     def __call__(self):
         return None if os.environ.get(self.variable) else f"the run folder is not there: {self.variable}"
+
+
+@dataclass
+class Closes:
+    """Work that writes down that it was closed."""
+
+    folder: Path
+
+    def __call__(self, _worker):
+        return _Closing(self.folder), None
+
+
+class _Closing:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, task):
+        return task
+
+    def close(self):
+        (self.folder / f"closed-{os.getpid()}").touch()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ray_tasks import Begins, LacksFile, NestedError
+from ray_tasks import Begins, Closes, LacksFile, NestedError
 
 from ray_cluster import RayMachines, descendants, processes_that_name
 from scalselect.engines import ray_engine, ray_engine_crew
@@ -276,6 +276,15 @@ def test_the_cluster_is_left_as_it_was_found_and_no_file_half_written(cluster, i
 
 
 @pytest.mark.slow
+def test_idle_workers_close_their_work_before_they_end(supervisor, tmp_path):
+    kept = supervisor(Closes(tmp_path))
+    assert sorted(outcome.result for outcome in kept.results([1, 2, 3])) == [1, 2, 3]
+    wait_for(lambda: kept.alive == 2 or bool(kept._hear(0.1)))
+    kept.close()
+    assert len(list(tmp_path.glob("closed-*"))) == 2
+
+
+@pytest.mark.slow
 def test_a_connection_that_was_there_is_used_and_kept(machines):
     import ray
 
@@ -302,6 +311,15 @@ def test_what_no_node_has_is_refused_before_any_work(cluster, said):
     assert said == []
     cluster.check(LacksFile("PATH"), 3, 1, 0)
     assert said == ["3 workers were asked for, and the cluster has room for 2: the others wait"]
+
+
+@pytest.mark.slow
+def test_nodes_that_have_answered_are_not_asked_to_stop(cluster, monkeypatch):
+    """That would race with the end of their task, and now and then abort this process in Ray's compiled code."""
+    cancelled = []
+    monkeypatch.setattr(cluster._ray, "cancel", lambda reference, **_: cancelled.append(reference))
+    cluster.check(LacksFile("PATH"), 2, 1, 0)
+    assert cancelled == []
 
 
 @pytest.mark.slow
@@ -338,7 +356,7 @@ def _a_node_is_removed_in_the_middle(cluster, machines, said, folder):
         for outcome in kept.results(range(20)):
             outcomes.append(outcome)
             if len(outcomes) == 4:
-                wait_for(lambda: kept.alive == 2 or kept._hear(0.1))
+                wait_for(lambda: kept.alive == 2 or bool(kept._hear(0.1)))
                 machines.remove(1)
         assert sorted(outcome.result for outcome in outcomes) == [2 * task for task in range(20)]
         assert kept.replaced == 1

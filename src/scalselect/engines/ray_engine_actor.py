@@ -61,6 +61,12 @@ class Actor:
         """Do a pickled task; return the result, as `_told` does."""
         return _told(lambda: self._work(pickle.loads(task)))  # noqa: S301  from the driver
 
+    def leave(self) -> None:
+        """Let the work clean up, where it has a method `close`."""
+        close = getattr(getattr(self, "_work", None), "close", None)
+        if close is not None:
+            close()
+
 
 def _told(work: Callable[[], Any]) -> bytes:
     """Return what came of the work, pickled: whether it is a result, that or the error pickled, and the error in words.

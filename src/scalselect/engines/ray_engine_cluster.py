@@ -138,9 +138,11 @@ class RayCluster:
             for node in nodes
         }
         until = time.monotonic() + _TO_LOOK
+        unanswered = set(asked)
         try:
             for reference, node in asked.items():
                 ready, _ = ray.wait([reference], timeout=max(0.0, until - time.monotonic()))
+                unanswered.difference_update(ready)
                 if not ready:
                     yield node, {"words": f"it did not answer within {_TO_LOOK:.0f} seconds"}
                     continue
@@ -150,7 +152,9 @@ class RayCluster:
                     if node.id in {live.id for live in self._live()}:
                         yield node, {"words": words_of(error)}
         finally:
-            for reference in asked:
+            # No others: cancelling a task that answers at this moment can abort this process, in Ray's compiled code.
+            answered, _ = ray.wait(list(unanswered), num_returns=len(unanswered), timeout=0) if unanswered else ([], [])
+            for reference in unanswered.difference(answered):
                 ray.cancel(reference, force=True)
 
 

@@ -48,7 +48,8 @@ class RayCrew:
     or leaves them visible, according to its version.
 
     A worker that is ended at work is first sent SIGTERM by a task on its node, which raises SystemExit in it, so that
-    files it was writing are removed; what has not left after 4 seconds is killed.
+    files it was writing are removed; of one that is idle the work's method `close` is called, if it has one. What has
+    not left after 4 seconds is killed.
 
     Parameters
     ----------
@@ -180,7 +181,10 @@ class RayCrew:
         ray = self._ray
         with contextlib.suppress(ray.exceptions.RayError):  # a cluster that is lost
             try:
+                idle = [hired.actor.leave.remote() for hired in ended if hired.place is not None and not hired.awaited]
                 self._let_leave([hired for hired in ended if hired.place is not None and hired.awaited])
+                if idle:
+                    ray.wait(idle, num_returns=len(idle), timeout=_TO_LEAVE)
             finally:
                 for hired in ended:
                     ray.kill(hired.actor, no_restart=True)
