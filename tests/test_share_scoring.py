@@ -27,11 +27,14 @@ from shard_workers import together
 from small_pools import promised_files
 from small_scorings import PARTS, STEPS, copy_of, make_parts_small, parts_of, run_of_parts
 
+_this = threading.local()  # holds the rank: a thread has no environment of its own
+
 
 @pytest.fixture(scope="module", autouse=True)
 def small_parts():
     with pytest.MonkeyPatch.context() as patched:
         make_parts_small(patched)
+        patched.setattr(score_work, "rank_of_environment", lambda: getattr(_this, "rank", None))
         yield
 
 
@@ -58,7 +61,11 @@ def mine(run, tmp_path):
 def share(mine, number, world, before=lambda: None):
     folder = RunFolder(mine.path)
     before()
-    share_scoring(folder, ScoreConfig(), Rank("torchrun", number, world, number, world), Silent())
+    _this.rank = Rank("torchrun", number, world, number, world)
+    try:
+        share_scoring(folder, ScoreConfig(), Silent())
+    finally:
+        _this.rank = None
     with folder.claimed():
         score_run(folder, ScoreConfig(), Silent())
 
@@ -102,8 +109,10 @@ def test_one_that_comes_when_the_others_are_done(mine, whole, done):
     over = threading.Event()
 
     def others():
-        together([lambda number=number: share(mine, number, 3) for number in (0, 2)])
-        over.set()
+        try:
+            together([lambda number=number: share(mine, number, 3) for number in (0, 2)])
+        finally:
+            over.set()
 
     together([others, lambda: share(mine, 1, 3, before=lambda: over.wait(60))])
     assert len(done) == len(STEPS) * PARTS
