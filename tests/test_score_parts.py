@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-import signal
 import tempfile
-import threading
-import time
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,47 +14,30 @@ from hypothesis import strategies as st
 
 import scalselect
 from inline_crew import work_inline
-from scalselect import claims, score_parts, score_work
+from scalselect import score_parts
 from scalselect.config import ScoreConfig, score_config
-from scalselect.engines.torchrun_engine import Rank
 from scalselect.errors import WorkError
-from scalselect.process_mark import new_mark
-from scalselect.progress import Silent
 from scalselect.run_folder import RunFolder
 from scalselect.score_parts import Projection, ScoreParts
-from scalselect.score_work import score_run, share_scoring
 from scalselect.scores_file import scores_made_from
-from scalselect.segments import shards_of
 from scalselect.subspace.dominant import dominant_subspace
 from scalselect.subspace.scatter import ScatterSums, shift_from
-from scored_runs import SHARD_SIZE, clustered_vectors, scored_run
-from shard_workers import Telling, together
+from shard_workers import Telling
 from small_pools import promised_files
-
-STEPS = ("representations", "instruction_representations", "projection")
-SHARDS = 7  # in parts of two, the last one a single shard, as these tests have it
-EMPTY = range(2 * SHARD_SIZE, 4 * SHARD_SIZE)  # rows of the second part, of which none is scored
+from small_scorings import EMPTY, NO_INSTRUCTION, PARTS, ROWS, STEPS, copy_of, make_parts_small, parts_of, run_of_parts
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_parts():
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(score_parts, "_SHARDS_A_PART", 2)
-        patched.setattr(claims, "_POLL_SECONDS", 0.02)
+        make_parts_small(patched)
         yield
-
-
-def vectors_of(seed=0):
-    return clustered_vectors(SHARDS * SHARD_SIZE - 3, seed, hidden=12)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Return the folder of a run with vectors of instructions, some of them missing, and a part without any row."""
-    instruction = vectors_of(1)
-    instruction[5:9] = np.nan
-    folder = tmp_path_factory.mktemp("parts")
-    return RunFolder(scored_run(folder, vectors_of(), instruction=instruction, unusable=set(EMPTY), score=False))
+    """Return the folder of a run of four parts, scored by nobody."""
+    return run_of_parts(tmp_path_factory.mktemp("parts"))
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +48,10 @@ def whole(run, tmp_path_factory):
     return promised_files(folder.path)
 
 
-def copy_of(run, place):
-    return RunFolder(shutil.copytree(run.path, place / "run"))
-
-
 @pytest.fixture
 def mine(run, tmp_path):
     """Return a copy of the run that a test may change."""
     return copy_of(run, tmp_path)
-
-
-def parts_of(folder, config=None, **inputs):
-    config = config or ScoreConfig()
-    return ScoreParts(folder, shards_of(folder.require()), config, {"score": asdict(config), **inputs})
 
 
 def bits(sums):
@@ -157,7 +124,7 @@ def test_sums_as_arrays_are_the_same_sums(seed, hidden, rows, dtype):
 @pytest.mark.parametrize("kind", STEPS[:2])
 def test_sums_read_from_files_are_the_same_bits(mine, kind):
     computed = all_sums(parts_of(mine), kind)
-    for part in range(4):
+    for part in range(PARTS):
         parts_of(mine).publish(kind, part)
     read = parts_of(mine)
     read._summed = pytest.fail
@@ -168,11 +135,11 @@ def test_sums_read_from_files_are_the_same_bits(mine, kind):
 
 def test_where_the_files_are_read_for_the_last_time_they_go_one_by_one(mine):
     parts = parts_of(mine)
-    for part in range(4):
+    for part in range(PARTS):
         parts.publish("representations", part)
     sums = parts.sums("representations", last=True)
-    left = [[parts.is_published("representations", part) for part in range(4)] for _ in sums]
-    assert left == [[False] * part + [True] * (4 - part) for part in range(4)]
+    left = [[parts.is_published("representations", part) for part in range(PARTS)] for _ in sums]
+    assert left == [[False] * part + [True] * (PARTS - part) for part in range(PARTS)]
     assert list(parts.folder.iterdir()) == []
 
 
@@ -185,10 +152,10 @@ def test_which_parts_are_files_changes_nothing(run, options):
         expected = [all_sums(plain, kind) for kind in STEPS[:2]]
         subspaces = subspaces_of(plain)
         projected = joined(plain.projections(subspaces))
-        for present in itertools.product([False, True], repeat=4):
+        for present in itertools.product([False, True], repeat=PARTS):
             parts = parts_of(mine, config)
             parts.write_subspaces(subspaces)
-            for step, part in itertools.product(STEPS, range(4)):
+            for step, part in itertools.product(STEPS, range(PARTS)):
                 if present[part]:
                     parts_of(mine, config).publish(step, part)
             assert [all_sums(parts, kind) for kind in STEPS[:2]] == expected
@@ -204,9 +171,9 @@ def test_a_projection_tells_of_each_scored_row_once(mine):
     parts = parts_of(mine)
     subspaces = subspaces_of(parts)
     found = joined(parts.projections(subspaces))
-    scored = [row for row in range(SHARDS * SHARD_SIZE - 3) if row not in EMPTY]
+    scored = [row for row in range(ROWS) if row not in EMPTY]
     assert found["rows"].tolist() == scored
-    assert found["instruction_rows"].tolist() == [row for row in scored if row not in range(5, 9)]
+    assert found["instruction_rows"].tolist() == [row for row in scored if row not in NO_INSTRUCTION]
     assert found["leverage"].sum() == pytest.approx(subspaces[0].rank)
     assert (found["coordinates"].astype(float) ** 2).sum(axis=1) == pytest.approx(found["leverage"], rel=1e-5)
 
@@ -231,10 +198,10 @@ def test_without_subspaces_there_is_no_projection(mine):
 
 def test_parts_of_other_inputs_count_for_nothing(mine):
     others = parts_of(mine, score_config({"normalise_rows": "on"}))
-    for part in range(4):
+    for part in range(PARTS):
         others.publish("representations", part)
     parts = parts_of(mine)
-    assert not any(parts.is_published("representations", part) for part in range(4))
+    assert not any(parts.is_published("representations", part) for part in range(PARTS))
     assert all_sums(parts) != all_sums(others)
     scalselect.score(mine.path)
     assert not mine.scoring.exists()  # theirs are gone as well
@@ -254,7 +221,7 @@ def test_a_damaged_part_is_done_again(mine, whole, damage):
     subspaces = subspaces_of(parts)
     projected = joined(parts.projections(subspaces))
     parts.write_subspaces(subspaces)
-    for step, part in itertools.product(("representations", "projection"), range(4)):
+    for step, part in itertools.product(("representations", "projection"), range(PARTS)):
         parts.publish(step, part)
     for step in ("representations", "projection"):
         path = parts._path(step, 2)
@@ -285,7 +252,7 @@ def test_workers_score_as_one_process_does(mine, whole, monkeypatch):
     scalselect.score(mine.path, workers=3, progress=progress)
     assert promised_files(mine.path) == whole | logs_of(mine)
     assert "4 parts are scored by 3 workers" in progress.said
-    assert [task for _, task in crews[0].given] == list(itertools.product(STEPS, range(4)))
+    assert [task for _, task in crews[0].given] == list(itertools.product(STEPS, range(PARTS)))
     assert not mine.scoring.exists()
     assert not (mine.path / ".claims").exists()
 
@@ -311,163 +278,3 @@ def test_a_part_that_fails_at_every_worker_ends_it_and_the_next_call_goes_on(min
     scalselect.score(mine.path)
     assert {name: content for name, content in promised_files(mine.path).items() if "logs/" not in name} == whole
     assert not mine.scoring.exists()
-
-
-# The processes of a launcher, as threads here: each has a folder object of its own.
-
-
-def share(mine, number, world, before=lambda: None):
-    folder = RunFolder(mine.path)
-    before()
-    share_scoring(folder, ScoreConfig(), Rank("torchrun", number, world, number, world), Silent())
-    with folder.claimed():
-        score_run(folder, ScoreConfig(), Silent())
-
-
-@contextmanager
-def counted(monkeypatch):
-    """Yield a list of the parts that are computed, by whomever."""
-    done = []
-    summed, projected = ScoreParts._summed, ScoreParts._projected
-
-    def counting(work, step=None):
-        def count(self, *arguments):
-            done.append(arguments if step is None else (step, *arguments))
-            return work(self, *arguments)
-
-        return count
-
-    monkeypatch.setattr(ScoreParts, "_summed", counting(summed))
-    monkeypatch.setattr(ScoreParts, "_projected", counting(projected, "projection"))
-    yield done
-
-
-@pytest.mark.parametrize("world", [2, 3, 6])
-def test_processes_of_a_launcher_share_the_parts(mine, whole, monkeypatch, world):
-    with counted(monkeypatch) as done:
-        together([lambda number=number: share(mine, number, world) for number in range(world)])
-    assert promised_files(mine.path) == whole
-    assert sorted(done, key=str) == sorted(itertools.product(STEPS, range(4)), key=str)  # each once
-    assert not mine.scoring.exists()
-    assert not (mine.path / ".claims").exists()
-
-
-@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
-def test_one_after_another_in_any_order(mine, whole, order):
-    for number in order:
-        share(mine, number, 3)
-        assert promised_files(mine.path) == whole
-        assert not mine.scoring.exists()
-
-
-def test_one_that_comes_when_the_others_are_done(mine, whole, monkeypatch):
-    over = threading.Event()
-
-    def others():
-        together([lambda number=number: share(mine, number, 3) for number in (0, 2)])
-        over.set()
-
-    with counted(monkeypatch) as done:
-        together([others, lambda: share(mine, 1, 3, before=lambda: over.wait(60))])
-    assert len(done) == 12
-    assert promised_files(mine.path) == whole
-    assert not mine.scoring.exists()
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_one_that_stands_still_before_a_part_until_all_is_over(mine, whole, monkeypatch, step):
-    """The others end without it, and remove what it was about to read or write."""
-    publish = ScoreParts.publish
-    slow, over = [], threading.Event()
-
-    def late(self, at, part):
-        if threading.get_ident() in slow and at == step:
-            assert over.wait(60)
-        publish(self, at, part)
-
-    monkeypatch.setattr(ScoreParts, "publish", late)
-
-    def slow_one():
-        slow.append(threading.get_ident())
-        share(mine, 1, 3)
-
-    def others():
-        while not slow:
-            time.sleep(0.01)
-        until = time.monotonic() + 60
-        while not any((mine.path / ".claims").glob(f"{step}-*")):  # it is at its first part
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        # It counts as dead, as one whose machine was suspended.
-        for path in (mine.path / ".claims").glob(f"{step}-*"):
-            path.unlink()
-        share(mine, 0, 3)
-        over.set()
-
-    together([slow_one, others])
-    assert promised_files(mine.path) == whole
-    assert not mine.scoring.exists()
-
-
-@pytest.mark.parametrize("after", [0, 3, 8, 10])
-def test_one_that_dies_on_the_way(mine, whole, after):
-    """It leaves so many parts, and a claim; another one, alone, ends the job."""
-    child = os.fork()
-    if not child:
-        publish, count = ScoreParts.publish, itertools.count()
-
-        def dying(self, step, part):
-            if next(count) == after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            publish(self, step, part)
-
-        ScoreParts.publish = dying
-        try:
-            share(mine, 1, 2)
-        finally:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert list((mine.path / ".claims").iterdir())
-    share(mine, 0, 2)
-    assert promised_files(mine.path) == whole
-    assert not mine.scoring.exists()
-    assert not (mine.path / ".claims").exists()
-
-
-@pytest.mark.parametrize("scorable", ["none", "equal"])
-def test_processes_of_a_launcher_say_of_what_cannot_be_scored_what_one_says(tmp_path, scorable):
-    vectors = np.ones((300, 4), np.float32)
-    unusable = set(range(300)) if scorable == "none" else ()
-    mine = RunFolder(scored_run(tmp_path, vectors, unusable=unusable, score=False))
-    with pytest.raises(WorkError) as alone:
-        scalselect.score(mine.path)
-    with pytest.raises(WorkError) as shared:
-        share(mine, 0, 2)
-    assert str(shared.value) == str(alone.value)
-    assert not mine.scores.exists()
-
-
-def test_a_single_part_is_not_shared(tmp_path, monkeypatch):
-    mine = RunFolder(scored_run(tmp_path, clustered_vectors(90), score=False))
-    monkeypatch.setattr(score_work, "share_parts", lambda *_: pytest.fail("shared"))
-    share(mine, 1, 2)
-    assert mine.scores.exists()
-
-
-def test_the_parts_of_a_claim_that_lives_are_waited_for(mine, whole):
-    """Somebody is at a part: the process takes all others first, then waits, and adopts what the other one left."""
-    parts = parts_of(mine, store=mine.store.digest(shards_of(mine.require())))
-    (mine.path / ".claims").mkdir()
-    path = mine.path / ".claims" / f"representations-00001@{new_mark()}"
-    path.touch()
-
-    def other():
-        while not parts.is_published("representations", 3):
-            time.sleep(0.01)
-        time.sleep(0.1)
-        assert not parts.is_published("representations", 1)
-        parts.publish("representations", 1)
-        path.unlink()
-
-    together([lambda: share(mine, 0, 2), other])
-    assert promised_files(mine.path) == whole
