@@ -198,7 +198,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_task_done_again(supervisor,
     assert sorted(outcome.result for outcome in outcomes) == [2 * task for task in range(30)]
     assert kept.replaced == 1
     assert len(said) == 1
-    assert "died at task" in said[0]
+    assert "died at" in said[0]
     assert "on the node" in said[0]
     assert "common causes" not in said[0]
     assert len(list(tmp_path.glob("did-*"))) == 30
@@ -361,7 +361,7 @@ def _a_node_is_removed_in_the_middle(cluster, machines, said, folder):
         assert sorted(outcome.result for outcome in outcomes) == [2 * task for task in range(20)]
         assert kept.replaced == 1
         assert sum(outcome.attempts for outcome in outcomes) == 21
-    place = next(place for place, words in enumerate(said) if "died at task" in words)
+    place = next(place for place, words in enumerate(said) if "died at" in words)
     died, waits = said[place : place + 2]  # before, a slow start may have been told
     assert "is lost; it is replaced" in died
     waiting = "waits for a place with 1 CPU, [2-5] s by now; 0 of 1 CPUs are free on 1 node; the others go on"
