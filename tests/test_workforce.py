@@ -14,7 +14,7 @@ import pytest
 
 import scalselect
 from inline_crew import InlineCrew, work_inline
-from scalselect import shard_work, workforce
+from scalselect import shard_job, shard_work
 from scalselect.engines import ray_engine
 from scalselect.engines.crew import Retaken
 from scalselect.errors import RunFolderError, WorkError
@@ -151,6 +151,8 @@ class OneNode:
     """A cluster whose workers are those of this process; `cpus_each` is what each was asked to have."""
 
     gpus = 0.0
+    nodes = 2
+    address = "192.0.2.1:6379"
     cpus = 4.0
 
     def __init__(self):
@@ -230,14 +232,14 @@ def test_no_room_ends_the_run_and_the_same_command_goes_on(words, whole, tmp_pat
 
 def test_a_machine_that_cannot_read_the_model_is_begun_again(words, whole, tmp_path, crews, monkeypatch):
     left = [OSError(errno.EIO, "Input/output error"), OSError(errno.ESTALE, "Stale file handle")]
-    model_of_run = workforce.ModelOfRun
+    model_of_run = shard_job.ModelOfRun
 
     def failing(*arguments, **options):
         if left and "cpus" in options:
             raise left.pop()
         return model_of_run(*arguments, **options)
 
-    monkeypatch.setattr(workforce, "ModelOfRun", failing)
+    monkeypatch.setattr(shard_job, "ModelOfRun", failing)
     assert command(*words(tmp_path / "run"), "--workers", "2") == 0
     assert crews[0].begun == [0, 1, 0, 1]
     assert without_logs(tmp_path / "run", "representations/") == whole
@@ -247,7 +249,7 @@ def test_no_machine_can_read_the_model(words, tmp_path, crews, monkeypatch, caps
     def failing(*_arguments, **_options):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(workforce, "ModelOfRun", failing)
+    monkeypatch.setattr(shard_job, "ModelOfRun", failing)
     out = tmp_path / "run"
     assert command(*words(out), "--workers", "2") == 1
     told = capsys.readouterr().err
@@ -258,14 +260,14 @@ def test_no_machine_can_read_the_model(words, tmp_path, crews, monkeypatch, caps
 
 
 def test_data_that_one_machine_cannot_read_now_are_read_by_another(words, whole, tmp_path, crews, monkeypatch):
-    opened, left = workforce._ShardsElsewhere._open, [OSError(errno.ESTALE, "Stale file handle")]
+    opened, left = shard_job._ShardsElsewhere._open, [OSError(errno.ESTALE, "Stale file handle")]
 
     def failing(self):
         if left:
             raise left.pop()
         opened(self)
 
-    monkeypatch.setattr(workforce._ShardsElsewhere, "_open", failing)
+    monkeypatch.setattr(shard_job._ShardsElsewhere, "_open", failing)
     assert command(*words(tmp_path / "run"), "--workers", "2") == 0
     assert without_logs(tmp_path / "run", "representations/") == whole
     assert len(crews[0].given) == SHARDS + 1
@@ -299,7 +301,7 @@ def test_a_refusal_of_a_worker_ends_the_run_at_once(words, tmp_path, crews, monk
     def refuse(*_arguments, **_options):
         raise RunFolderError("run folder belongs to another run: here")
 
-    monkeypatch.setattr(workforce, "refuse_other_keys", refuse)
+    monkeypatch.setattr(shard_job, "refuse_other_keys", refuse)
     assert command(*words(tmp_path / "run"), "--workers", "2") == 2
     assert capsys.readouterr().err.count("run folder belongs to another run") == 1
     assert len(crews[0].given) == 2  # both were at it

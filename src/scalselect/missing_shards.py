@@ -97,10 +97,7 @@ def represent_missing(
                     waiting.put_off(outcome.task, result)
                 else:
                     waiting.moved = True
-                    adopting.number += result.adopted
-                    totals.add(result.report)
-                    if result.adopted or not force.tells_rows:
-                        progress.rows(result.report.counts)
+                    adopting.take(result, told=force.tells_rows)
                     skips.count(result.report)
                     skips.check(at_end=False)
                 if force.shows_others:
@@ -151,6 +148,15 @@ class _Adopting:
         self._progress = progress
         self._looked = time.monotonic()
         self.number = 0
+
+    def take(self, found: Finished, *, told: bool) -> None:
+        """Count a shard that was handed out here; `told` where its rows were counted as they came."""
+        if found.report.shard in self._totals:  # seen already, among those of others
+            return
+        self.number += found.adopted
+        self._totals.add(found.report)
+        if found.adopted or not told:
+            self._progress.rows(found.report.counts)
 
     def look(self) -> None:
         """Count what was published meanwhile, every few seconds: folders are listed."""

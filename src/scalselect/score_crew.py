@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from scalselect.progress import Progress
     from scalselect.score_parts import Step
 
+_log = logging.getLogger(__name__)
 _RETRYING = Retrying(fatal=(MisuseError, DataChangedError, DamagedFileError))
 
 
@@ -91,9 +94,10 @@ def score_crew(
             threads=threads,
             progress=progress,
             name=lambda task: f"part {task[1]}",
+            most=len(parts),
         ) as (supervisor, workers),
     ):
-        progress.say(f"{len(parts)} parts are scored by {workers} workers")
+        progress.say(f"{len(parts)} parts are scored by {workers} worker{'' if workers == 1 else 's'}")
         yield ScoreCrew(parts, supervisor)
 
 
@@ -128,7 +132,9 @@ class _PartsElsewhere:
     def __call__(self, task: tuple[Step, int] | Retaken) -> None:
         """Do a part and leave it as a file."""
         step, part = task.task if isinstance(task, Retaken) else task
+        began = time.perf_counter()
         self._parts.publish(step, part)
+        _log.info("part %d of the %s: %.1f s", part, step.replace("_", " "), time.perf_counter() - began)
 
     def close(self) -> None:
         """End the log; leave no temporary folder behind."""

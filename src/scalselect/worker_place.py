@@ -177,6 +177,7 @@ def supervised(
     threads: int | None,
     progress: Progress,
     name: Callable[[Any], str],
+    most: int,
     overtaking: bool = True,
 ) -> Iterator[tuple[Supervisor[Any, Any], int]]:
     """Yield workers that do what a job says, and their number; they end with the block.
@@ -194,6 +195,8 @@ def supervised(
         CPU threads of a worker; None: its share of the machine.
     name, overtaking
         See `Supervisor`.
+    most
+        Number of tasks that there are at most: more workers would have nothing to do.
 
     Raises
     ------
@@ -207,6 +210,7 @@ def supervised(
         return Supervisor(crew, workers, retrying=retrying, overtaking=overtaking, say=progress.say, name=name)
 
     if not place.ray:
+        place = replace(place, devices=place.devices[: max(1, most)])
         job = replace(job, devices=place.devices, cpus=place.cpus_here)
         with supervisor(LocalCrew(job), len(place.devices)) as found:
             yield found, len(place.devices)
@@ -217,9 +221,13 @@ def supervised(
         on_gpus = cluster.gpus > 0 if device == "auto" else not device.startswith("cpu")
         gpus = float(on_gpus)
         each = threads or (max(1, int(cluster.cpus // cluster.gpus)) if on_gpus and cluster.gpus else 1)
-        workers = place.workers or max(1, cluster.default_workers(each, gpus))
+        workers = max(1, min(place.workers or cluster.default_workers(each, gpus), most))
         cluster.check(look, workers, each, gpus)
         job = replace(job, devices=("cuda" if on_gpus else "cpu",), cpus=each, keeps_descriptors=True)
+        progress.say(
+            f"Ray cluster at {cluster.address}: nodes {cluster.nodes}, CPUs {cluster.cpus:g}, GPUs {cluster.gpus:g}; "
+            f"workers {workers}, CPUs each {each}"
+        )
         with supervisor(cluster.crew(job, cpus=each, gpus=gpus), workers) as found:
             yield found, workers
 

@@ -199,6 +199,7 @@ def workforce(
             threads=threads,
             progress=progress,
             name=lambda shard: f"shard {shard}",
+            most=sum(len(segment.shards) for segment in job.segments),
         ) as (supervisor, number),
     ):
         known.append(supervisor)

@@ -231,7 +231,11 @@ def test_a_worker_that_cannot_begin_is_given_up_and_the_others_go_on():
     assert len(list(supervisor.results(range(9)))) == 9
     assert crew.calls.count(("start", 0)) == 3
     assert crew.calls.count(("end", 0)) == 1  # it lived, and was not wanted
-    assert said == ["worker 0 is given up, it could not be started 3 times: exit code 2"]
+    assert said == [
+        "worker 0 could not begin: exit code 1; it is started again",
+        "worker 0 could not begin: OSError: no device; it is started again",
+        "worker 0 is given up, it could not be started 3 times: exit code 2",
+    ]
     assert {worker for worker, _ in crew.given} == {1}
     assert supervisor.replaced == 0
 

@@ -48,8 +48,14 @@ def test_a_process_that_is_alone(launcher):
 def test_half_of_the_variables_is_none(launcher, which):
     names = [name for name in LAUNCHERS[launcher] if name != "SLURM_STEP_ID"]
     environment = dict(LAUNCHERS[launcher])
-    for odd in ("", "first", "-1"):
-        assert rank_of_environment({**environment, names[which]: odd}) is None
+    assert rank_of_environment({**environment, names[which]: ""}) is None
+    for odd in ("first", "-1"):
+        odd_ones = {**environment, names[which]: odd}
+        if launcher == "torchrun":  # a slip in a script: each process would do everything
+            with pytest.raises(OptionError, match=f"RANK and WORLD_SIZE must be whole numbers: .*'{odd}'"):
+                rank_of_environment(odd_ones)
+        else:
+            assert rank_of_environment(odd_ones) is None
     del environment[names[which]]
     assert rank_of_environment(environment) is None
 

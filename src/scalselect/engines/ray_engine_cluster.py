@@ -47,6 +47,11 @@ class RayCluster:
         self._say = say
 
     @property
+    def address(self) -> str:
+        """Where the cluster is reached."""
+        return str(self._ray.get_runtime_context().gcs_address)
+
+    @property
     def nodes(self) -> int:
         """Number of live nodes."""
         return len(self._live())

@@ -219,6 +219,8 @@ class RayCrew:
         with contextlib.suppress(self._ray.exceptions.RayError):
             if hired.place.node not in {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}:
                 return f"the node {hired.place.address} is lost"
+        if isinstance(error, self._ray.exceptions.ActorUnavailableError):
+            return f"it cannot be reached any more on the node {hired.place.address}"
         return f"on the node {hired.place.address}: {words_of(error)}"
 
     def _tell_who_waits(self) -> None:

@@ -204,6 +204,11 @@ class Supervisor(Generic[Task, Result]):
                 waits.append(left)
                 continue
             self.overtaken += 1
+            busy, seconds = min(opened.by), self._clock() - opened.began
+            self._say(
+                f"worker {busy} has been at {self._name(opened.task)} for {seconds:.0f} s, much longer than usual: "
+                f"worker {worker} does it as well"
+            )
             began, opened.is_taken = opened.began, True
             self._give(opened, worker)
             opened.began = began
@@ -297,6 +302,7 @@ class Supervisor(Generic[Task, Result]):
     def _start_again(self, worker: int, how: str) -> None:
         failures = self._starting.pop(worker) + 1
         if failures < _STARTS:
+            self._say(f"worker {worker} could not begin: {how}; it is started again")
             self._starting[worker] = failures
             self._crew.start(worker)
             return

@@ -74,6 +74,12 @@ def rank_of_environment(environment: Mapping[str, str] | None = None) -> Rank | 
             continue  # a batch script that runs on the first node alone has the variables of its whole job
         number, world = (_number(environment, name) for name in names[:2])
         if number is None or world is None:
+            given = [environment.get(name, "") for name in names[:2]]
+            if all(given) and launcher == "torchrun":
+                raise OptionError(
+                    f"{names[0]} and {names[1]} must be whole numbers: {given[0]!r} and {given[1]!r}; unset both to "
+                    "work alone"
+                )
             continue
         if not 0 <= number < world:
             raise OptionError(
