@@ -63,7 +63,7 @@ def force_of(folder, rank=None, before=lambda _shard: None):
     """Return one process that represents the shards of a run, and its worker."""
     worker = ModelFree(folder, before)
     worker.open([(None, None)])
-    return OneProcess(worker, None, rank), worker
+    return OneProcess(folder, worker, None, rank), worker
 
 
 class Telling(Silent):

@@ -294,3 +294,13 @@ def test_a_folder_that_is_removed_while_it_is_made_is_made_again(tmp_path, monke
     monkeypatch.setattr(os, "mkdir", raced)
     with Claims(tmp_path / ".claims").take("shard") as claim:
         claim.check()
+
+
+def test_living_claims_of_a_kind_are_counted(tmp_path):
+    claims = Claims(tmp_path / "claims")
+    assert claims.living("shard-") == 0
+    with claims.held("shard-0000001"), claims.held("shard-0000002"), claims.held("scoring"):
+        (tmp_path / "claims" / f"shard-0000003@{mark_of_dead()}").touch()
+        (tmp_path / "claims" / f"shard-0000004@{mark_elsewhere()}").touch()
+        assert claims.living("shard-") == 3
+        assert claims.living("scoring") == 1

@@ -204,6 +204,13 @@ class Claims:
                 return claim
             self.pause()
 
+    def living(self, kind: str) -> int:
+        """Return how many claims there are whose kind begins so, without those of processes known to be dead."""
+        marks = (
+            mark_of(name.rpartition(_SEPARATOR)[2]) for name in beats_by_claim(self.folder) if name.startswith(kind)
+        )
+        return sum(mark is not None and not mark.is_dead for mark in marks)
+
     def pause(self) -> None:
         """Wait a little before the next look at a claim."""
         seconds = _POLL_SECONDS if as_remote(self.folder) is None else _REMOTE_POLL_SECONDS

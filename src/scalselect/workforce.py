@@ -55,6 +55,7 @@ _RETRYING = Retrying(
 class OneProcess:
     """Represents all shards in this process, or its own ones among the processes of a launcher."""
 
+    folder: RunFolder
     worker: ShardWorker
     used: ModelOfRun
     rank: Rank | None
@@ -95,7 +96,9 @@ class OneProcess:
         return run_tasks(shards, self._work, **_RETRYING.as_options())
 
     def tell_workers(self, progress: Progress) -> None:
-        """Tell nothing: there is one."""
+        """Tell how many of a launcher's processes are at a shard, this one included, as far as claims show."""
+        if self.shows_others and self.rank is not None:
+            progress.workers(min(1 + self.folder.claims.living("shard-"), self.number), self.number)
 
     def model_of(self, _folder: RunFolder, _model: Any, _config: RepresentConfig, _processor: Any) -> ModelOfRun:
         """Return the model, for what comes later in the call."""
@@ -170,7 +173,7 @@ def workforce(
                 resources.enter_context(worker_log(folder.logs, rank.number, redirect_descriptors=False))
             used = ModelOfRun(model, place.config_here(config), recorded, processor=processor, cpus=place.cpus_here)
             worker = resources.enter_context(ShardWorker(folder, used, on_row=progress.row))
-            force = OneProcess(worker, used, rank)
+            force = OneProcess(folder, worker, used, rank)
             yield force
             if force.swept:
                 remove_leftovers(folder.path)
