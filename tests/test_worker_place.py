@@ -79,7 +79,8 @@ def test_the_device_of_every_worker(see, accelerators, device, engine, devices, 
     see(accelerators)
     config = RepresentConfig(device=device)
     place = place_of(EngineConfig(**engine), config)
-    assert place == WorkerPlace(devices=devices, here=here)
+    named = "devices" in engine and len(devices) > 1
+    assert place == WorkerPlace(devices=devices, here=here, named=named)
     assert place.is_elsewhere == place.shares_files == (len(devices) > 1)
     assert place.config_here(config).device == (here or device)
     assert place.cpus_here == (16 // len(devices) if devices else None)

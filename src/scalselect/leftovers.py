@@ -57,10 +57,16 @@ def remove_leftovers_beside(path: Path) -> int:
 
 def _half_written(folder: Path) -> Iterator[Path]:
     """Yield half-written files and folders below a folder, whatever others remove meanwhile."""
-    for place, folders, files in os.walk(folder):  # not `rglob`, which fails where a folder has just gone
+    # Not `rglob`, which fails where a folder has just gone.
+    for place, folders, files in os.walk(folder, onerror=_raise_unless_gone):
         for name in (*folders, *files):
             if name.startswith(".") and TEMPORARY_MARK in name:
                 yield Path(place, name)
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _written_by(paths: Iterable[Path]) -> dict[Path, ProcessMark | None]:

@@ -242,6 +242,8 @@ def _lost_the_race(
 
 def _say_model(facts: ModelFacts, config: RepresentConfig, progress: Progress) -> None:
     settings = facts.settings
+    for warning in facts.warnings:
+        progress.warn(warning)
     if config.like is not None:
         for line in preset_lines(config.like, asdict(config) | {"image_fit": settings.image_fit}):
             progress.say(line)

@@ -38,6 +38,8 @@ class WorkerPlace:
         Which of a launcher's processes this one is; None where it is alone.
     devices
         Of worker processes on this machine, one each; none where there are no such.
+    named
+        Whether the call named these devices, so that each is to have a worker whatever there is to do.
     here
         Device of this process, where that is not what the options say.
     ray, ray_address, workers
@@ -47,6 +49,7 @@ class WorkerPlace:
     rank: Rank | None = None
     devices: tuple[str, ...] = ()
     here: str | None = None
+    named: bool = False
     ray: bool = False
     ray_address: str | None = None
     workers: int | None = None
@@ -108,7 +111,7 @@ def place_of(engine: EngineConfig, config: RepresentConfig | None = None, *, is_
         return WorkerPlace(ray=True, ray_address=engine.ray_address, workers=engine.workers)
     devices = _devices(engine, config)
     if len(devices) > 1:
-        return WorkerPlace(devices=tuple(devices), here=devices[0])
+        return WorkerPlace(devices=tuple(devices), here=devices[0], named=engine.devices is not None)
     return WorkerPlace(here=devices[0] if devices else None)
 
 
@@ -210,7 +213,8 @@ def supervised(
         return Supervisor(crew, workers, retrying=retrying, overtaking=overtaking, say=progress.say, name=name)
 
     if not place.ray:
-        place = replace(place, devices=place.devices[: max(1, most)])
+        if not place.named:
+            place = replace(place, devices=place.devices[: max(1, most)])
         job = replace(job, devices=place.devices, cpus=place.cpus_here)
         with supervisor(LocalCrew(job), len(place.devices)) as found:
             yield found, len(place.devices)

@@ -271,6 +271,11 @@ def _reversed(original, listed):
         def close(self):
             pass
 
+        def __next__(self):
+            if not self:
+                raise StopIteration
+            return self.pop(0)
+
     def listing(*arguments):
         entries = list(original(*arguments))
         names = [getattr(entry, "name", entry) for entry in entries]
