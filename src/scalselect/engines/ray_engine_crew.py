@@ -24,6 +24,10 @@ _LOOK = 1.0  # seconds between looks at workers that find no place
 _UNTIL_TOLD = 30.0  # seconds that a worker waits for a place before it is told; then twice as long each time
 _LONGEST_SILENCE = 600.0
 _TO_LEAVE = 4.0  # seconds that workers are given to clean up
+_TO_NOTICE, _POLL = (
+    5.0,
+    0.2,
+)  # seconds in which Ray notices that the node of an unreachable actor is lost; between looks
 _TO_DIE = 3.0  # in which Ray tells that a killed actor is dead
 _CHARACTERS = 300  # characters of what Ray says of a death
 
@@ -216,10 +220,16 @@ class RayCrew:
         """Return in words how a worker ended."""
         if hired.place is None:
             return f"it did not begin: {words_of(error)}"
+        unreachable = isinstance(error, self._ray.exceptions.ActorUnavailableError)
+        until = time.monotonic() + (_TO_NOTICE if unreachable else 0.0)
         with contextlib.suppress(self._ray.exceptions.RayError):
-            if hired.place.node not in {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}:
-                return f"the node {hired.place.address} is lost"
-        if isinstance(error, self._ray.exceptions.ActorUnavailableError):
+            while True:
+                if hired.place.node not in {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}:
+                    return f"the node {hired.place.address} is lost"
+                if time.monotonic() >= until:
+                    break
+                time.sleep(_POLL)
+        if unreachable:
             return f"it cannot be reached any more on the node {hired.place.address}"
         return f"on the node {hired.place.address}: {words_of(error)}"
 
