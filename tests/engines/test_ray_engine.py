@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -367,6 +368,32 @@ def _a_node_is_removed_in_the_middle(cluster, machines, said, folder):
     assert re.search("(is lost|cannot be reached any more on the node .*); it is replaced", died)
     waiting = "waits for a place with 1 CPU, [2-5] s by now; 0 of 1 CPUs are free on 1 node; the others go on"
     assert re.fullmatch(f"worker [01] {waiting}", waits)
+
+
+@pytest.mark.parametrize("looks", [1, 3, None])
+def test_an_unreachable_worker_is_told_by_what_ray_finds_of_its_node(monkeypatch, looks):
+    """Ray says that nobody answers a moment before it says that the node is gone; `looks`: after so many it does."""
+    monkeypatch.setattr(ray_engine_crew, "_TO_NOTICE", 0.2)
+    monkeypatch.setattr(ray_engine_crew, "_POLL", 0.001)
+    seen = []
+
+    def nodes():
+        seen.append(1)
+        return [{"NodeID": "n", "Alive": looks is None or len(seen) < looks}]
+
+    class UnavailableError(Exception):
+        pass
+
+    crew = object.__new__(ray_engine_crew.RayCrew)
+    kinds = SimpleNamespace(RayError=RuntimeError, ActorUnavailableError=UnavailableError)
+    crew._ray = SimpleNamespace(nodes=nodes, exceptions=kinds)
+    hired = SimpleNamespace(place=SimpleNamespace(node="n", address="192.0.2.7"))
+    gone, silent = "the node 192.0.2.7 is lost", "it cannot be reached any more on the node 192.0.2.7"
+    assert crew._how(hired, UnavailableError()) == (silent if looks is None else gone)
+    seen.clear()
+    if looks is None:
+        assert crew._how(hired, RuntimeError("its process ended")) == "on the node 192.0.2.7: its process ended"
+        assert len(seen) == 1  # a death that Ray is sure of is not waited for
 
 
 def test_messages_of_ray_are_cut_to_what_happened():
